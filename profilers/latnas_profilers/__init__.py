@@ -1,0 +1,1 @@
+"""The profilers that latnas brings along, found by entry points as anyone's would be. One file each."""

@@ -1,0 +1,286 @@
+"""The commands. Each fills a stage's config and calls the stage; everything heavy is imported inside."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from latnas.errors import INTERRUPTED, LatnasError, TargetMissedError
+
+app = typer.Typer(
+    name="latnas",
+    help="One search, many latency budgets: one ONNX model for each, measured on your device.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a target not met, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings stay.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML with a table for each command; flags and LATNAS_* win over it.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of every random draw. Default 0.")]
+Data = Annotated[
+    str | None, typer.Option(help="fashion-mini (embedded, the default), digits (embedded, tiny), or FILE.npz.")
+]
+SpaceName = Annotated[str | None, typer.Option(help="A search space; see latnas spaces. Default nasbench201.")]
+Width = Annotated[int | None, typer.Option(help="Channels of the first stage. Default: the space's own.")]
+Depth = Annotated[int | None, typer.Option(help="Cells or layers of a stage. Default: the space's own.")]
+Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
+
+
+@app.command()
+def profile(
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, analytic; see latnas devices. Default cpu.")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="onnxruntime, torch, analytic, or a plugin's name.")] = None,
+    space: SpaceName = None,
+    width: Width = None,
+    depth: Depth = None,
+    data: Data = None,
+    batch: Annotated[int | None, typer.Option(help="Images at a time. Default 1.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the runtime. Default 1.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Default fp32.")] = None,
+    quote: Annotated[str | None, typer.Option(help="What budgets apply to: p50 (default), floor or p90.")] = None,
+    networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on. Default 12.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Bursts of each item. Default 100.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Stop measuring after this long.")] = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the table. Default latency_tables.")
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what each operation of a space costs on a device, and write a latency table.
+
+    Example: latnas profile --device cpu --space mbconv --width 8
+    """
+    flags = _typed(locals())
+    with _reporting(quiet) as report:
+        from latnas.cli import show
+        from latnas.cli.layers import resolve
+        from latnas.stages import profile as stage
+
+        result = stage.profile(resolve(stage.ProfileConfig, flags, config, "profile"), report)
+        if json:
+            show.print_json(show.profiled_json(result))
+        else:
+            show.show_profiled(result)
+
+
+@app.command()
+def search(
+    budget_range: Annotated[
+        str | None, typer.Option(help="Such as 2ms:8ms; auto (the default, or given bare): all that is reachable.")
+    ] = None,
+    budgets: Annotated[int | None, typer.Option(help="How many budgets export --all serves. Default 5.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder to look for tables in. Default latency_tables.")] = None,
+    space: SpaceName = None,
+    data: Data = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: follows from the config.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of runs. Default runs.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Random architectures to score first. Default 200.")] = None,
+    trainings: Annotated[int | None, typer.Option(help="Short trainings. Default 8.")] = None,
+    training_steps: Annotated[int | None, typer.Option(help="Steps of each short training. Default 150.")] = None,
+    reduced_width: Annotated[int | None, typer.Option(help="Width of the copies that are ranked. Default 8.")] = None,
+    reduced_size: Annotated[int | None, typer.Option(help="Image size of these copies. Default 16.")] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(help="Steps of the supernet along uniform paths. Default 300.")
+    ] = None,
+    joint_steps: Annotated[
+        int | None, typer.Option(help="Steps of it with half of the paths from the hypernetwork. Default 100.")
+    ] = None,
+    hypernetwork_steps: Annotated[
+        int | None, typer.Option(help="Steps of the hypernetwork a round. Default 200.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 2.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Perturbed proposals for each budget and round. Default 6.")] = None,
+    seed: Seed = None,
+    executor: Executor = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search once for every budget of a range. The same command typed again resumes.
+
+    Example: latnas search --budget-range 2ms:8ms --budgets 4
+    """
+    flags = _typed(locals())
+    with _reporting(quiet) as report:
+        from latnas.cli import show
+        from latnas.cli.layers import resolve
+        from latnas.stages import search as stage
+
+        result = stage.search(resolve(stage.SearchConfig, flags, config, "search"), report)
+        if json:
+            show.print_json(show.searched_json(result))
+        else:
+            show.show_searched(result)
+
+
+@app.command()
+def export(
+    lam: Annotated[
+        list[float] | None, typer.Option("--lambda", help="Position in the budget range, 0 loosest; repeatable.")
+    ] = None,
+    budget: Annotated[list[str] | None, typer.Option(help="Such as 4ms; repeatable.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every budget of the search.")] = False,
+    run: Annotated[str | None, typer.Option(help="Run folder or name. Default: the latest.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
+    table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="Also a random network and the one with most multiply-adds, trained alike."),
+    ] = False,
+    finalists: Annotated[int | None, typer.Option(help="Networks to measure for each budget. Default 3.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Bursts of each measured network. Default 60.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Training of each network. Default 20.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. Default 0.1.")] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to start from: supernet (default) or scratch.")] = None,
+    seed: Seed = None,
+    executor: Executor = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train and export one ONNX file for each budget, and measure that very file.
+
+    Example: latnas export --lambda 0.5
+    """
+    flags = _typed(locals())
+    flags |= {
+        "lambdas": tuple(lam or ()),
+        "budgets": tuple(budget or ()),
+        "all": all_ or None,
+        "baselines": baselines or None,
+    }
+    with _reporting(quiet) as report:
+        from latnas.cli import show
+        from latnas.cli.layers import resolve
+        from latnas.stages import export as stage
+
+        files = stage.export(resolve(stage.ExportConfig, flags, config, "export"), report)
+        if json:
+            show.print_json(show.exported_json(files))
+        else:
+            show.show_exported(files)
+        missed = [file.folder.name for file in files if file.manifest.status == "missed"]
+        if missed:
+            raise TargetMissedError(
+                f"measured over budget: {', '.join(missed)}. The files were written, with that in their manifests. "
+                "The loosest budget: latnas export --lambda 0"
+            )
+
+
+@app.command()
+def spaces(
+    width: Width = None,
+    depth: Depth = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """List the built-in search spaces with their decisions, items and number of architectures."""
+    with _reporting(quiet=True):
+        from latnas.cli import show
+        from latnas.data.sources import DEFAULT, load_images
+        from latnas.spaces.space import SPACES, make_space
+
+        images = load_images(data or DEFAULT)
+        shape = {"image_size": images.size, "channels": images.channels, "classes": len(images.classes)}
+        traces = [make_space(name, width=width, depth=depth, **shape).trace for name in SPACES]
+        if json:
+            show.print_json(show.spaces_json(traces))
+        else:
+            show.show_spaces(traces)
+
+
+@app.command()
+def devices(json: Json = False) -> None:
+    """List the devices that the installed profilers find, usable or not, and why."""
+    with _reporting(quiet=True):
+        from latnas.cli import show
+        from latnas.latency.profiler import survey
+
+        reports = survey()
+        if json:
+            show.print_json(show.devices_json(reports))
+        else:
+            show.show_devices(reports)
+
+
+@app.command()
+def demo(
+    preset: Annotated[
+        str, typer.Option(help="quick (under 8 minutes on two cores) or smoke (a check, under two).")
+    ] = "quick",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that the demo writes.")] = Path(
+        "runs/demo"
+    ),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Profile, search and export on this CPU with embedded images, for three budgets, beside two baselines."""
+    with _reporting(quiet) as report:
+        from latnas.cli.demo import run_demo
+
+        run_demo(preset, out, json, report)
+
+
+def main() -> None:
+    """The console script: `--budget-range` may stand bare, SIGTERM is an interruption, errors become exit codes."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app(args=with_bare_options(sys.argv[1:]), prog_name="latnas")
+
+
+def with_bare_options(arguments: Sequence[str]) -> list[str]:
+    """Inserts `auto` after a `--budget-range` that has no value: typer has no options with optional values."""
+    result: list[str] = []
+    for position, argument in enumerate(arguments):
+        result.append(argument)
+        following = arguments[position + 1] if position + 1 < len(arguments) else "--"
+        # A reversed or negative range is a value, to be refused as such; an option begins with a dash and a letter.
+        is_option = following.startswith("-") and not following[1:2].isdigit()
+        if argument == "--budget-range" and is_option:
+            result.append("auto")
+    return result
+
+
+@contextmanager
+def _reporting(quiet: bool) -> Iterator[Any]:
+    """A reporter; errors of the user's or the device's become one message and an exit code."""
+    from latnas.cli.console import ConsoleReporter
+
+    try:
+        yield ConsoleReporter(quiet)
+    except LatnasError as error:
+        print(f"latnas: {error}", file=sys.stderr)
+        raise typer.Exit(error.code) from error
+    except KeyboardInterrupt as error:
+        print("latnas: interrupted. What was finished is kept; type the same command to go on.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
+    """The flags of a command that are fields of its config."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines"}
+    }
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

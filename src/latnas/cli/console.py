@@ -1,0 +1,91 @@
+"""What a person sees: progress and remarks on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+PLAIN_INTERVAL_SECONDS = 10.0
+
+
+class ConsoleReporter:
+    """Shows bars on a terminal, and a line every few seconds where stderr is no terminal."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            self._console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._console.print(f"warning: {text}", style="yellow", markup=False)
+
+    @contextmanager
+    def bar(self, name: str) -> Iterator[_Bar]:
+        if self._quiet:
+            yield _Bar()
+        elif self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(24),
+                TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[note]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=self._console) as progress:
+                yield _RichBar(progress, progress.add_task(name, total=1, note=""))
+        else:
+            bar = _PlainBar(name, self._console)
+            yield bar
+            bar.finish()
+
+
+class _Bar:
+    def update(self, done: float, total: float, note: str = "") -> None:
+        pass
+
+
+class _RichBar(_Bar):
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def update(self, done: float, total: float, note: str = "") -> None:
+        self._progress.update(self._task, completed=done, total=max(total, 1e-9), note=note)
+
+
+class _PlainBar(_Bar):
+    def __init__(self, name: str, console: Console) -> None:
+        self._name, self._console = name, console
+        self._began = self._said = time.monotonic()
+        self._last = ""
+
+    def update(self, done: float, total: float, note: str = "") -> None:
+        now = time.monotonic()
+        self._last = f"{done:g}/{total:g} {note}".rstrip()
+        if now - self._said >= PLAIN_INTERVAL_SECONDS and done < total:
+            left = f", about {(now - self._began) * (total - done) / done:.0f} s left" if done else ""
+            self._console.print(f"{self._name}: {self._last}{left}", markup=False)
+            self._said = now
+
+    def finish(self) -> None:
+        self._console.print(f"{self._name}: {self._last}, {time.monotonic() - self._began:.1f} s", markup=False)
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:
+    """A table on stdout; the first `left` columns are text, the others numbers. Plain where stdout is no terminal."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(table)

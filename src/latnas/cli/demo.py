@@ -1,0 +1,117 @@
+"""`latnas demo`: the three stages on this CPU, with embedded images, and the baselines that a search must beat."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from latnas.cli import show
+from latnas.cli.console import print_table
+from latnas.data.sources import load_images
+from latnas.errors import UsageError
+from latnas.ranking.features import Reduction
+from latnas.spaces.space import make_space
+from latnas.stages.common.estimate import StepSeconds, time_steps
+from latnas.stages.export import ExportConfig, export
+from latnas.stages.profile import ProfileConfig, profile
+from latnas.stages.search import SearchConfig, search
+from latnas.words.reporting import Reporter
+
+SECONDS_PER_FILE = 7
+"""What the exporter that PyTorch maintains takes for one network."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of the three stages."""
+
+    width: int
+    depth: int
+    profile_rounds: int
+    pool: int
+    trainings: int
+    training_steps: int
+    warmup_steps: int
+    joint_steps: int
+    hypernetwork_steps: int
+    rounds: int
+    draws: int
+    budgets: int
+    epochs: int
+
+
+PRESETS = {
+    "quick": Preset(8, 1, 80, 160, 8, 200, 250, 100, 150, 2, 4, 3, 5),
+    "smoke": Preset(4, 1, 12, 16, 4, 10, 20, 10, 20, 1, 1, 3, 1),
+}
+
+
+def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
+    """Runs the demo and prints its table.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"there is no preset {preset!r}. Known: {', '.join(PRESETS)}.")
+    sizes = PRESETS[preset]
+    began = time.monotonic()
+    for line in _plan(sizes):
+        report.say(line)
+    profiled = profile(
+        ProfileConfig(width=sizes.width, depth=sizes.depth, rounds=sizes.profile_rounds, out=out / "latency_tables"),
+        report,
+    )
+    if not json:
+        show.show_profiled(profiled)
+    searched = search(
+        SearchConfig(
+            table=profiled.path, out=out / "runs", budgets=sizes.budgets, pool=sizes.pool, trainings=sizes.trainings,
+            training_steps=sizes.training_steps, warmup_steps=sizes.warmup_steps, joint_steps=sizes.joint_steps,
+            hypernetwork_steps=sizes.hypernetwork_steps, rounds=sizes.rounds, draws=sizes.draws,
+        ),
+        report,
+    )  # fmt: skip
+    if not json:
+        show.show_searched(searched)
+    files = export(ExportConfig(run=str(searched.run), all=True, baselines=True, epochs=sizes.epochs), report)
+    seconds = time.monotonic() - began
+    if json:
+        show.print_json({"seconds": seconds, **show.exported_json(files)})
+        return
+    print_table(
+        "one search, a network for each budget, beside two baselines with the same training",
+        show.EXPORT_COLUMNS,
+        [show.export_row(file) for file in files],
+    )
+    print(f"files: {files[0].folder.parent}\nThe whole demo took {seconds:.0f} s.")
+
+
+def _plan(sizes: Preset) -> list[str]:
+    data = load_images("fashion-mini")
+    space = make_space(
+        "nasbench201", width=sizes.width, depth=sizes.depth,
+        image_size=data.size, channels=data.channels, classes=len(data.classes),
+    )  # fmt: skip
+    each = time_steps(space, data, Reduction())
+    seconds = {
+        "profile": 5 + sizes.profile_rounds * 0.2,
+        "search": _search_seconds(sizes, each),
+        "export": _export_seconds(sizes, each, len(data.train)),
+    }
+    lines = ", ".join(f"{stage} about {value:.0f} s" for stage, value in seconds.items())
+    return [f"On this machine: {lines}; {sum(seconds.values()) / 60:.1f} minutes in all."]
+
+
+def _search_seconds(sizes: Preset, each: StepSeconds) -> float:
+    proposals = sizes.rounds * (sizes.draws + 1) * max(2 * sizes.budgets - 1, 5)
+    beside_one_another = sizes.warmup_steps * each.full + (sizes.pool + proposals) * each.features
+    beside_one_another += sizes.trainings * sizes.training_steps * each.reduced
+    alone = sizes.joint_steps * each.full + sizes.rounds * sizes.hypernetwork_steps * 0.04
+    return 15 + beside_one_another / 2 + alone
+
+
+def _export_seconds(sizes: Preset, each: StepSeconds, images: int) -> float:
+    networks = 3 * sizes.budgets
+    return 10 + networks * (sizes.epochs * (images // 64) * each.full / 2 + SECONDS_PER_FILE)

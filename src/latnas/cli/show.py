@@ -1,0 +1,189 @@
+"""Results as tables and as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from latnas.cli.console import print_table
+from latnas.latency.profiler import PluginReport
+from latnas.stages.export import ExportedFile
+from latnas.stages.profile import Profiled
+from latnas.stages.search import Searched
+from latnas.words.budgets import format_ms
+from latnas.words.sites import SpaceTrace
+
+KINDS = {"search": "search", "random": "random", "most-macs": "most multiply-adds"}
+
+
+def print_json(value: Any) -> None:
+    """One object, on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def profiled_json(result: Profiled) -> dict[str, Any]:
+    table = result.table
+    return {
+        "table": str(result.path), "name": table.name, "operations": len(table.operations),
+        "networks": len(table.calibration.networks), "mean_error": result.fit.mean_error, "noise": result.noise_mean,
+        "p50_factor": table.anchor.p50_factor, "p90_factor": table.anchor.p90_factor, "quote": table.quote,
+        "unsettled": list(table.unsettled), "seconds": table.seconds,
+    }  # fmt: skip
+
+
+def show_profiled(result: Profiled) -> None:
+    """How good the table is."""
+    table, calibration = result.table, result.table.calibration
+    spread = max(calibration.high - 1, 1 - calibration.low)
+    rows = [
+        ["operations measured", str(len(table.operations))],
+        ["whole networks measured", str(len(calibration.networks))],
+        ["mean error, each left out in turn", f"{calibration.mean_error:.1%}"],
+        ["90 % interval of a prediction", f"±{spread:.1%}"],
+        ["noise (two halves of the rounds)", f"{result.noise_mean:.2%} on average"],
+        ["not settled within 1 %", f"{len(table.unsettled)} of {len(table.operations) + len(calibration.networks)}"],
+        [f"quoted statistic: {table.quote}", f"floor x {table.factor:.3f}"],
+        ["fastest and slowest measured", " to ".join(format_ms(ms) for ms in _ends(table.calibration.networks))],
+    ]
+    print_table(f"{table.name}", ["", ""], rows)
+    print(f"table: {result.path}")
+
+
+def _ends(networks: Sequence[Any]) -> tuple[float, float]:
+    floors = [network.floor_ms for network in networks]
+    return min(floors), max(floors)
+
+
+def searched_json(result: Searched) -> dict[str, Any]:
+    front = result.front
+    return {
+        "run": str(result.run), "front": str(result.front_path), "table": front.table, "scored": len(front.networks),
+        "fastest_ms": front.fastest_ms, "slowest_ms": front.slowest_ms, "features_help": result.features_help,
+        "budgets": [
+            {"lambda": c.lam, "budget_ms": c.budget_ms, **front.networks[c.network].model_dump(mode="json")}
+            for c in front.budgets
+        ],
+    }  # fmt: skip
+
+
+def show_searched(result: Searched) -> None:
+    """The judge's choice for each budget."""
+    rows = []
+    for choice in result.front.budgets:
+        network = result.front.networks[choice.network]
+        predicted = network.predicted_ms
+        rows.append(
+            [
+                f"{choice.lam:.2f}",
+                format_ms(choice.budget_ms),
+                f"{format_ms(predicted.value)} ({format_ms(predicted.low)} to {format_ms(predicted.high)})",
+                f"{network.score.value:.3f}",
+                f"{network.params:,}",
+                f"{network.macs / 1e6:.2f} M",
+                str(network.as_architecture),
+            ]
+        )
+    columns = ["lambda", "budget", "predicted (90 %)", "score", "parameters", "multiply-adds", "architecture"]
+    print_table(
+        f"{len(result.front.networks)} architectures scored; the choice within each budget", columns, rows, left=0
+    )
+    print(f"run: {result.run}\nnext: latnas export --all, or latnas export --lambda 0.5")
+
+
+def exported_json(files: Sequence[ExportedFile]) -> dict[str, Any]:
+    return {
+        "exports": [
+            {"folder": str(f.folder), "onnx": str(f.onnx), **f.manifest.model_dump(mode="json", by_alias=True)}
+            for f in files
+        ]
+    }
+
+
+def show_exported(files: Sequence[ExportedFile]) -> None:
+    """Budget, predicted, measured, accuracy, size, file."""
+    print_table("exported networks", EXPORT_COLUMNS, [export_row(file) for file in files], left=1)
+    missed = [file for file in files if file.manifest.status == "missed"]
+    if missed:
+        print(f"{len(missed)} of {len(files)} measured over budget")
+
+
+EXPORT_COLUMNS = [
+    "chosen by",
+    "budget",
+    "predicted (90 %)",
+    "measured",
+    "status",
+    "test accuracy (95 %)",
+    "parameters",
+    "file",
+]
+
+
+def export_row(file: ExportedFile) -> list[str]:
+    """One row of the final table."""
+    manifest = file.manifest
+    predicted, accuracy = manifest.predicted_ms, manifest.accuracy
+    measured = "-" if manifest.measured_ms is None else format_ms(getattr(manifest.measured_ms, manifest.quote))
+    return [
+        KINDS[manifest.kind],
+        format_ms(manifest.budget_ms),
+        f"{format_ms(predicted.value)} ({_number(predicted.low)} to {_number(predicted.high)})",
+        measured,
+        manifest.status,
+        f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})",
+        f"{manifest.params:,}",
+        f"{file.folder.name}/model.onnx",
+    ]
+
+
+def _number(ms: float) -> str:
+    return format_ms(ms).removesuffix(" ms")
+
+
+def spaces_json(traces: Sequence[SpaceTrace]) -> dict[str, Any]:
+    return {
+        "spaces": [
+            {
+                "space": trace.space, "options": dict(trace.options), "architectures": trace.architectures,
+                "settings": list(trace.settings),
+                "decisions": {d.name: [item.name for item in d.items] for d in trace.decisions},
+            }
+            for trace in traces
+        ]
+    }  # fmt: skip
+
+
+def show_spaces(traces: Sequence[SpaceTrace]) -> None:
+    """Each space with its decisions and items."""
+    for trace in traces:
+        options = ", ".join(f"{name} {value}" for name, value in trace.options.items())
+        rows = [[d.name, str(len(d.items)), ", ".join(i.name for i in d.items)] for d in trace.decisions]
+        title = f"{trace.space}: {trace.architectures:,} architectures ({options})"
+        print_table(title, ["decision", "items", "which"], rows, left=3)
+
+
+def devices_json(reports: Sequence[PluginReport]) -> dict[str, Any]:
+    return {
+        "profilers": [
+            {
+                "profiler": r.name, "package": r.distribution, "error": r.error or None,
+                "devices": [{"device": d.device, "usable": d.usable, "detail": d.detail} for d in r.devices],
+            }
+            for r in reports
+        ]
+    }  # fmt: skip
+
+
+def show_devices(reports: Sequence[PluginReport]) -> None:
+    """Every profiler with its devices, and why one is not usable."""
+    rows = []
+    for report in reports:
+        if report.error:
+            rows.append([report.name, "-", "broken", report.error, report.distribution])
+        rows += [
+            [report.name, device.device, "yes" if device.usable else "no", device.detail, report.distribution]
+            for device in report.devices
+        ]
+    print_table("devices", ["runtime", "device", "usable", "what, or why not", "from"], rows, left=5)

@@ -1,0 +1,30 @@
+"""What goes wrong by a user's hand or on a user's device, and the exit code that says so.
+
+Every message says what is wrong, where, and the next command to type. Only the command line prints; a
+`LatnasError` that reaches it becomes one message and an exit code, anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+FAILED = 1
+WRONG_USAGE = 2
+TARGET_MISSED = 3
+INTERRUPTED = 130
+
+
+class LatnasError(Exception):
+    """Something failed that latnas can name: a broken file, a device that vanished."""
+
+    code = FAILED
+
+
+class UsageError(LatnasError):
+    """The command asks for something that does not exist or does not fit together."""
+
+    code = WRONG_USAGE
+
+
+class TargetMissedError(LatnasError):
+    """The work was done and its target was not met: a budget exceeded, a file that does not verify."""
+
+    code = TARGET_MISSED

@@ -1,0 +1,1 @@
+"""The hypernetwork: from a position in the budget range to a distribution over architectures, and what it proposes."""

@@ -1,0 +1,100 @@
+"""The hypernetwork H: from a condition (a position lambda in the budget range) to architecture parameters alpha.
+
+One search serves every budget: lambda is drawn anew at each step, and the distribution for another budget is one more
+forward pass. H owns all architecture parameters; the supernet is handed selections and keeps none. Source: Firsov and
+Bakhteev, "Optimization of the neural network architecture with hardware difficulty control": structural parameters are
+functions of the complexity. A deviation: H is smooth in lambda, where DARTS-CC's pivots make alpha jump.
+
+Shapes: M conditions, C entries of a condition, P parts and I items of all decisions together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latnas.data.randomness import seed_of
+from latnas.words.architecture import Architecture, Decision
+
+WAVES = 4
+HIDDEN = 64
+
+
+class Hypernetwork(nn.Module):
+    """A perceptron on cosines of the condition; near uniform at first, so that everything is tried."""
+
+    incidence_IP: Tensor
+
+    def __init__(self, decisions: Sequence[Decision], seed: int, entries: int = 1) -> None:
+        super().__init__()
+        self.decisions = tuple(decisions)
+        blocks = [torch.from_numpy(decision.incidence).float() for decision in decisions]
+        self.register_buffer("incidence_IP", torch.block_diag(*blocks))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "hypernetwork"))
+            self.layers = nn.Sequential(
+                nn.Linear(entries * (WAVES + 1), HIDDEN),
+                nn.SiLU(),
+                nn.Linear(HIDDEN, HIDDEN),
+                nn.SiLU(),
+                nn.Linear(HIDDEN, self.incidence_IP.shape[1]),
+            )
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(0.1)
+            last.bias.zero_()
+
+    def forward(self, condition_MC: Tensor) -> Tensor:
+        """alpha [M, P]."""
+        waves = torch.arange(WAVES + 1, dtype=condition_MC.dtype) * math.pi
+        out: Tensor = self.layers(torch.cos(condition_MC[..., None] * waves).flatten(1))
+        return out
+
+    def item_logits(self, condition_MC: Tensor) -> list[Tensor]:
+        """For each decision the logits [M, I] of its items: the sums of their parts' alphas."""
+        logits_MI = self(condition_MC) @ self.incidence_IP.T
+        return list(logits_MI.split([len(decision.items) for decision in self.decisions], dim=1))
+
+    @torch.no_grad()
+    def item_log_probabilities(self, lam: float) -> list[np.ndarray]:
+        """For each decision log softmax of its item logits at one lambda: what proposals start from."""
+        logits = self.item_logits(torch.tensor([[lam]]))
+        return [torch.log_softmax(values[0].double(), 0).numpy() for values in logits]
+
+
+def gumbel(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise."""
+    uniform = torch.rand(*shape, generator=generator).clamp(1e-10, 1.0 - 1e-7)
+    return -torch.log(-torch.log(uniform))
+
+
+def straight_through_sample(logits_MI: Tensor, tau: float, generator: torch.Generator) -> Tensor:
+    """One-hot Gumbel samples [M, I], hard forward and soft backward.
+
+    Source: Jang, Gu and Poole, "Categorical Reparameterization with Gumbel-Softmax" (ICLR 2017). The forward sample is
+    exactly softmax(logits)'s, whatever tau.
+    """
+    if tau <= 0:
+        raise ValueError(f"tau must be above zero, got {tau}")
+    soft = torch.softmax((logits_MI + gumbel(logits_MI.shape, generator)) / tau, dim=-1)
+    hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
+    return hard + soft - soft.detach()
+
+
+def sampled_architecture(
+    logits: Sequence[Tensor], row: int, decisions: Sequence[Decision], setting: str, generator: torch.Generator
+) -> Architecture:
+    """An architecture drawn from the product distribution of one row of item logits."""
+    indices = [int((values[row].detach() + gumbel(values[row].shape, generator)).argmax()) for values in logits]
+    return Architecture.from_indices(setting, decisions, indices)
+
+
+def log_probability(logits: Sequence[Tensor], row: int, indices: Sequence[int]) -> Tensor:
+    """log p of an architecture, differentiable in alpha."""
+    terms = [torch.log_softmax(values[row], 0)[index] for values, index in zip(logits, indices, strict=True)]
+    return torch.stack(terms).sum()

@@ -1,0 +1,184 @@
+"""How the hypernetwork learns: through Gumbel samples, from the surrogate, the budget, and the supernet.
+
+The loss of a step, over M lambdas that spread evenly over [0, 1]:
+
+    - surrogate(sample) + PENALTY x relu(expected cost / budget(lambda) - 1) - ENTROPY x entropy,
+
+and, every few steps, the score-function gradient of the supernet's loss on held-out images for two paths of one lambda,
+each the other's baseline: a single executed part says nothing of the parts beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latnas.data.batches import batch_indices, to_unit
+from latnas.data.images import LabelledImages
+from latnas.data.randomness import generator
+from latnas.errors import LatnasError
+from latnas.hypernet.hypernetwork import (
+    Hypernetwork,
+    log_probability,
+    sampled_architecture,
+    straight_through_sample,
+)
+from latnas.ranking.surrogate import Surrogate
+from latnas.spaces.choice import path_of, selecting
+from latnas.spaces.space import SETTING, Space
+from latnas.training.evaluate import batch_statistics
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import BudgetRange
+from latnas.words.costs import AdditiveCost
+
+PENALTY = 20.0
+ENTROPY = 0.01
+TAU_START, TAU_FLOOR = 4.0, 0.5
+ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How long and how fast."""
+
+    steps: int = 300
+    lambdas: int = 16
+    learning_rate: float = 5e-3
+    supernet_every: int = 4
+    supernet_weight: float = 0.3
+    supernet_batch: int = 64
+
+    def tau(self, step: int) -> float:
+        """Temperature, falling geometrically to a floor above zero."""
+        done = min(step / max(self.steps - 1, 1), 1.0)
+        return float(TAU_START * (TAU_FLOOR / TAU_START) ** done)
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What `metrics.jsonl` records of a step."""
+
+    step: int
+    loss: float
+    excess: float
+    entropy: float
+    tau: float
+    supernet_loss: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self).copy()
+
+
+class Learner:
+    """The hypernetwork and its optimiser.
+
+    Args:
+        space, cost, budgets: what is searched, what it costs in ms, and the range that lambda spans.
+        learning: how.
+        seed: of every random draw.
+    """
+
+    def __init__(self, space: Space, cost: AdditiveCost, budgets: BudgetRange, learning: Learning, seed: int) -> None:
+        self.hypernetwork = Hypernetwork(space.decisions, seed)
+        self._space, self._cost, self._budgets = space, cost, budgets
+        self._learning, self._seed = learning, seed
+        self._optimizer = torch.optim.Adam(self.hypernetwork.parameters(), learning.learning_rate, betas=(0.5, 0.999))
+
+    def step(self, step: int, surrogate: Surrogate, supernet: nn.Module | None, held_out: LabelledImages) -> StepReport:
+        """One update; `step` counts over all rounds and seeds the draws.
+
+        Raises:
+            LatnasError: the loss is not finite.
+        """
+        learning, random = self._learning, generator(self._seed, "hypernetwork", step)
+        offset = torch.rand((), generator=random)
+        lambdas_M = (torch.arange(learning.lambdas) + offset) / learning.lambdas
+        budgets_M = torch.tensor([self._budgets.budget_ms(float(lam)) for lam in lambdas_M])
+        logits = self.hypernetwork.item_logits(lambdas_M[:, None])
+        tau = learning.tau(step % learning.steps)
+        samples_MI = torch.cat([straight_through_sample(values, tau, random) for values in logits], dim=1)
+        probabilities = {
+            decision.name: torch.softmax(values, -1)
+            for decision, values in zip(self._space.decisions, logits, strict=True)
+        }
+        excess_M = functional.relu(self._cost.expected(probabilities) / budgets_M - 1.0)
+        entropy = torch.stack([-(p * p.clamp_min(1e-12).log()).sum(-1).mean() for p in probabilities.values()]).sum()
+        loss = -surrogate(samples_MI).mean() + PENALTY * excess_M.mean() - ENTROPY * entropy
+        supernet_loss = None
+        if supernet is not None and step % learning.supernet_every == 0:
+            row = int(torch.randint(learning.lambdas, (), generator=random))
+            term, supernet_loss = self._supernet_term(step, logits, row, supernet, held_out, random)
+            loss = loss + learning.supernet_weight * term
+        if not torch.isfinite(loss):
+            raise LatnasError(
+                f"the search diverged at step {step}: the hypernetwork's loss is {float(loss)} for lambda from "
+                f"{float(lambdas_M[0]):.3f} to {float(lambdas_M[-1]):.3f}. Try another seed."
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.hypernetwork.parameters(), 5.0)
+        self._optimizer.step()
+        return StepReport(
+            step, float(loss.detach()), float(excess_M.detach().mean()), float(entropy.detach()), tau, supernet_loss
+        )
+
+    @torch.no_grad()
+    def draw(self, lam: float, random: torch.Generator) -> Architecture:
+        """A valid architecture from H(lambda), in canonical form; a uniform one if H yields no valid one."""
+        return self._draw(self.hypernetwork.item_logits(torch.tensor([[lam]])), 0, random)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and optimiser state, by name."""
+        found = {f"hypernetwork.{name}": value for name, value in self.hypernetwork.state_dict().items()}
+        for index, state in self._optimizer.state_dict()["state"].items():
+            found |= {f"adam.{index}.{name}": value for name, value in state.items()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        prefix = "hypernetwork."
+        self.hypernetwork.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        )
+        optimizer = self._optimizer.state_dict()
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("adam."):
+                _, index, field = name.split(".", 2)
+                state.setdefault(int(index), {})[field] = value
+        optimizer["state"] = state
+        self._optimizer.load_state_dict(optimizer)
+
+    def _supernet_term(
+        self,
+        step: int,
+        logits: list[Tensor],
+        row: int,
+        supernet: nn.Module,
+        held_out: LabelledImages,
+        random: torch.Generator,
+    ) -> tuple[Tensor, float]:
+        pool = torch.arange(len(held_out))
+        batch = held_out.take(batch_indices(pool, self._learning.supernet_batch, self._seed, step))
+        images, decisions = to_unit(batch.images), self._space.decisions
+        paths = [self._draw(logits, row, random) for _ in range(2)]
+        losses = []
+        with torch.no_grad(), batch_statistics(supernet):
+            for path in paths:
+                with selecting(path_of(path, decisions)):
+                    losses.append(float(functional.cross_entropy(supernet(images), batch.labels)))
+        first, second = (log_probability(logits, row, path.indices(decisions)) for path in paths)
+        advantage = max(-1.0, min(1.0, losses[0] - losses[1]))
+        return 0.5 * advantage * (first - second), sum(losses) / 2
+
+    def _draw(self, logits: list[Tensor], row: int, random: torch.Generator) -> Architecture:
+        for _ in range(ATTEMPTS):
+            drawn = sampled_architecture(logits, row, self._space.decisions, SETTING, random)
+            if self._space.is_valid(drawn):
+                return self._space.canonical(drawn)
+        return self._space.random(random)

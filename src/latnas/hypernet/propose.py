@@ -1,0 +1,95 @@
+"""Proposals by perturb-and-solve: noise on the items' log-probabilities, then the solver within the budget.
+
+That gives diverse, valid architectures inside the budget, where the most probable ones of a product distribution are
+near-duplicates. Without noise and probabilities the same gives random architectures, and exact extremes of a cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from latnas.errors import LatnasError
+from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
+from latnas.spaces.space import SETTING, Space
+from latnas.words.architecture import Architecture, neighbours
+from latnas.words.costs import AdditiveCost
+from latnas.words.solver import Solver
+
+
+def best_within(space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, budget: float) -> Architecture | None:
+    """The canonical architecture of highest summed score whose cost is within `budget`; None if there is none."""
+    solver = Solver(scores, cost.vectors(SETTING), fixed=cost.fixed(SETTING))
+
+    def accept(indices: tuple[int, ...]) -> bool:
+        return space.is_canonical(Architecture.from_indices(SETTING, space.decisions, indices))
+
+    for solution in solver.best_first(budget, accept=accept):
+        return Architecture.from_indices(SETTING, space.decisions, solution.items)
+    return None
+
+
+def propose(
+    hypernetwork: Hypernetwork,
+    space: Space,
+    cost: AdditiveCost,
+    lambdas_and_budgets: Sequence[tuple[float, float]],
+    draws: int,
+    random: torch.Generator,
+) -> list[Architecture]:
+    """Distinct proposals: for each (lambda, budget) the likeliest architecture, and `draws` perturbed ones."""
+    found: dict[str, Architecture] = {}
+    for lam, budget in lambdas_and_budgets:
+        log_probabilities = hypernetwork.item_log_probabilities(lam)
+        for draw in range(draws + 1):
+            scores = [values + (_noise(len(values), random) if draw else 0.0) for values in log_probabilities]
+            proposal = best_within(space, scores, cost, budget)
+            if proposal is not None:
+                found.setdefault(proposal.key, proposal)
+    return list(found.values())
+
+
+def random_within(
+    space: Space, cost: AdditiveCost, budget: float, random: torch.Generator, draws: int = 2000
+) -> Architecture:
+    """A random valid architecture within `budget`: uniform where that is not too rare, else solved under pure noise.
+
+    Raises:
+        LatnasError: no architecture is within the budget.
+    """
+    for _ in range(draws):
+        drawn = space.random(random)
+        if cost.cost(drawn) <= budget:
+            return drawn
+    scores = [_noise(len(decision.items), random) for decision in space.decisions]
+    found = best_within(space, scores, cost, budget)
+    if found is None:
+        raise LatnasError(f"no architecture of space {space.name!r} is within {budget:.4g} {cost.unit}.")
+    return found
+
+
+def extremes(space: Space, cost: AdditiveCost) -> tuple[Architecture, Architecture]:
+    """The cheapest and the dearest canonical architecture: the ends of the reachable range."""
+    vectors = cost.vectors(SETTING)
+    cheapest = best_within(space, [-vector for vector in vectors], cost, np.inf)
+    dearest = best_within(space, list(vectors), cost, np.inf)
+    if cheapest is None or dearest is None:
+        raise LatnasError(f"space {space.name!r} has no valid architecture.")
+    return cheapest, dearest
+
+
+def valid_neighbours(space: Space, architecture: Architecture, cost: AdditiveCost, budget: float) -> list[Architecture]:
+    """Architectures one decision away, in canonical form and within the budget, without duplicates."""
+    found: dict[str, Architecture] = {}
+    for neighbour in neighbours(architecture, space.decisions):
+        if space.is_valid(neighbour):
+            canonical = space.canonical(neighbour)
+            if cost.cost(canonical) <= budget and canonical.key != architecture.key:
+                found.setdefault(canonical.key, canonical)
+    return list(found.values())
+
+
+def _noise(size: int, random: torch.Generator) -> np.ndarray:
+    return gumbel((size,), random).double().numpy()

@@ -1,0 +1,1 @@
+"""Ranking architectures cheaply: zero-cost proxies, short trainings, the accuracy model, the surrogate."""

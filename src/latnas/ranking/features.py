@@ -1,0 +1,84 @@
+"""Features of architectures, computed on a reduced copy of the network: narrower, smaller images, every layer kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latnas.data.batches import channel_statistics, to_unit
+from latnas.data.randomness import generator
+from latnas.data.sources import load_images
+from latnas.ranking.proxies import initialise, jacov, synflow
+from latnas.spaces.space import Space, make_space
+from latnas.words.architecture import Architecture
+from latnas.words.costs import macs_cost, params_cost
+
+FEATURES = ("jacov", "synflow", "log_params", "log_macs")
+"""Which measures the first version of the accuracy model uses: `docs/search.md` says why."""
+
+PROXY_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How much narrower and smaller the copies are on which architectures are ranked."""
+
+    width: int = 8
+    image_size: int = 16
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """uint8 images [N, C, H, W] at another size, by area averaging downwards and bilinear interpolation upwards."""
+    if images.shape[-1] == size:
+        return images
+    mode = "area" if size < images.shape[-1] else "bilinear"
+    return (
+        torch.nn.functional.interpolate(images.float(), (size, size), mode=mode).round().clamp(0, 255).to(torch.uint8)
+    )
+
+
+def features_of(
+    architectures: Sequence[Architecture], space: Space, reduction: Reduction, images: Tensor, seed: int
+) -> list[dict[str, float]]:
+    """The features of each architecture.
+
+    Args:
+        architectures: canonical ones of `space`.
+        space: the real space; parameters and multiply-adds are those of the real network.
+        images: uint8 [B, C, H, W], of any size.
+        seed: of the one initialisation, the same for all architectures.
+    """
+    small = space.reduced(reduction.width, reduction.image_size)
+    batch = to_unit(resized(images, small.options.image_size))
+    supernet = small.network(seed)
+    supernet.normalise.set_statistics(*channel_statistics(images))
+    params, macs = params_cost(space.trace), macs_cost(space.trace)
+    shape = (small.options.channels, small.options.image_size, small.options.image_size)
+    found = []
+    for architecture in architectures:
+        network = small.derive(supernet, architecture)
+        initialise(network, generator(seed, "proxy"))
+        found.append(
+            {
+                "jacov": jacov(network, batch),
+                "synflow": synflow(network, shape),
+                "log_params": math.log(params.cost(architecture)),
+                "log_macs": math.log(macs.cost(architecture)),
+            }
+        )
+    return found
+
+
+def features_task(config: Mapping[str, Any], folder: Path) -> list[dict[str, float]]:
+    """`features_of` as a task: everything it needs is named in `config`."""
+    data = load_images(config["data"])
+    space = make_space(config["space"], **config["options"])
+    architectures = [Architecture.from_json(value) for value in config["architectures"]]
+    images = data.train.images[torch.tensor(config["images"])]
+    return features_of(architectures, space, Reduction(**config["reduction"]), images, config["seed"])

@@ -1,0 +1,40 @@
+"""Short trainings of real derived networks, on a reduced copy: the labels of the accuracy model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from latnas.data.batches import channel_statistics
+from latnas.data.images import LabelledImages
+from latnas.data.sources import load_images
+from latnas.data.splits import make_splits
+from latnas.ranking.features import Reduction, resized
+from latnas.spaces.space import make_space
+from latnas.training.evaluate import accuracy
+from latnas.training.trainer import Recipe, Trainer, training_seed
+from latnas.words.architecture import Architecture
+
+
+def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, float]:
+    """Trains one reduced network on the split `train` and measures it on the split `select`.
+
+    Returns:
+        accuracy in [0, 1], and the last steps' mean loss.
+    """
+    data = load_images(config["data"])
+    reduction = Reduction(**config["reduction"])
+    space = make_space(config["space"], **config["options"]).reduced(reduction.width, reduction.image_size)
+    splits = make_splits(data.train.labels, config["seed"])
+    size = space.options.image_size
+    images = LabelledImages(resized(data.train.images, size), data.train.labels)
+    architecture = Architecture.from_json(config["architecture"])
+    seed = training_seed(config["seed"], "short", architecture.key)
+    network = space.derive(space.network(seed), architecture)
+    network.normalise.set_statistics(*channel_statistics(images.take(splits.train).images))
+    trainer = Trainer(network, images.take(splits.train), Recipe(**config["recipe"]), seed)
+    trainer.run(checkpoint=folder / "checkpoint.safetensors")
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    result = accuracy(network, images.take(splits.select))
+    return {"accuracy": result.value, "images": result.images}

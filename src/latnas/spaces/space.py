@@ -1,0 +1,230 @@
+"""A search space ready for use: decisions, sites, validity, canonical form, supernets and derived networks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latnas.errors import LatnasError, UsageError
+from latnas.spaces.choice import Choice, choices, contains_choice, decisions_of, total
+from latnas.spaces.mbconv import MbConv
+from latnas.spaces.nasbench201 import NasBench201
+from latnas.spaces.operations import Normalise, Nothing
+from latnas.spaces.tracing import TracedOperation, trace_network
+from latnas.words.architecture import Architecture, Decision
+from latnas.words.sites import SpaceTrace
+
+SETTING = "default"
+"""The one setting of the built-in spaces."""
+
+DRAWS = 100_000
+
+
+@dataclass(frozen=True)
+class SpaceOptions:
+    """What a space is built for. `image_size`, `channels` and `classes` follow from the data."""
+
+    width: int
+    depth: int
+    image_size: int
+    channels: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("width", 1, 1024), ("depth", 1, 64), ("image_size", 8, 1024), ("channels", 1, 16), ("classes", 2, 100_000),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise UsageError(f"{name} must be between {least} and {most}, not {value}.")
+
+
+@dataclass(frozen=True)
+class SpaceKind:
+    """A built-in space: its supernet's class, and the width and depth that are used unless others are named."""
+
+    build: Callable[..., nn.Module]
+    width: int
+    depth: int
+    about: str
+
+
+SPACES: Mapping[str, SpaceKind] = {
+    "nasbench201": SpaceKind(NasBench201, 16, 5, "one cell of six edges, repeated; convolutions, pooling, skips"),
+    "mbconv": SpaceKind(MbConv, 16, 3, "layer-wise inverted residuals, as in FBNet and ProxylessNAS"),
+}
+
+
+class Classifier(nn.Module):
+    """A network for images in [0, 1]: normalisation, then the space's own module."""
+
+    def __init__(self, body: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.normalise = Normalise(channels)
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(self.normalise(x))
+        return out
+
+
+class Space:
+    """One search space with its options.
+
+    Args:
+        name: what tables and runs call it.
+        build: makes the supernet's module from the options. The module may define `is_valid(items)` and
+            `canonical(items)` on mappings of decision to item name; without them every architecture counts as valid
+            and distinct.
+    """
+
+    def __init__(self, name: str, build: Callable[..., nn.Module], options: SpaceOptions) -> None:
+        self.name = name
+        self.options = options
+        self._build = build
+
+    def network(self, seed: int, setting: str = SETTING) -> Classifier:
+        """A supernet with fresh weights, drawn from `seed` alone."""
+        if setting != SETTING:
+            raise LatnasError(f"space {self.name!r} has no setting {setting!r}. Known: {SETTING}.")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            body = self._build(**vars(self.options))
+            network = Classifier(body, self.options.channels)
+        choices(body)  # names the decisions after paths inside the body
+        return network
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Everything that can be decided, in order of registration."""
+        return decisions_of(self._blueprint.body)
+
+    @cached_property
+    def trace(self) -> SpaceTrace:
+        """Decisions and sites, without modules."""
+        sites, _ = self._traced
+        return SpaceTrace(self.name, vars(self.options), self.decisions, {SETTING: sites})
+
+    def operation(self, digest: str) -> TracedOperation:
+        """A module and example inputs for an operation of `trace.operations`."""
+        return self._traced[1][digest]
+
+    def example(self, batch: int = 1) -> Tensor:
+        """Zeros of the shape of `batch` images."""
+        size = self.options.image_size
+        return torch.zeros(batch, self.options.channels, size, size)
+
+    def is_valid(self, architecture: Architecture) -> bool:
+        """Whether the network connects its input to its output."""
+        check = getattr(self._blueprint.body, "is_valid", None)
+        return True if check is None else bool(check(architecture.items))
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """The one architecture that stands for all that compute the same."""
+        simplify = getattr(self._blueprint.body, "canonical", None)
+        if simplify is None:
+            return architecture
+        items = simplify(architecture.items)
+        return replace(architecture, chosen=tuple((d.name, items[d.name]) for d in self.decisions))
+
+    def is_canonical(self, architecture: Architecture) -> bool:
+        """Valid, and its own canonical form: what search and solver see."""
+        return self.is_valid(architecture) and self.canonical(architecture).items == architecture.items
+
+    def random(self, generator: torch.Generator) -> Architecture:
+        """The canonical form of a valid architecture, each item drawn with equal probability.
+
+        Raises:
+            LatnasError: no valid architecture in many draws.
+        """
+        for _ in range(DRAWS):
+            indices = [int(torch.randint(len(d.items), (), generator=generator)) for d in self.decisions]
+            architecture = Architecture.from_indices(SETTING, self.decisions, indices)
+            if self.is_valid(architecture):
+                return self.canonical(architecture)
+        raise LatnasError(f"none of {DRAWS} random architectures of space {self.name!r} is valid: check its is_valid.")
+
+    def derive(self, network: Classifier, architecture: Architecture) -> Classifier:
+        """The canonical network of `architecture`, with a copy of the supernet's weights: see `derive_module`."""
+        derived = derive_module(network, self.canonical(architecture), self.decisions)
+        assert isinstance(derived, Classifier)
+        return derived
+
+    def reduced(self, width: int, image_size: int) -> Space:
+        """The same space, narrower and for smaller images, with every layer kept."""
+        options = replace(
+            self.options,
+            width=min(width, self.options.width),
+            image_size=min(image_size, self.options.image_size),
+        )
+        return Space(self.name, self._build, options)
+
+    @cached_property
+    def _blueprint(self) -> Classifier:
+        return self.network(seed=0)
+
+    @cached_property
+    def _traced(self) -> tuple[Any, dict[str, TracedOperation]]:
+        return trace_network(self._blueprint, self.decisions, self.example())
+
+
+def make_space(
+    name: str, *, image_size: int, channels: int, classes: int, width: int | None = None, depth: int | None = None
+) -> Space:
+    """A built-in space by name.
+
+    Raises:
+        UsageError: there is no space of that name, or an option is out of its range.
+    """
+    if name not in SPACES:
+        raise UsageError(f"no search space named {name!r}. Known: {', '.join(SPACES)}. See them: latnas spaces")
+    kind = SPACES[name]
+    options = SpaceOptions(width or kind.width, depth or kind.depth, image_size, channels, classes)
+    return Space(name, kind.build, options)
+
+
+class Together(nn.Module):
+    """Parts of one item, summed: what a choice becomes when an item has several parts."""
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, *inputs: Tensor) -> Tensor | None:
+        return total([part(*inputs) for part in self.parts])
+
+
+def derive_module(network: nn.Module, architecture: Architecture, decisions: Sequence[Decision]) -> nn.Module:
+    """A copy of `network` in which every choice is replaced by what was chosen: plain PyTorch.
+
+    Parts that were not chosen are not copied.
+    """
+    chosen = architecture.parts(decisions)
+    dropped = Nothing()
+    memo: dict[int, Any] = {
+        id(choice.part(name)): dropped
+        for decision, tied in choices(network).items()
+        for choice in tied
+        for name in choice.part_names
+        if name not in chosen[decision]
+    }
+    derived = copy.deepcopy(network, memo)
+    _replace_choices(derived, chosen)
+    if contains_choice(derived):
+        raise LatnasError("a module that is itself a choice cannot be derived: put it inside a module.")
+    return derived
+
+
+def _replace_choices(module: nn.Module, chosen: Mapping[str, tuple[str, ...]]) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, Choice):
+            parts = [child.part(part) for part in chosen[child.decision]]
+            setattr(module, name, parts[0] if len(parts) == 1 else Together(parts))
+        else:
+            _replace_choices(child, chosen)

@@ -1,0 +1,113 @@
+"""Which latency table a command means, and whether it still holds on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from latnas.data.images import ImageData
+from latnas.errors import LatnasError, UsageError
+from latnas.latency.profiler import Profiler, RunSettings, load_plugin
+from latnas.spaces.space import Space, make_space
+from latnas.words.table import LatencyTable, load_table
+
+FOLDER = Path("latency_tables")
+
+
+def shipped_tables() -> Path:
+    """The folder of tables that came with latnas: inside the wheel, or the checkout's own."""
+    packaged = Path(str(files("latnas"))) / "_tables"
+    return packaged if packaged.is_dir() else Path(__file__).parents[4] / "latency_tables"
+
+
+def find_table(named: Path | None, space: str | None, data: ImageData, folder: Path) -> tuple[Path, LatencyTable]:
+    """The table that is named, or the only one that fits this host, the space and the images.
+
+    Raises:
+        UsageError: none fits, or several do; the message has the command to type.
+        LatnasError: the named one cannot be read.
+    """
+    if named is not None:
+        if not named.is_file():
+            raise UsageError(f"there is no table {named}. Measure one: latnas profile")
+        return named, load_table(named)
+    fitting: list[tuple[Path, LatencyTable]] = []
+    names: set[str] = set()
+    for path in sorted({*_json_files(folder), *_json_files(shipped_tables())}):
+        try:
+            table = load_table(path)
+        except LatnasError:
+            continue  # other JSON may lie there; a broken table that is named is refused above
+        if table.name not in names and _fits(table, space, data) and why_stale(table) is None:
+            names.add(table.name)
+            fitting.append((path, table))
+    wanted = f" of space {space!r}" if space else ""
+    if not fitting:
+        extra = f" --space {space}" if space else ""
+        raise UsageError(
+            f"no latency table{wanted} for {data.channels}x{data.size}x{data.size} images with {len(data.classes)} "
+            f"classes was measured on this host. Measure one: latnas profile{extra} --data {data.name}"
+        )
+    if len(fitting) > 1:
+        listed = "".join(f"\n  --table {path}" for path, _ in fitting)
+        raise UsageError(f"several tables{wanted} fit; name one:{listed}")
+    return fitting[0]
+
+
+def space_of(table: LatencyTable) -> Space:
+    """The space that a table was measured for."""
+    return make_space(table.space, **table.options)
+
+
+def check_images(table: LatencyTable, data: ImageData) -> None:
+    """Raises UsageError unless the table's networks take these images."""
+    if not _fits(table, None, data):
+        options = table.options
+        raise UsageError(
+            f"the table {table.name} is for {options['channels']}x{options['image_size']}x{options['image_size']} "
+            f"images with {options['classes']} classes; {data.name} has {data.channels}x{data.size}x{data.size} with "
+            f"{len(data.classes)}. Measure one: latnas profile --space {table.space} --data {data.name}"
+        )
+
+
+def settings_of(table: LatencyTable) -> RunSettings:
+    """How the table's networks were run."""
+    return RunSettings(batch=table.batch, threads=table.threads, precision=table.precision)
+
+
+def open_profiler(table: LatencyTable) -> Profiler:
+    """The profiler that measured the table, on this machine.
+
+    Raises:
+        LatnasError: it is not installed or the device is not here.
+    """
+    return load_plugin(table.runtime).open(table.device, settings_of(table))
+
+
+def why_stale(table: LatencyTable) -> str | None:
+    """What differs between the conditions of a table and this machine; None if nothing does."""
+    try:
+        here = open_profiler(table).describe()
+    except LatnasError as error:
+        return str(error)
+    differing = [
+        f"{name} was {table.environment.get(name)!r} and is {here.get(name)!r}"
+        for name in sorted({*here, *table.environment})
+        if here.get(name) != table.environment.get(name)
+    ]
+    return "; ".join(differing) or None
+
+
+def _fits(table: LatencyTable, space: str | None, data: ImageData) -> bool:
+    options = table.options
+    return (
+        (space is None or table.space == space)
+        and options["channels"] == data.channels
+        and options["image_size"] == data.size
+        and options["classes"] == len(data.classes)
+    )
+
+
+def _json_files(folder: Path) -> Iterable[Path]:
+    return folder.glob("*.json") if folder.is_dir() else ()

@@ -1,0 +1,6 @@
+"""Stage `export`: from a run to trained ONNX files, each measured against its budget."""
+
+from latnas.stages.export.config import ExportConfig
+from latnas.stages.export.stage import ExportedFile, export
+
+__all__ = ["ExportConfig", "ExportedFile", "export"]

@@ -1,0 +1,50 @@
+"""What an export is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from latnas.errors import UsageError
+from latnas.training.tasks import parse_executor
+from latnas.words.budgets import parse_ms
+
+
+class ExportConfig(BaseModel):
+    """Which budgets, and how to measure and train."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str | None = None
+    runs: Path = Path("runs")
+    table: str | None = None
+    lambdas: tuple[float, ...] = ()
+    budgets: tuple[str, ...] = ()
+    all: bool = False
+    baselines: bool = False
+    finalists: int = Field(3, ge=1, le=50)
+    rounds: int = Field(60, ge=4, le=100_000)
+    epochs: int = Field(20, ge=0, le=10_000)
+    batch_size: int = Field(64, ge=2, le=65_536)
+    learning_rate: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
+    init: Literal["scratch", "supernet"] = "supernet"
+    seed: int = Field(0, ge=0)
+    executor: str = "local:2"
+
+    @model_validator(mode="after")
+    def _names_something(self) -> ExportConfig:
+        if not (self.lambdas or self.budgets or self.all):
+            raise UsageError("name what to export: --lambda 0.5, --budget 4ms (both repeatable), or --all.")
+        return self
+
+    @property
+    def workers(self) -> int:
+        """Processes for trainings."""
+        return parse_executor(self.executor)
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """`budgets` in ms."""
+        return tuple(parse_ms(text) for text in self.budgets)

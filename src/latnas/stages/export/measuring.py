@@ -1,0 +1,113 @@
+"""Measuring networks on the device of a table, beside its anchor, in the statistic that budgets apply to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latnas.errors import LatnasError
+from latnas.latency.measure import MeasurementError, measure
+from latnas.latency.profiler import Profiler
+from latnas.latency.workload import Workload
+from latnas.spaces.space import Space
+from latnas.words.architecture import Architecture
+from latnas.words.files import append_line
+from latnas.words.manifest import Measured, RawTimes
+from latnas.words.reporting import Reporter
+from latnas.words.table import LatencyTable, factor_of
+
+ANCHOR = "anchor"
+SINGLE_CALLS = 200
+BUSY = 1.15
+"""Warn where the anchor is slower than in the table by more than this: the device is not what it was."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """One network: its floor through the table's factors, and single calls as they came."""
+
+    measured: Measured
+    raw: RawTimes
+    quoted_ms: float
+
+
+class Bench:
+    """The device of a table.
+
+    Args:
+        table: whose factors turn floors into the quoted statistic, and whose anchor is measured beside everything.
+        profiler: of the table's runtime and device, on this machine.
+        log: `measurements.jsonl`, to which every measurement is appended.
+    """
+
+    def __init__(
+        self, table: LatencyTable, profiler: Profiler, space: Space, log: Path, rounds: int, report: Reporter
+    ) -> None:
+        self._table, self._profiler, self._log, self._rounds, self._report = table, profiler, log, rounds, report
+        supernet = space.network(seed=0)
+        anchor = Architecture.from_json(table.anchor.architecture)
+        self.example = space.example(table.batch)
+        self.takes_files = table.measures == "onnx"
+        self._anchor = Workload(space.derive(supernet, anchor), self.example)
+
+    def measure(
+        self, workloads: Mapping[str, Workload], names: Mapping[str, Architecture], what: str
+    ) -> dict[str, Times]:
+        """Measures workloads round-robin with the anchor.
+
+        Args:
+            workloads: by any key.
+            names: the architecture of each, for the log.
+            what: "untrained module" or "shipped file", for the log.
+
+        Raises:
+            LatnasError: one could not be run.
+        """
+        runners = {
+            key: self._profiler.prepare(workload) for key, workload in {**workloads, ANCHOR: self._anchor}.items()
+        }
+        try:
+            with self._report.bar(f"measuring {len(workloads)} networks") as bar:
+                found = measure(
+                    runners,
+                    anchor=ANCHOR,
+                    rounds=self._rounds,
+                    progress=lambda done, all_: bar.update(done, all_, "rounds"),
+                )
+            singles = {key: sorted(runners[key].run(1) for _ in range(SINGLE_CALLS)) for key in workloads}
+        except MeasurementError as error:
+            raise LatnasError(f"{error}. Type the same command to try again.") from error
+        drift = found.items[ANCHOR].floor_seconds * 1e3 / self._table.anchor.floor_ms
+        if not 1 / BUSY < drift < BUSY:
+            self._report.warn(
+                f"the anchor network takes {drift:.2f} times what it took when the table was measured: the device is "
+                "busy, or has changed. Measure again in quiet, or make a new table: latnas profile"
+            )
+        result = {}
+        for key in workloads:
+            floor = found.items[key].floor_seconds * 1e3
+            times = Times(
+                Measured(
+                    floor=floor, p50=floor * factor_of(self._table, "p50"), p90=floor * factor_of(self._table, "p90")
+                ),
+                RawTimes(p50=_quantile(singles[key], 0.5) * 1e3, p90=_quantile(singles[key], 0.9) * 1e3),
+                floor * self._table.factor,
+            )
+            result[key] = times
+            append_line(
+                self._log,
+                {
+                    "architecture": names[key].to_json(),
+                    "what": what,
+                    "floor_ms": floor,
+                    "halves": found.items[key].halves,
+                    "anchor_drift": drift,
+                    "raw_p50_ms": times.raw.p50,
+                },
+            )
+        return result
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]

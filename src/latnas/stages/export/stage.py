@@ -1,0 +1,272 @@
+"""Stage `export`: one trained ONNX file for each budget, measured on the device of the table."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from latnas.data.batches import to_unit
+from latnas.data.images import ImageData
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError, UsageError
+from latnas.latency.workload import Workload
+from latnas.spaces.space import Space
+from latnas.stages.common.runs import RunFolder, open_run
+from latnas.stages.common.tables import open_profiler, space_of, why_stale
+from latnas.stages.export.config import ExportConfig
+from latnas.stages.export.final_training import WEIGHTS, recipe_for, trained_network
+from latnas.stages.export.measuring import Bench, Times
+from latnas.stages.export.onnx_file import check_against_torch, export_onnx
+from latnas.stages.export.targets import Target, first_within, make_targets
+from latnas.training.tasks import Task, run_tasks
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import format_ms
+from latnas.words.costs import macs_cost, params_cost
+from latnas.words.files import write_atomically
+from latnas.words.front import load_front
+from latnas.words.latency import LatencyModel, latency_model
+from latnas.words.manifest import Check, Manifest, Predicted, ReachedAccuracy, Status
+from latnas.words.reporting import Reporter, Silent
+from latnas.words.table import load_table
+
+ATTEMPTS = 4
+CHECKED_IMAGES = 500
+VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One exported network: its folder, and what its manifest says."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "model.onnx"
+
+
+@dataclass(frozen=True)
+class _Shipment:
+    """A target with the network chosen for it and its trained file."""
+
+    target: Target
+    architecture: Architecture
+    fits: bool
+    file: bytes
+    check: Check
+    accuracy: Mapping[str, Any]
+
+
+def export(config: ExportConfig, report: Reporter | None = None) -> list[ExportedFile]:
+    """Measures finalists, trains the best that fits each budget, exports it, measures the very file.
+
+    Raises:
+        UsageError: no such run, a budget outside its range.
+        LatnasError: a file is broken, or a network cannot be exported.
+        TargetMissedError: an exported file does not compute what the network computes.
+    """
+    report = report or Silent()
+    run = open_run(config.run, config.runs)
+    name = _table_of(run, config.table)
+    folder = run.front(name)
+    table, front = load_table(folder / "table.json"), load_front(folder / "front.json")
+    data = load_images(str(run.read_config()["data"]))
+    if data.fingerprint != run.read_config().get("images"):
+        raise LatnasError(
+            f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
+        )
+    space = space_of(table)
+    latency = latency_model(table, space.trace)
+    stale = why_stale(table)
+    if stale is not None:
+        report.warn(f"the device of table {name} is not here ({stale}): files will be unverified")
+    targets = make_targets(config, front, space, latency, certain=stale is not None)
+
+    with run.lock():
+        exports = run.exports(name)
+        bench = None
+        if stale is None:
+            bench = Bench(table, open_profiler(table), space, exports / "measurements.jsonl", config.rounds, report)
+        chosen = _choose(targets, space, bench, config, report)
+        shipments = _train(targets, chosen, run, exports, data, space, config, name, report)
+        times = _measure_files(shipments, space, table.batch, bench)
+        return [
+            _write(
+                shipment, times.get(shipment.target.folder), exports, latency, space, data, config, bench is not None
+            )
+            for shipment in shipments
+        ]
+
+
+def _table_of(run: RunFolder, named: str | None) -> str:
+    known = run.tables()
+    if named is not None and named not in known:
+        raise UsageError(
+            f"run {run.path} has no finished front for table {named!r}. It has: {', '.join(known) or 'none'}."
+        )
+    if not known:
+        raise UsageError(f"the search of {run.path} is not finished. Type its command again to go on: latnas search")
+    if named is None and len(known) > 1:
+        raise UsageError(f"run {run.path} has fronts for several tables; name one: --table {' | --table '.join(known)}")
+    return named or known[0]
+
+
+def _choose(
+    targets: Sequence[Target], space: Space, bench: Bench | None, config: ExportConfig, report: Reporter
+) -> list[tuple[Architecture, bool]]:
+    """For each target the architecture to train, and whether it fits as far as was measured.
+
+    Candidates are measured a few for each budget at a time, until one fits or there are no more.
+    """
+    if bench is None:
+        return [(target.candidates[0], True) for target in targets]
+    supernet = space.network(seed=0)
+    quoted: dict[str, float] = {}
+    for attempt in range(ATTEMPTS):
+        wanted = {
+            candidate.key: candidate
+            for target in targets
+            if first_within(target, quoted) is None
+            for candidate in target.candidates[attempt * config.finalists : (attempt + 1) * config.finalists]
+            if candidate.key not in quoted
+        }
+        if wanted:
+            workloads = {key: Workload(space.derive(supernet, a), bench.example) for key, a in wanted.items()}
+            found = bench.measure(workloads, wanted, "untrained module")
+            quoted |= {key: times.quoted_ms for key, times in found.items()}
+    chosen = []
+    for target in targets:
+        fitting = first_within(target, quoted)
+        if fitting is None:
+            fitting = min((c for c in target.candidates if c.key in quoted), key=lambda c: quoted[c.key])
+            report.warn(
+                f"no candidate measured within {format_ms(target.budget_ms)} ({target.kind}); the nearest takes "
+                f"{format_ms(quoted[fitting.key])}"
+            )
+            chosen.append((fitting, False))
+        else:
+            chosen.append((fitting, True))
+    return chosen
+
+
+def _train(
+    targets: Sequence[Target],
+    chosen: Sequence[tuple[Architecture, bool]],
+    run: RunFolder,
+    exports: Path,
+    data: ImageData,
+    space: Space,
+    config: ExportConfig,
+    table: str,
+    report: Reporter,
+) -> list[_Shipment]:
+    """Trains each distinct architecture once and exports it."""
+    recipe = recipe_for(len(data.train), config.epochs, config.batch_size, config.learning_rate, data.name != "digits")
+    inherit = str(run.supernet / "weights.safetensors") if config.init == "supernet" else None
+    by_key = {architecture.key: architecture for architecture, _ in chosen}
+    tasks = []
+    for architecture in by_key.values():
+        training = {
+            "data": str(run.read_config()["data"]), "space": space.name, "options": vars(space.options).copy(),
+            "seed": config.seed, "architecture": architecture.to_json(), "recipe": asdict(recipe), "inherit": inherit,
+        }  # fmt: skip
+        digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
+        function = "latnas.stages.export.final_training:final_training_task"
+        tasks.append(Task(function, training, exports / ".trainings" / digest))
+    with report.bar("training") as bar:
+        results = run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
+    files: dict[str, tuple[bytes, Check, Mapping[str, Any]]] = {}
+    images = to_unit(data.test.images[:CHECKED_IMAGES])
+    with report.bar("exporting") as bar:
+        for number, (key, task, result) in enumerate(zip(by_key, tasks, results, strict=True)):
+            bar.update(number, len(tasks), "files")
+            network = trained_network(space, by_key[key], task.folder / WEIGHTS)
+            metadata = {
+                "architecture": json.dumps(by_key[key].to_json()), "table": table, "space": space.name,
+                "classes": json.dumps(data.classes), "input": "images [N, C, H, W], float32 in [0, 1]",
+                "input_size": str(data.size), "layout": "nchw", "version": version("latnas"), "seed": str(config.seed),
+            }  # fmt: skip
+            file = export_onnx(network, images[:1], metadata)
+            files[key] = (file, check_against_torch(file, network, images), result)
+        bar.update(len(tasks), len(tasks), "files")
+    return [
+        _Shipment(target, architecture, fits, *files[architecture.key])
+        for target, (architecture, fits) in zip(targets, chosen, strict=True)
+    ]
+
+
+def _measure_files(shipments: Sequence[_Shipment], space: Space, batch: int, bench: Bench | None) -> dict[str, Times]:
+    if bench is None:
+        return {}
+    example = space.example(batch)
+    by_key: dict[str, list[_Shipment]] = {}
+    for shipment in shipments:
+        by_key.setdefault(shipment.architecture.key, []).append(shipment)
+    if bench.takes_files:
+        workloads = {key: Workload.from_file(same[0].file, example) for key, same in by_key.items()}
+    else:
+        supernet = space.network(seed=0)
+        workloads = {
+            key: Workload(space.derive(supernet, same[0].architecture), example) for key, same in by_key.items()
+        }
+    names = {key: same[0].architecture for key, same in by_key.items()}
+    found = bench.measure(workloads, names, "shipped file" if bench.takes_files else "trained module")
+    return {shipment.target.folder: found[key] for key, same in by_key.items() for shipment in same}
+
+
+def _write(
+    shipment: _Shipment, times: Times | None, exports: Path, latency: LatencyModel, space: Space, data: ImageData,
+    config: ExportConfig, here: bool,
+) -> ExportedFile:  # fmt: skip
+    target, table = shipment.target, latency.table
+    within = None if times is None else times.quoted_ms <= target.budget_ms
+    status: Status = "unverified"
+    if within is not None and here:
+        status = ("verified" if table.measures == "onnx" else "verified-in-pytorch") if within else "missed"
+        if within and table.measures == "none":
+            status = "unverified"  # computed, not measured
+    folder = exports / target.folder
+    reached = shipment.accuracy
+    recipe = recipe_for(len(data.train), config.epochs, config.batch_size, config.learning_rate, data.name != "digits")
+    manifest = Manifest(
+        budget_ms=target.budget_ms,
+        predicted_ms=Predicted(**latency.predict(shipment.architecture).to_json()),
+        measured_ms=None if times is None else times.measured,
+        raw_ms=None if times is None else times.raw,
+        quote=table.quote,
+        within_budget=within,
+        status=status,
+        runtime=table.runtime,
+        measured_artifact=table.measures,
+        sha256=hashlib.sha256(shipment.file).hexdigest(),
+        accuracy=ReachedAccuracy(split="test", value=reached["value"], low=reached["low"], high=reached["high"]),
+        params=int(params_cost(space.trace).cost(shipment.architecture)),
+        macs=int(macs_cost(space.trace).cost(shipment.architecture)),
+        architecture=shipment.architecture.to_json(),
+        lam=target.lam,
+        table=table.name,
+        seed=config.seed,
+        versions={package: version(package) for package in VERSIONS},
+        kind=target.kind,
+        data=data.name,
+        classes=data.classes,
+        input={
+            "name": "images",
+            "shape": ["N", data.channels, data.size, data.size],
+            "range": [0, 1],
+            "type": "float32",
+        },
+        training={**asdict(recipe), "epochs": config.epochs, "init": config.init, "test_images": reached["images"]},
+        check=shipment.check,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    write_atomically(folder / "model.onnx", shipment.file)
+    manifest.save(folder / "manifest.json")
+    return ExportedFile(folder, manifest)

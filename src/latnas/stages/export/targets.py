@@ -1,0 +1,98 @@
+"""Which networks an export considers for each budget: the search's choices, and the baselines beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from latnas.data.randomness import generator
+from latnas.hypernet.propose import random_within
+from latnas.spaces.space import SETTING, Space
+from latnas.stages.export.config import ExportConfig
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import BudgetRange, budget_name
+from latnas.words.costs import macs_cost
+from latnas.words.front import Front
+from latnas.words.latency import LatencyModel
+from latnas.words.manifest import Kind
+from latnas.words.solver import Solver
+
+BASELINES: tuple[Kind, ...] = ("random", "most-macs")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One file to be made: a budget, who chooses, and the candidates in the order in which they are preferred."""
+
+    kind: Kind
+    lam: float
+    budget_ms: float
+    candidates: tuple[Architecture, ...]
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder among the table's exports."""
+        name = budget_name(self.budget_ms)
+        return name if self.kind == "search" else f"{name}-{self.kind}"
+
+
+def make_targets(
+    config: ExportConfig, front: Front, space: Space, latency: LatencyModel, certain: bool
+) -> list[Target]:
+    """The targets that are asked for, loosest budget first.
+
+    Args:
+        certain: only take networks whose interval's upper end is within the budget, because nothing can be measured.
+
+    Raises:
+        UsageError: a lambda or a budget outside the run's range.
+    """
+    targets = []
+    for lam, budget in _budgets(config, front.budget_range, front):
+        fitting = [n.as_architecture for n in front.within(budget) if not certain or n.predicted_ms.high <= budget]
+        targets.append(Target("search", lam, budget, tuple(fitting or [front.networks[0].as_architecture])))
+        if config.baselines:
+            targets.append(Target("random", lam, budget, _random(space, latency, budget, config)))
+            targets.append(Target("most-macs", lam, budget, _most_macs(space, latency, budget, config)))
+    return targets
+
+
+def first_within(target: Target, quoted_ms: Mapping[str, float]) -> Architecture | None:
+    """The preferred candidate whose measurement is within the budget; None if none of those measured is."""
+    for candidate in target.candidates:
+        if quoted_ms.get(candidate.key, np.inf) <= target.budget_ms:
+            return candidate
+    return None
+
+
+def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[tuple[float, float]]:
+    wanted = [(lam, budgets.budget_ms(lam)) for lam in config.lambdas]
+    wanted += [(budgets.lam(ms), ms) for ms in config.budgets_ms]
+    if config.all:
+        wanted += [(choice.lam, choice.budget_ms) for choice in front.budgets]
+    by_name = {budget_name(ms): (lam, ms) for lam, ms in wanted}
+    return sorted(by_name.values())
+
+
+def _random(space: Space, latency: LatencyModel, budget: float, config: ExportConfig) -> tuple[Architecture, ...]:
+    random = generator(config.seed, "random baseline", budget_name(budget))
+    drawn = [random_within(space, latency.cost, budget, random) for _ in range(config.finalists)]
+    return tuple(_distinct(drawn))
+
+
+def _most_macs(space: Space, latency: LatencyModel, budget: float, config: ExportConfig) -> tuple[Architecture, ...]:
+    macs = macs_cost(space.trace)
+    solver = Solver(macs.vectors(SETTING), latency.cost.vectors(SETTING), fixed=latency.cost.fixed(SETTING))
+
+    def architecture(indices: Sequence[int]) -> Architecture:
+        return Architecture.from_indices(SETTING, space.decisions, indices)
+
+    solutions = solver.best_first(budget, accept=lambda indices: space.is_canonical(architecture(indices)))
+    return tuple(architecture(solution.items) for solution in islice(solutions, config.finalists))
+
+
+def _distinct(architectures: Sequence[Architecture]) -> list[Architecture]:
+    return list({architecture.key: architecture for architecture in architectures}.values())

@@ -1,0 +1,165 @@
+"""The part of a search that knows no device: features of a pool of architectures, short trainings, the fitted judge."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from latnas.data.images import ImageData
+from latnas.data.randomness import generator
+from latnas.data.splits import make_splits
+from latnas.hypernet.propose import extremes
+from latnas.ranking.features import PROXY_BATCH, Reduction
+from latnas.ranking.judge import Judge, Score, fit_judge, prior_scores
+from latnas.spaces.space import Space
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.search.config import SearchConfig
+from latnas.training.tasks import RESULT, Task, run_tasks
+from latnas.training.trainer import Recipe
+from latnas.words.architecture import Architecture
+from latnas.words.costs import generic_costs, macs_cost
+from latnas.words.files import read_json, write_json
+from latnas.words.reporting import Reporter
+
+CHUNK = 20
+MIXTURES = 6
+GENERIC_BUDGETS = 6
+
+
+class Scores:
+    """Features by architecture, computed when first asked for and kept in `accuracy/features/`."""
+
+    def __init__(self, config: SearchConfig, space: Space, data: ImageData, run: RunFolder) -> None:
+        self._config, self._space, self._run = config, space, run
+        splits = make_splits(data.train.labels, config.seed)
+        self._images = splits.train[:PROXY_BATCH].tolist()
+        self._known: dict[str, dict[str, float]] = {}
+        for path in sorted(run.accuracy.glob(f"features/*/{RESULT}")):
+            found = read_json(path)
+            keys = read_json(path.with_name("keys.json"))
+            self._known.update(zip(keys, found, strict=True))
+
+    def tasks(self, architectures: Sequence[Architecture]) -> list[Task]:
+        """What has to be run before `of` can answer for these architectures."""
+        unknown = list({a.key: a for a in architectures if a.key not in self._known}.values())
+        chunks = [unknown[start : start + CHUNK] for start in range(0, len(unknown), CHUNK)]
+        return [self._task(chunk) for chunk in chunks]
+
+    def take(self, tasks: Sequence[Task], results: Sequence[Any]) -> None:
+        """Takes in the results of tasks that were run."""
+        for task, found in zip(tasks, results, strict=True):
+            keys = [Architecture.from_json(value).key for value in task.config["architectures"]]
+            self._known.update(zip(keys, found, strict=True))
+
+    def compute(self, architectures: Sequence[Architecture], report: Reporter, name: str) -> None:
+        """Runs what is missing."""
+        tasks = self.tasks(architectures)
+        with report.bar(name) as bar:
+            self.take(
+                tasks, run_tasks(tasks, self._config.workers, lambda done, total: bar.update(done, total, "chunks"))
+            )
+
+    def of(self, architecture: Architecture) -> dict[str, float]:
+        """The features of one architecture."""
+        return self._known[architecture.key]
+
+    def _task(self, architectures: Sequence[Architecture]) -> Task:
+        keys = [architecture.key for architecture in architectures]
+        folder = self._run.accuracy / "features" / hashlib.sha256("".join(keys).encode()).hexdigest()[:12]
+        write_json(folder / "keys.json", keys)
+        config = {
+            **common_config(self._config, self._space),
+            "reduction": asdict(Reduction(self._config.reduced_width, self._config.reduced_size)),
+            "architectures": [architecture.to_json() for architecture in architectures],
+            "images": self._images,
+        }
+        return Task("latnas.ranking.features:features_task", config, folder)
+
+
+def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
+    """What every task is told."""
+    return {"data": config.data, "space": space.name, "options": vars(space.options).copy(), "seed": config.seed}
+
+
+def initial_pool(space: Space, config: SearchConfig) -> list[Architecture]:
+    """Distinct random architectures, and the ends of every generic cost."""
+    random = generator(config.seed, "pool")
+    pool = {a.key: a for cost in generic_costs(space.trace, MIXTURES, config.seed) for a in extremes(space, cost)}
+    for _ in range(10 * config.pool):
+        if len(pool) >= config.pool:
+            break
+        drawn = space.random(random)
+        pool.setdefault(drawn.key, drawn)
+    return list(pool.values())
+
+
+def to_be_labelled(
+    space: Space, pool: Sequence[Architecture], scores: Scores, config: SearchConfig
+) -> list[Architecture]:
+    """Architectures to train: the best of the pool by the prior, within budgets of generic costs, spread over size.
+
+    Randomly placed short trainings are wasted: these lie where fronts of any device will be.
+    """
+    prior = prior_scores([scores.of(architecture) for architecture in pool])
+    chosen: dict[str, Architecture] = {}
+    for cost in generic_costs(space.trace, MIXTURES, config.seed):
+        costs = np.array([cost.cost(architecture) for architecture in pool])
+        for budget in np.geomspace(costs.min(), costs.max(), GENERIC_BUDGETS):
+            within = np.flatnonzero(costs <= budget * (1 + 1e-9))
+            best = pool[within[np.argmax(prior[within])]]
+            chosen.setdefault(best.key, best)
+    rest = [pool[index] for index in np.argsort(-prior) if pool[index].key not in chosen]
+    candidates = [*chosen.values(), *rest][: max(config.trainings, len(chosen))]
+    macs = macs_cost(space.trace)
+    candidates.sort(key=lambda architecture: (macs.cost(architecture), architecture.key))
+    positions = np.linspace(0, len(candidates) - 1, min(config.trainings, len(candidates))).round().astype(int)
+    return [candidates[position] for position in positions]
+
+
+def train_briefly(
+    architectures: Sequence[Architecture], space: Space, config: SearchConfig, run: RunFolder, report: Reporter
+) -> list[dict[str, Any]]:
+    """Accuracies after a short training of a reduced copy, on the split `select`."""
+    recipe = Recipe(config.training_steps, label_smoothing=0.05)
+    tasks = [
+        Task(
+            "latnas.ranking.short_training:short_training_task",
+            {
+                **common_config(config, space),
+                "reduction": asdict(Reduction(config.reduced_width, config.reduced_size)),
+                "architecture": architecture.to_json(),
+                "recipe": asdict(recipe),
+            },
+            run.accuracy / "short" / architecture.key,
+        )
+        for architecture in architectures
+    ]
+    with report.bar("short trainings") as bar:
+        results = run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
+    return results
+
+
+def judge_of(
+    pool: Sequence[Architecture],
+    labelled: Sequence[Architecture],
+    labels: Sequence[Mapping[str, Any]],
+    scores: Scores,
+    run: RunFolder,
+) -> Judge:
+    """Fits the judge and writes down what it found."""
+    judge = fit_judge(
+        [scores.of(architecture) for architecture in pool],
+        {a.key: (scores.of(a), label["accuracy"]) for a, label in zip(labelled, labels, strict=True)},
+        images=labels[0]["images"],
+    )
+    write_json(run.accuracy / "judge.json", judge.report())
+    return judge
+
+
+def scored(judge: Judge, scores: Scores, architectures: Sequence[Architecture]) -> list[Score]:
+    """The judge's scores."""
+    return [judge.score(architecture.key, scores.of(architecture)) for architecture in architectures]

@@ -1,0 +1,146 @@
+"""The part of a search that belongs to one table: hypernetwork and shared weights, round by round, and proposals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from latnas.data.images import ImageData, LabelledImages
+from latnas.data.randomness import generator
+from latnas.data.splits import make_splits
+from latnas.hypernet.learn import Learner, Learning
+from latnas.hypernet.propose import propose, valid_neighbours
+from latnas.hypernet.supernet import network_of, uniform_paths
+from latnas.ranking.judge import Score
+from latnas.ranking.surrogate import Surrogate, fit_surrogate
+from latnas.spaces.choice import Selection, path_of
+from latnas.spaces.space import Space
+from latnas.stages.search.config import SearchConfig
+from latnas.training.checkpoint import load_tensors, save_tensors
+from latnas.training.trainer import Trainer
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import BudgetRange
+from latnas.words.costs import AdditiveCost
+from latnas.words.files import append_line, read_json, read_lines, write_atomically, write_json
+from latnas.words.reporting import Reporter
+
+CHECKPOINT = "search.safetensors"
+EVERY = 25
+NEIGHBOURS = 12
+
+Judging = Callable[[Sequence[Architecture], str], list[Score]]
+"""Scores architectures, computing their features first where they are unknown; the text names the bar."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched: a space, its latency in ms, and the budgets."""
+
+    space: Space
+    cost: AdditiveCost
+    budgets: BudgetRange
+
+
+class Rounds:
+    """Learn, propose, score; then again with what was learnt. Resumes at the last checkpoint, bit for bit."""
+
+    def __init__(self, problem: Problem, config: SearchConfig, data: ImageData, trainer: Trainer, folder: Path) -> None:
+        self._problem, self._config, self._trainer, self._folder = problem, config, trainer, folder
+        learning = Learning(steps=config.hypernetwork_steps)
+        self._learner = Learner(problem.space, problem.cost, problem.budgets, learning, config.seed)
+        self._held_out: LabelledImages = data.train.take(make_splits(data.train.labels, config.seed).search)
+        self._step = 0
+        if (folder / CHECKPOINT).exists():
+            self._restore()
+
+    def run(self, pool: Sequence[Architecture], judging: Judging, report: Reporter) -> list[Architecture]:
+        """All rounds; returns the pool and every proposal, in the order in which they came up."""
+        known = {architecture.key: architecture for architecture in pool}
+        for number in range(self._config.rounds):
+            kept = self._folder / f"proposals-{number}.json"
+            if kept.exists():
+                proposals = [Architecture.from_json(value) for value in read_json(kept)]
+            else:
+                scores = judging(list(known.values()), f"round {number + 1}: features")
+                surrogate = fit_surrogate(
+                    list(known.values()),
+                    [s.value for s in scores],
+                    self._problem.space.decisions,
+                    self._config.seed + number,
+                )
+                self._learn(number, surrogate, report)
+                proposals = self._propose(number, list(known.values()), [s.value for s in scores])
+                write_json(kept, [proposal.to_json() for proposal in proposals])
+            for proposal in proposals:
+                known.setdefault(proposal.key, proposal)
+        return list(known.values())
+
+    def _learn(self, number: int, surrogate: Surrogate, report: Reporter) -> None:
+        steps = self._config.hypernetwork_steps
+        end = (number + 1) * steps
+        with report.bar(f"round {number + 1}: hypernetwork") as bar:
+            while self._step < end:
+                supernet = network_of(self._trainer)
+                metrics = self._learner.step(self._step, surrogate, supernet, self._held_out)
+                append_line(self._folder / "metrics.jsonl", metrics.to_json())
+                self._step += 1
+                for _ in range(self._due()):
+                    self._trainer.step(self._paths(self._trainer.done))
+                if self._step % EVERY == 0 or self._step == end:
+                    self._save()
+                note = (
+                    f"loss {metrics.loss:.3f}, over budget {100 * metrics.excess:.1f} %, entropy {metrics.entropy:.2f}"
+                )
+                bar.update(self._step - number * steps, steps, note)
+
+    def _due(self) -> int:
+        """Steps of the shared weights that belong before the next step of the hypernetwork: spread evenly."""
+        config = self._config
+        all_steps = config.rounds * config.hypernetwork_steps
+        wanted = config.warmup_steps + config.joint_steps * self._step // all_steps
+        return max(wanted - self._trainer.done, 0)
+
+    def _paths(self, step: int) -> Sequence[Selection]:
+        """Half of the paths from the hypernetwork, so that shared weights are good near the front; half uniform."""
+        if step % 2:
+            return uniform_paths(self._problem.space, self._config.seed, step)
+        random = generator(self._config.seed, "path", step)
+        lam = float(torch.rand((), generator=random))
+        return [path_of(self._learner.draw(lam, random), self._problem.space.decisions)]
+
+    def _propose(self, number: int, known: Sequence[Architecture], scores: Sequence[float]) -> list[Architecture]:
+        problem, config = self._problem, self._config
+        lambdas = problem.budgets.spread(max(2 * config.budgets - 1, 5))
+        pairs = [(lam, problem.budgets.budget_ms(lam)) for lam in lambdas]
+        random = generator(config.seed, "proposals", number)
+        found = propose(self._learner.hypernetwork, problem.space, problem.cost, pairs, config.draws, random)
+        by_key = {proposal.key: proposal for proposal in found}
+        ranked = sorted(zip(scores, known, strict=True), key=lambda pair: (-pair[0], pair[1].key))
+        for _, budget in pairs:
+            best = next((a for _, a in ranked if problem.cost.cost(a) <= budget), None)
+            near = valid_neighbours(problem.space, best, problem.cost, budget) if best is not None else []
+            for neighbour in near[:NEIGHBOURS]:
+                by_key.setdefault(neighbour.key, neighbour)
+        return list(by_key.values())
+
+    def _save(self) -> None:
+        tensors = self._learner.tensors() | {
+            f"supernet.{name}": value for name, value in self._trainer.tensors().items()
+        }
+        save_tensors(self._folder / CHECKPOINT, tensors, {"search_step": self._step, **self._trainer.state})
+
+    def _restore(self) -> None:
+        path = self._folder / CHECKPOINT
+        tensors, state = load_tensors(path)
+        self._learner.restore(tensors)
+        prefix = "supernet."
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        self._trainer.restore(own, state, path)
+        self._step = int(state["search_step"])
+        metrics = self._folder / "metrics.jsonl"
+        kept = [line for line in read_lines(metrics) if line["step"] < self._step]
+        write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))

@@ -1,0 +1,68 @@
+"""Accuracy, with the interval that its number of images allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from latnas.data.batches import evaluation_batches, to_unit
+from latnas.data.images import LabelledImages
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of correct images, with its 95 percent Clopper-Pearson interval."""
+
+    correct: int
+    images: int
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]."""
+        return self.correct / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end."""
+        exact = stats.binomtest(self.correct, self.images).proportion_ci(0.95, method="exact")
+        return float(exact.low), float(exact.high)
+
+
+def accuracy(network: nn.Module, data: LabelledImages, device: str = "cpu") -> Accuracy:
+    """Accuracy of a network as it will be used: in evaluation mode."""
+    network.eval()
+    return Accuracy(int((predictions(network, data.images, device) == data.labels).sum()), len(data))
+
+
+def predictions(network: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
+    """The likeliest class of each image: int64 [N]."""
+    labels = torch.zeros(len(images))
+    with torch.inference_mode():
+        outputs = [
+            network(to_unit(batch.to(device))).argmax(1).cpu() for batch, _ in evaluation_batches(images, labels, BATCH)
+        ]
+    return torch.cat(outputs)
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Within this block batch normalisation uses the statistics of the batch and forgets them.
+
+    Running averages of a supernet mix the statistics of many paths; one-shot losses are better without them.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(module.training, module.track_running_stats) for module in norms]
+    for module in norms:
+        module.training, module.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for module, (training, track) in zip(norms, before, strict=True):
+            module.training, module.track_running_stats = training, track

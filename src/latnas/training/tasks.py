@@ -1,0 +1,118 @@
+"""Independent pieces of work, each a named function of a JSON value, run beside one another.
+
+A task is (function name, JSON, folder): it can be written down, sent to another process, and run again. Results are
+taken in the order of the tasks, never of completion, so that they do not depend on who was faster.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latnas.errors import LatnasError, UsageError
+
+PARENT_CHECK_SECONDS = 2.0
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """`function` is "module:name"; it is called with `config` and `folder`, and returns a JSON value."""
+
+    function: str
+    config: dict[str, Any]
+    folder: Path
+
+
+def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[int, int], None] | None = None) -> list[Any]:
+    """Results of all tasks, in their order. What a folder already holds is not done again.
+
+    Args:
+        tasks: independent of one another.
+        workers: processes of one thread each; 0 runs everything in this process.
+        done: called with (finished, all) after each.
+
+    Raises:
+        LatnasError: what a task raised, or a worker that was killed.
+    """
+    from latnas.words.files import read_json, write_json
+
+    results: dict[int, Any] = {
+        index: read_json(task.folder / RESULT) for index, task in enumerate(tasks) if (task.folder / RESULT).exists()
+    }
+    if done is not None:
+        done(len(results), len(tasks))
+    for index, value in _run([(i, t) for i, t in enumerate(tasks) if i not in results], workers):
+        write_json(tasks[index].folder / RESULT, value)
+        results[index] = value
+        if done is not None:
+            done(len(results), len(tasks))
+    return [results[index] for index in range(len(tasks))]
+
+
+def parse_executor(text: str) -> int:
+    """Workers of an executor such as `local:2`.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    kind, _, count = text.partition(":")
+    if kind != "local" or not count.isdigit() or int(count) > 256:
+        raise UsageError(
+            f"there is no executor {text!r}. Use local:N, with N processes (local:0 for none but this one)."
+        )
+    return int(count)
+
+
+def _run(tasks: list[tuple[int, Task]], workers: int) -> Iterator[tuple[int, Any]]:
+    if not tasks:
+        return
+    if workers == 0:
+        for index, task in tasks:
+            yield index, _call(task)
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, len(tasks)), multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),)
+    )
+    try:
+        futures: dict[Future[Any], int] = {pool.submit(_call, task): index for index, task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise LatnasError(
+            "a worker process was killed, perhaps for want of memory. Type the same command to go on."
+        ) from error
+    finally:
+        for process in multiprocessing.active_children():
+            process.terminate()  # after success they are idle; after Ctrl-C their checkpoints are on disk
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _call(task: Task) -> Any:
+    module, _, name = task.function.partition(":")
+    return getattr(importlib.import_module(module), name)(task.config, task.folder)
+
+
+def _start_worker(parent: int) -> None:
+    """One thread of arithmetic, no Ctrl-C of its own, and no life after the parent's."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,239 @@
+"""The one trainer: shared weights, short trainings and exported networks all go through it.
+
+A step is a function of (seed, step): batch, augmentation, path and learning rate. So a training that was killed and
+resumed from a checkpoint equals one that never stopped, bit for bit on CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latnas.data.batches import augment, batch_indices, to_unit
+from latnas.data.images import LabelledImages
+from latnas.data.randomness import generator, seed_of
+from latnas.errors import LatnasError
+from latnas.spaces.choice import Selection, selecting
+from latnas.training.checkpoint import load_tensors, load_weights, save_tensors
+
+Progress = Callable[[int, int, float], None]
+"""Called with (steps done, steps in all, loss)."""
+
+Paths = Callable[[int], Sequence[Selection]]
+"""The paths of a supernet that step `step` trains."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: SGD with Nesterov momentum, linear warm-up, cosine to zero."""
+
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    warmup_steps: int = 50
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    clip_norm: float = 5.0
+    pad: int | None = None
+    flip: bool = True
+    cutout: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of one step."""
+        warmup = min(self.warmup_steps, max(self.steps // 5, 1))
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        done = (step - warmup) / max(self.steps - warmup, 1)
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+class Trainer:
+    """A network, its optimiser and the number of steps done.
+
+    Args:
+        network: trained in place; a supernet if steps are given paths.
+        data: the images that may be trained on.
+        recipe: how.
+        seed: the seed of every random draw of this training.
+        device: where to train.
+    """
+
+    def __init__(
+        self, network: nn.Module, data: LabelledImages, recipe: Recipe, seed: int, device: str = "cpu"
+    ) -> None:
+        self.network = network.to(device)
+        self.recipe = recipe
+        self.seed = seed
+        self.device = device
+        self.done = 0
+        self._data = data
+        self._pool = torch.arange(len(data))
+        self._optimizer = torch.optim.SGD(
+            _decay_groups(network, recipe.weight_decay),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=True,
+        )
+
+    def step(self, paths: Sequence[Selection] | None = None) -> float:
+        """Trains one batch, along each of `paths` if there are any; returns the mean loss.
+
+        Gradients are averaged part by part over the paths that used the part; unused parts keep `grad=None`, so that
+        neither momentum nor weight decay moves them.
+
+        Raises:
+            LatnasError: the loss is not finite.
+        """
+        images, labels = self.batch(self.done)
+        self.network.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.recipe.rate(self.done)
+        parameters = list(self.network.parameters())
+        along: Sequence[Selection | None] = paths or [None]
+        loss = _sum_gradients(parameters, [self._loss(images, labels, path) for path in along]) / len(along)
+        if not math.isfinite(loss):
+            raise LatnasError(
+                f"training diverged at step {self.done}: the loss is {loss}"
+                f"{_along(paths)}. Try a lower learning rate, or another seed."
+            )
+        nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], self.recipe.clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.done += 1
+        return loss
+
+    def run(
+        self,
+        paths: Paths | None = None,
+        checkpoint: Path | None = None,
+        *,
+        until: int | None = None,
+        every: int = 100,
+        progress: Progress | None = None,
+    ) -> nn.Module:
+        """All remaining steps (or those before `until`), from `checkpoint` on where that exists.
+
+        The checkpoint is written every `every` steps and at the end.
+        """
+        end = self.recipe.steps if until is None else min(until, self.recipe.steps)
+        if checkpoint is not None and checkpoint.exists():
+            self.load(checkpoint)
+        while self.done < end:
+            loss = self.step(paths(self.done) if paths is not None else None)
+            if progress is not None:
+                progress(self.done, end, loss)
+            if checkpoint is not None and (self.done % every == 0 or self.done == end):
+                save_tensors(checkpoint, self.tensors(), self.state)
+        return self.network.eval()
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Augmented images in [0, 1] and labels of a step."""
+        chosen = self._data.take(batch_indices(self._pool, self.recipe.batch_size, self.seed, step))
+        random = generator(self.seed, "augment", step)
+        recipe = self.recipe
+        images = augment(chosen.images, random, pad=recipe.pad, flip=recipe.flip, cutout=recipe.cutout)
+        return to_unit(images.to(self.device)), chosen.labels.to(self.device)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint says beside the tensors."""
+        return {"step": self.done, "seed": self.seed}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and momentum, by name."""
+        found = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        for index, state in self._optimizer.state_dict()["state"].items():
+            if state.get("momentum_buffer") is not None:
+                found[f"momentum.{index}"] = state["momentum_buffer"]
+        return found
+
+    def load(self, path: Path) -> None:
+        """Continues from a checkpoint.
+
+        Raises:
+            LatnasError: it is no checkpoint, or that of another network or seed.
+        """
+        tensors, state = load_tensors(path)
+        if state.get("seed") != self.seed:
+            raise LatnasError(
+                f"{path} belongs to a training with seed {state.get('seed')}, not {self.seed}. Name another run."
+            )
+        self.restore(tensors, state, path)
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], path: Path) -> None:
+        """The inverse of `tensors` and `state`; `path` is where they were read, for messages."""
+        weights = {
+            name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")
+        }
+        load_weights(self.network, weights, path)
+        optimizer = self._optimizer.state_dict()
+        optimizer["state"] = {
+            int(name.removeprefix("momentum.")): {"momentum_buffer": value}
+            for name, value in tensors.items()
+            if name.startswith("momentum.")
+        }
+        self._optimizer.load_state_dict(optimizer)
+        self.done = int(state["step"])
+
+    def _loss(self, images: Tensor, labels: Tensor, path: Selection | None) -> Callable[[], Tensor]:
+        def compute() -> Tensor:
+            with selecting(path) if path is not None else nullcontext():
+                return functional.cross_entropy(
+                    self.network(images), labels, label_smoothing=self.recipe.label_smoothing
+                )
+
+        return compute
+
+
+def training_seed(seed: int, *parts: str | int) -> int:
+    """The seed of one named training of a run."""
+    return seed_of(seed, "training", *parts)
+
+
+def _sum_gradients(parameters: list[nn.Parameter], losses: Sequence[Callable[[], Tensor]]) -> float:
+    """Leaves in each parameter's grad the mean over the losses that reached it; returns the sum of the losses."""
+    if len(losses) == 1:
+        loss = losses[0]()
+        loss.backward()
+        return float(loss.detach())
+    sums: list[Tensor | None] = [None] * len(parameters)
+    used = [0] * len(parameters)
+    result = 0.0
+    for compute in losses:
+        loss = compute()
+        loss.backward()
+        result += float(loss.detach())
+        for index, parameter in enumerate(parameters):
+            if parameter.grad is not None:
+                known = sums[index]
+                sums[index] = parameter.grad if known is None else known + parameter.grad
+                used[index] += 1
+                parameter.grad = None
+    for parameter, gradient, count in zip(parameters, sums, used, strict=True):
+        parameter.grad = None if gradient is None else gradient / count
+    return result
+
+
+def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only: on batch normalisation and biases it does nothing useful."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _along(paths: Sequence[Selection] | None) -> str:
+    if not paths:
+        return ""
+    shown = "; ".join(", ".join(f"{name}: {'+'.join(parts)}" for name, parts in path.items()) for path in paths)
+    return f" along the path {shown}"

@@ -1,0 +1,94 @@
+"""Reading and writing the files that stages hand to one another: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from latnas.errors import LatnasError
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Writes `content` to a temporary file beside `path`, then renames it: readers see the old file or the new one.
+
+    Raises:
+        LatnasError: the folder cannot be written to, or the disk is full.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise LatnasError(
+            f"cannot write {path}: {error.strerror or error}. Free space there, or name another folder."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically. NaN and infinities are refused: they are not JSON."""
+    write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`.
+
+    Raises:
+        LatnasError: the file is missing, unreadable, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise LatnasError(f"cannot read {path}: {reason}.") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise LatnasError(f"{path} is not valid JSON ({error}). It was cut short or edited; make it again.") from error
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Appends `value` as one JSON line. A line that a crash cut short is dropped by `read_lines`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value, allow_nan=False) + "\n")
+            file.flush()
+    except OSError as error:
+        raise LatnasError(
+            f"cannot write {path}: {error.strerror or error}. Free space there, or name another folder."
+        ) from error
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """The values of a file of JSON lines, in order; nothing if the file does not exist.
+
+    A last line without a newline is what a killed process leaves, and is skipped.
+
+    Raises:
+        LatnasError: the file cannot be read, or a whole line is not JSON.
+    """
+    if not path.exists():
+        return
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LatnasError(f"cannot read {path}: {error}.") from error
+    whole, _, _ = text.rpartition("\n")
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise LatnasError(
+                f"{path}, line {number} is not valid JSON ({error}). Remove the line or the file."
+            ) from error

@@ -1,0 +1,95 @@
+"""`front.json`: every architecture that a search scored for one table, and the judge's choice within each budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from latnas.errors import LatnasError
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import BudgetRange
+from latnas.words.files import read_json, write_atomically
+from latnas.words.table import first_problem
+
+SCHEMA: Final = "latnas-front-1"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Estimate(_Frozen):
+    """A value with its 90 percent interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ScoredNetwork(_Frozen):
+    """One architecture as the search saw it. `score` is the accuracy model's, not an accuracy that was measured."""
+
+    architecture: dict[str, Any]
+    predicted_ms: Estimate
+    score: Estimate
+    params: int
+    macs: int
+
+    @property
+    def as_architecture(self) -> Architecture:
+        return Architecture.from_json(self.architecture)
+
+
+class BudgetChoice(_Frozen):
+    """The judge's choice within one budget: a position in `Front.networks`."""
+
+    lam: float = Field(alias="lambda", ge=0, le=1)
+    budget_ms: float = Field(gt=0)
+    network: int = Field(ge=0)
+
+
+class Front(_Frozen):
+    """What a search leaves for export. `networks` is sorted by predicted latency."""
+
+    front_schema: Literal["latnas-front-1"] = Field(SCHEMA, alias="schema")
+    table: str
+    quote: str
+    fastest_ms: float = Field(gt=0)
+    slowest_ms: float = Field(gt=0)
+    seed: int
+    networks: tuple[ScoredNetwork, ...] = Field(min_length=1)
+    pareto: tuple[int, ...] = Field(min_length=1)
+    budgets: tuple[BudgetChoice, ...] = Field(min_length=1)
+
+    @property
+    def budget_range(self) -> BudgetRange:
+        """The range that lambda spans."""
+        return BudgetRange(self.fastest_ms, self.slowest_ms)
+
+    def within(self, budget_ms: float) -> list[ScoredNetwork]:
+        """Networks predicted to be within a budget, the best score first; of equal scores the faster."""
+        fitting = [network for network in self.networks if network.predicted_ms.value <= budget_ms]
+        return sorted(fitting, key=lambda network: (-network.score.value, network.predicted_ms.value))
+
+    def save(self, path: Path) -> None:
+        """Writes the front, whole or not at all."""
+        write_atomically(path, self.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def load_front(path: Path) -> Front:
+    """Reads and validates a front.
+
+    Raises:
+        LatnasError: not a front, or of another version.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        raise LatnasError(f"{path} is not a front of this version ({SCHEMA}). Search again: latnas search")
+    try:
+        return Front.model_validate(value)
+    except ValidationError as error:
+        raise LatnasError(
+            f"{path} is not a valid front: {first_problem(error)}. Search again: latnas search"
+        ) from error

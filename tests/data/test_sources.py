@@ -1,0 +1,253 @@
+"""Data sets: what is embedded, what a file may hold, and what is said of arrays that are wrong."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from latnas.data.images import ImageData
+from latnas.data.sources import DATA_SETS, from_arrays, load_images
+from latnas.errors import LatnasError, UsageError
+
+SIDE = 8
+Arrays = dict[str, Any]
+
+
+def arrays(**changes: Any) -> Arrays:
+    """Twelve training and six test images of two classes; `None` leaves an array out."""
+    draws = np.random.default_rng(0)
+    good = {
+        "x_train": draws.integers(0, 256, (12, SIDE, SIDE), dtype=np.uint8),
+        "y_train": np.arange(12) % 2,
+        "x_test": draws.integers(0, 256, (6, SIDE, SIDE), dtype=np.uint8),
+        "y_test": np.arange(6) % 2,
+    }
+    return {key: value for key, value in (good | changes).items() if value is not None}
+
+
+def saved(file: Path, content: Arrays) -> str:
+    np.savez_compressed(file, **content)
+    return str(file)
+
+
+def load(tmp_path: Path, **changes: Any) -> ImageData:
+    return load_images(saved(tmp_path / "mine.npz", arrays(**changes)))
+
+
+def refusal(tmp_path: Path, **changes: Any) -> str:
+    """What is said of a file with these arrays. Every message names the file and ends with a remedy."""
+    with pytest.raises(LatnasError) as caught:
+        load(tmp_path, **changes)
+    message = str(caught.value)
+    assert "mine.npz" in message
+    return message
+
+
+# What is embedded
+
+
+def test_the_embedded_sets_have_the_promised_shapes_and_balance() -> None:
+    fashion, digits = load_images("fashion-mini"), load_images("digits")
+    assert fashion.train.images.shape == (4000, 1, 28, 28) and fashion.test.images.shape == (1500, 1, 28, 28)
+    assert digits.train.images.shape == (1437, 1, 8, 8) and digits.test.images.shape == (360, 1, 8, 8)
+    assert torch.bincount(fashion.train.labels).tolist() == [400] * 10
+    assert torch.bincount(fashion.test.labels).tolist() == [150] * 10
+    assert torch.bincount(digits.test.labels).tolist() == [36] * 10
+    assert fashion.classes[9] == "Ankle boot" and digits.classes == tuple("0123456789")
+    assert (fashion.channels, fashion.size, digits.size) == (1, 28, 8)
+
+
+def test_the_embedded_files_take_less_than_two_and_a_half_megabytes_and_carry_their_licences() -> None:
+    folder = resources.files("latnas.data").joinpath("embedded")
+    assert sum(len(folder.joinpath(f"{name}.npz").read_bytes()) for name in DATA_SETS) <= 2_500_000
+    for name, holder in (("fashion-mini", "2017 Zalando SE"), ("digits", "Alpaydin")):
+        assert holder in folder.joinpath(f"{name}.LICENSE").read_text(encoding="utf-8")
+
+
+def test_no_image_of_the_embedded_test_sets_is_also_a_training_image() -> None:
+    for name in DATA_SETS:
+        data = load_images(name)
+        train = {image.numpy().tobytes() for image in data.train.images}
+        assert not any(image.numpy().tobytes() in train for image in data.test.images)
+
+
+# What a file may hold
+
+
+def test_a_file_of_grey_images_is_loaded_as_it_is(tmp_path: Path) -> None:
+    content = arrays()
+    data = load(tmp_path)
+    assert data.name == "mine" and data.classes == ("0", "1") and data.notes == ()
+    assert data.train.images.dtype == torch.uint8 and data.train.labels.dtype == torch.int64
+    assert np.array_equal(data.train.images[:, 0].numpy(), content["x_train"])
+    assert np.array_equal(data.test.labels.numpy(), content["y_test"])
+
+
+def test_colour_channels_move_to_the_front(tmp_path: Path) -> None:
+    x_train = np.random.default_rng(1).integers(0, 256, (12, SIDE, SIDE, 3), dtype=np.uint8)
+    data = load(tmp_path, x_train=x_train, x_test=x_train[:6])
+    assert data.channels == 3 and data.size == SIDE
+    assert data.train.images[5, 2, 3, 4] == x_train[5, 3, 4, 2]
+
+
+def test_labels_and_images_may_have_a_last_dimension_of_one(tmp_path: Path) -> None:
+    content = arrays()
+    y_train = content["y_train"].astype(np.uint8)[:, None]
+    data = load(tmp_path, x_train=content["x_train"][..., None], y_train=y_train)
+    assert data.fingerprint == load(tmp_path).fingerprint
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_float_images_in_either_range_become_the_same_bytes_and_this_is_said(tmp_path: Path, dtype: str) -> None:
+    x = {key: value for key, value in arrays().items() if key.startswith("x")}
+    unit = load(tmp_path, **{key: (value / 255).astype(dtype) for key, value in x.items()})
+    bytes_as_float = load(tmp_path, **{key: value.astype(dtype) for key, value in x.items()})
+    assert unit.fingerprint == bytes_as_float.fingerprint == load(tmp_path).fingerprint
+    assert "[0, 1] were multiplied by 255" in unit.notes[0] and "[0, 255] were rounded" in bytes_as_float.notes[0]
+
+
+def test_a_dark_test_set_is_not_brightened(tmp_path: Path) -> None:
+    data = load(tmp_path, x_train=arrays()["x_train"].astype(float), x_test=np.ones((6, SIDE, SIDE)))
+    assert data.test.images.max() == 1
+
+
+def test_without_test_arrays_a_sixth_of_each_class_is_held_out_and_this_is_said(tmp_path: Path) -> None:
+    x_train = np.random.default_rng(2).integers(0, 256, (60, SIDE, SIDE), dtype=np.uint8)
+    content: Arrays = {"x_train": x_train, "y_train": np.arange(60) % 5, "x_test": None, "y_test": None}
+    data, again = load(tmp_path, **content), load(tmp_path, **content)
+    assert torch.bincount(data.test.labels).tolist() == [2] * 5
+    assert data.fingerprint == again.fingerprint
+    images = torch.cat([data.train.images, data.test.images]).numpy().reshape(60, -1)
+    assert sorted(map(bytes, images)) == sorted(map(bytes, x_train.reshape(60, -1)))
+    assert "10 of its 60 training images" in data.notes[0]
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], [b"cat", b"dog"]])
+def test_class_names_come_from_the_file(tmp_path: Path, names: list[Any]) -> None:
+    assert load(tmp_path, classes=np.array(names)).classes == ("cat", "dog")
+
+
+def test_a_relative_path_starts_at_the_given_root(tmp_path: Path) -> None:
+    saved(tmp_path / "mine.npz", arrays())
+    assert load_images("mine.npz", root=tmp_path).name == "mine"
+
+
+def test_the_fingerprint_changes_with_one_pixel_and_with_one_label(tmp_path: Path) -> None:
+    x_test, y_train = arrays()["x_test"], arrays()["y_train"]
+    x_test[3, 4, 5] ^= 1
+    y_train[:2] = y_train[1::-1]
+    prints = {load(tmp_path, **change).fingerprint for change in ({}, {"x_test": x_test}, {"y_train": y_train})}
+    assert len(prints) == 3
+
+
+# What is said of what is wrong
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"no data set 'mnist'\. Known: fashion-mini, digits\. .*--data FILE\.npz"):
+        load_images("mnist")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no file .*nothing\.npz"):
+        load_images("nothing.npz", root=tmp_path)
+
+
+def test_a_folder_is_not_read_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(UsageError, match=r"cannot read .*directory"):
+        load_images("folder.npz", root=tmp_path)
+
+
+def changed(key: str, at: tuple[int, ...], value: float) -> Any:
+    array = arrays()[key].astype(float if key.startswith("x") else int)
+    array[at] = value
+    return array
+
+
+def grey(count: int, *shape: int) -> Any:
+    return np.zeros((count, *shape), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # shapes
+        ({"x_train": grey(12, 64)}, "x_train has shape [12, 64]; images are [N, H, W]"),
+        (
+            {"x_train": grey(12, 3, 16, 16)},
+            "channels come last, and are 1 or 3. Save x.transpose(0, 2, 3, 1).",
+        ),
+        ({"x_train": grey(12, 16, 16, 4)}, "channels come last, and are 1 or 3. Save grey or RGB images."),
+        ({"x_train": grey(12, 16, 12)}, "x_train has images of 16x12 pixels; only square ones"),
+        ({"x_train": grey(12, 7, 7)}, "x_train has images of 7x7 pixels; a side has 8 to 1024"),
+        ({"x_train": grey(1, 1025, 1025)}, "1025x1025 pixels; a side has 8 to 1024"),
+        ({"x_test": grey(6, 9, 9)}, "x_train has images of 8x8x1, x_test of 9x9x1"),
+        ({"x_test": grey(6, 8, 8, 3)}, "x_train has images of 8x8x1, x_test of 8x8x3"),
+        ({"x_train": grey(0, 8, 8), "y_train": np.arange(0)}, "x_train is empty"),
+        ({"x_test": grey(0, 8, 8), "y_test": np.arange(0)}, "x_test is empty"),
+        # pixels
+        (
+            {"x_train": changed("x_train", (7, 1, 2), np.nan)},
+            "infinite pixels in 1 of 12 images, first at index 7",
+        ),
+        ({"x_test": changed("x_test", (0, 0, 0), np.inf)}, "x_test has NaN or infinite pixels"),
+        ({"x_train": changed("x_train", (0, 0, 0), -0.5)}, "x_train has pixels from -0.5 to"),
+        ({"x_train": changed("x_train", (0, 0, 0), 256)}, "before any normalisation"),
+        ({"x_train": np.full((12, SIDE, SIDE), "a")}, "x_train holds <U1; pixels must be uint8"),
+        (
+            {"x_train": np.zeros((12, SIDE, SIDE))},
+            "x_train holds float64, x_test uint8. Save both on one scale.",
+        ),
+        # labels
+        ({"y_train": np.arange(11) % 2}, "y_train has 11 labels for 12 images"),
+        ({"y_test": np.arange(7) % 2}, "y_test has 7 labels for 6 images"),
+        (
+            {"y_train": np.eye(2)[np.arange(12) % 2]},
+            "y_train has shape [12, 2]; labels are [N] or [N, 1]. One-hot",
+        ),
+        ({"y_train": np.arange(12) % 2 / 1}, "y_train holds float64; labels must be integers. Save y.astype"),
+        (
+            {"y_train": np.array(["cat", "dog"] * 6)},
+            "y_train holds <U3; labels must be integers. Renumber them",
+        ),
+        ({"y_train": np.zeros(12, int)}, "y_train has one class only, 0"),
+        ({"y_train": changed("y_train", (0,), -1)}, "y_train has the label -1; labels must be 0..K-1"),
+        ({"y_train": np.arange(12) % 2 + 1}, "y_train lacks the labels 0; labels must be 0..K-1"),
+        ({"y_train": np.arange(12) % 2 * 3}, "y_train lacks the labels 1, 2; labels must be 0..K-1"),
+        (
+            {"y_train": np.arange(12) % 2 * 10**9},
+            "lacks the labels 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 999999989 more",
+        ),
+        ({"y_train": np.full(12, 2**64 - 1, np.uint64)}, "y_train has the label 18446744073709551615"),
+        ({"y_train": np.arange(12) // 10}, "y_train has 2 of class '1'; at least 3 are needed"),
+        (
+            {"y_train": np.arange(12) // 9, "x_test": None, "y_test": None},
+            "has 3 of class '1'; at least 4 are needed",
+        ),
+        ({"y_test": np.arange(6) % 3}, "y_test has the label 2, but y_train only 0..1"),
+        # class names
+        ({"classes": np.array(["cat"])}, "y_train has the label 1, but classes names 0..0 only"),
+        (
+            {"classes": np.array(["cat", "dog", "emu"])},
+            "y_train lacks the labels 2; classes names 0..2. Add images",
+        ),
+        ({"classes": np.array([1, 2])}, "classes must be one name per class"),
+        ({"classes": np.array(["cat", "cat"])}, "classes has a name twice"),
+        ({"classes": np.array(["cat", ""])}, "an empty or unprintable one"),
+        ({"classes": np.array(["cat", "\x1b[2J"])}, "an empty or unprintable one"),
+    ],
+)
+def test_bad_arrays_are_refused_with_what_and_where(tmp_path: Path, changes: Arrays, message: str) -> None:
+    assert message in refusal(tmp_path, **changes)
+
+
+def test_arrays_in_memory_are_checked_like_files() -> None:
+    assert from_arrays(arrays(), "mine", "here").size == SIDE
+    with pytest.raises(LatnasError, match=r"^here: y_train has one class only"):
+        from_arrays(arrays(y_train=np.zeros(12, int)), "mine", "here")
