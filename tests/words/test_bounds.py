@@ -106,6 +106,7 @@ def test_a_limit_that_binds_on_a_large_problem_gives_the_optimum_of_integer_prog
 
     decision = np.repeat(np.arange(25), [vector.size for vector in costs])
     one_item_each = (decision == np.arange(25)[:, None]).astype(float)
+    most = parameters.most - parameters.fixed
     optimum = milp(
         -np.concatenate(scores),
         integrality=np.ones(decision.size),
@@ -113,7 +114,7 @@ def test_a_limit_that_binds_on_a_large_problem_gives_the_optimum_of_integer_prog
         constraints=[
             LinearConstraint(one_item_each, 1, 1),
             LinearConstraint(np.concatenate(solver.rounded_costs)[None], -np.inf, solver.capacity(budget)),
-            LinearConstraint(np.concatenate(parameters.costs)[None], -np.inf, parameters.most - parameters.fixed),
+            LinearConstraint(np.concatenate(parameters.costs)[None], -np.inf, most),
         ],
         options={"mip_rel_gap": 0},
     )

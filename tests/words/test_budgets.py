@@ -96,9 +96,9 @@ def test_a_range_is_read_fastest_first(text: str, expected: tuple[float, float] 
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("8ms:2ms", "reversed. Write the shorter time first: 2ms:8ms"),
-        ("8:2ms", "reversed. Write the shorter time first: 2ms:8ms"),
-        ("2ms:900us", "reversed. Write the shorter time first: 900us:2ms"),
+        ("8ms:2ms", "reversed. Write 2ms:8ms"),
+        ("8:2ms", "reversed. Write 2ms:8ms"),
+        ("2ms:900us", "reversed. Write 900us:2ms"),
         ("4ms:4ms", "one budget only. Write --budget 4ms, or two different ends"),
         ("1000us:1ms", "one budget only"),
         ("-2ms:8ms", "'-2ms' must be above zero"),
@@ -176,7 +176,7 @@ def test_float_error_at_the_ends_is_forgiven() -> None:
     assert BudgetRange(2.0, 8.0).lam(8.0 * (1 + 1e-10)) == 0.0
 
 
-@pytest.mark.parametrize("ends", [(8.0, 2.0), (4.0, 4.0), (0.0, 4.0), (-1.0, 4.0), (1.0, math.inf), (math.nan, 4.0)])
+@pytest.mark.parametrize("ends", [(8, 2), (4, 4), (0, 4), (-1, 4), (1, math.inf), (math.nan, 4)])
 def test_a_range_without_two_ordered_positive_ends_is_refused(ends: tuple[float, float]) -> None:
     with pytest.raises(UsageError, match=r"from a shorter to a longer time.*--budget-range 2ms:8ms"):
         BudgetRange(*ends)

@@ -83,7 +83,7 @@ def straight_through_sample(logits_MI: Tensor, tau: float, generator: torch.Gene
         raise ValueError(f"tau must be above zero, got {tau}")
     soft = torch.softmax((logits_MI + gumbel(logits_MI.shape, generator)) / tau, dim=-1)
     hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # in this order the sum is exactly one-hot
 
 
 def sampled_architecture(

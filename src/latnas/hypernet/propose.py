@@ -16,7 +16,9 @@ from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture, neighbours
 from latnas.words.costs import AdditiveCost
-from latnas.words.solver import Solver
+from latnas.words.solver import SearchGap, Solver
+
+NODE_LIMIT = 50_000
 
 
 def best_within(space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, budget: float) -> Architecture | None:
@@ -26,8 +28,11 @@ def best_within(space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, 
     def accept(indices: tuple[int, ...]) -> bool:
         return space.is_canonical(Architecture.from_indices(SETTING, space.decisions, indices))
 
-    for solution in solver.best_first(budget, accept=accept):
-        return Architecture.from_indices(SETTING, space.decisions, solution.items)
+    try:
+        for solution in solver.best_first(budget, accept=accept, node_limit=NODE_LIMIT):
+            return Architecture.from_indices(SETTING, space.decisions, solution.items)
+    except SearchGap:
+        pass  # the best canonical ones lie too deep among equal computations: one proposal fewer
     return None
 
 

@@ -2,7 +2,7 @@
 
 Isolated operations leave out what a network adds (additions, layout changes) and keep what it saves (warm caches), so
 a plain sum is off by some 10 percent. A scale and an offset fitted on a dozen whole networks bring that to some 2.5
-percent. numpy only.
+percent.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from torch import Tensor
 from latnas.data.batches import channel_statistics, to_unit
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
+from latnas.errors import LatnasError
 from latnas.ranking.proxies import initialise, jacov, synflow
 from latnas.spaces.space import Space, make_space
 from latnas.words.architecture import Architecture
@@ -53,6 +54,9 @@ def features_of(
         space: the real space; parameters and multiply-adds are those of the real network.
         images: uint8 [B, C, H, W], of any size.
         seed: of the one initialisation, the same for all architectures.
+
+    Raises:
+        LatnasError: a network is so deep or wide that its zero-cost proxies overflow.
     """
     small = space.reduced(reduction.width, reduction.image_size)
     batch = to_unit(resized(images, small.options.image_size))
@@ -64,14 +68,18 @@ def features_of(
     for architecture in architectures:
         network = small.derive(supernet, architecture)
         initialise(network, generator(seed, "proxy"))
-        found.append(
-            {
-                "jacov": jacov(network, batch),
-                "synflow": synflow(network, shape),
-                "log_params": math.log(params.cost(architecture)),
-                "log_macs": math.log(macs.cost(architecture)),
-            }
-        )
+        features = {
+            "jacov": jacov(network, batch),
+            "synflow": synflow(network, shape),
+            "log_params": math.log(params.cost(architecture)),
+            "log_macs": math.log(macs.cost(architecture)),
+        }
+        if not all(math.isfinite(value) for value in features.values()):
+            raise LatnasError(
+                f"the zero-cost proxies of architecture {architecture} overflow ({features}). "
+                "Use a space of fewer layers: latnas profile --depth N"
+            )
+        found.append(features)
     return found
 
 

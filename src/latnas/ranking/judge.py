@@ -27,6 +27,9 @@ LABEL_WEIGHT = 0.5
 """How much of the difference between an architecture's own label and its prediction is believed."""
 
 LEAST_LABELS = 4
+LEAST_SPREAD = 1e-3
+"""Labels that hardly differ still leave the features' order: without a floor every architecture would score the same."""
+
 CLIP = 3.0
 COVERAGE = 0.9
 
@@ -151,7 +154,7 @@ def _fit(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float
     common = x.mean(1)
     # Of the labels only their spread counts here, not whether they agree: on a handful of short trainings the
     # features are the better evidence, and a common weight of zero would make every architecture equal.
-    size = float(y.std()) / max(float(common.std()), 1e-9)
+    size = max(float(y.std()), LEAST_SPREAD) / max(float(common.std()), 1e-9)
     start_F = np.full(x.shape[1], size / x.shape[1])
     residual = reliability * (y - x @ start_F)
     gram = x.T @ x + shrinkage * np.eye(x.shape[1])

@@ -35,10 +35,13 @@ def jacov(network: nn.Module, images_BCHW: Tensor) -> float:
     """How differently the network responds around different images: minus sum(log(v + eps) + 1 / (v + eps)).
 
     v are the eigenvalues of the correlation matrix of the B input gradients of the summed logits, in training mode.
+    NaN where the network's outputs overflow.
     """
     network.train()
     inputs = images_BCHW.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network(inputs).sum(), inputs)
+    if not gradient.isfinite().all():
+        return math.nan
     rows_BD = gradient.flatten(1).double()
     rows_BD = rows_BD - rows_BD.mean(1, keepdim=True)
     rows_BD = rows_BD / rows_BD.norm(dim=1, keepdim=True).clamp_min(1e-12)
@@ -49,7 +52,8 @@ def jacov(network: nn.Module, images_BCHW: Tensor) -> float:
 def synflow(network: nn.Module, shape: tuple[int, int, int]) -> float:
     """log sum |theta * dR / dtheta| with all parameters replaced by their absolute values and an input of ones.
 
-    R is the sum of the outputs; batch normalisation is left out; float64, since the products are huge.
+    R is the sum of the outputs; batch normalisation is left out; float64, since the products are huge. They still
+    overflow, to infinity or NaN, in networks of hundreds of layers.
     """
     linear = _without_norm(network).double().eval()
     with torch.no_grad():

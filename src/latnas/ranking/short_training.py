@@ -21,7 +21,7 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     """Trains one reduced network on the split `train` and measures it on the split `select`.
 
     Returns:
-        accuracy in [0, 1], and the last steps' mean loss.
+        accuracy in [0, 1], and the number of images that it was measured on.
     """
     data = load_images(config["data"])
     reduction = Reduction(**config["reduction"])

@@ -45,7 +45,7 @@ class Choice(nn.Module):
         items: sets of parts that run together; by default one item for each part.
 
     A part may return None for "contributes nothing" (see `operations.Nothing`); if nothing contributes, so does the
-    choice. An input that is None (a node that nothing reached) makes the choice None.
+    choice. Where all inputs are None (nodes that nothing reached), so is the choice.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class Choice(nn.Module):
         super().__init__()
         if not parts:
             raise ValueError("a choice needs at least one part")
+        if len({_safe(name) for name in parts}) < len(parts):
+            raise ValueError(f"two of the parts {', '.join(parts)} differ only in '.' and '_'")
         self.parts = nn.ModuleDict({_safe(name): module for name, module in parts.items()})
         self.part_names = tuple(parts)
         self.decision = tie or ""
@@ -68,7 +70,7 @@ class Choice(nn.Module):
         """The weighted sum of the selected parts.
 
         Raises:
-            RuntimeError: outside `selecting`, or the selection does not cover this decision.
+            RuntimeError: outside `selecting`, or the selection does not cover this decision or all its parts.
         """
         if all(value is None for value in inputs):
             return None
@@ -78,6 +80,10 @@ class Choice(nn.Module):
         weights = selection[self.decision]
         if isinstance(weights, tuple):
             return total(self.part(name)(*inputs) for name in weights)
+        if weights.shape[-1] != len(self.part_names):
+            raise RuntimeError(
+                f"decision {self.decision!r} has {len(self.part_names)} parts, and {weights.shape[-1]} weights"
+            )
         running = (weights.detach() != 0).reshape(-1, len(self.part_names)).any(0).tolist()
         return total(
             _weigh(self.part(name)(*inputs), weights[..., position])
@@ -113,12 +119,17 @@ def choices(network: nn.Module) -> dict[str, list[Choice]]:
     """The choices of a network by decision, in order of registration; names untied ones after their path.
 
     Raises:
-        ValueError: choices that are tied have different parts or items.
+        ValueError: choices that are tied have different parts or items, a choice is inside a part of another (no cost
+            would then add up over decisions), or the network is itself a choice, without a name.
     """
     found: dict[str, list[Choice]] = {}
     for path, module in network.named_modules():
         if isinstance(module, Choice):
             module.decision = module.decision or path
+            if not module.decision:
+                raise ValueError("a network that is itself a choice needs a name for it: give it a tie")
+            if contains_choice(module.parts):
+                raise ValueError(f"decision {module.decision!r} has another choice inside one of its parts")
             found.setdefault(module.decision, []).append(module)
     for name, tied in found.items():
         if any((other.part_names, other.items) != (tied[0].part_names, tied[0].items) for other in tied[1:]):

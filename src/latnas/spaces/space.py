@@ -91,8 +91,7 @@ class Space:
 
     def network(self, seed: int, setting: str = SETTING) -> Classifier:
         """A supernet with fresh weights, drawn from `seed` alone."""
-        if setting != SETTING:
-            raise LatnasError(f"space {self.name!r} has no setting {setting!r}. Known: {SETTING}.")
+        self._check_setting(setting)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             body = self._build(**vars(self.options))
@@ -151,7 +150,15 @@ class Space:
         raise LatnasError(f"none of {DRAWS} random architectures of space {self.name!r} is valid: check its is_valid.")
 
     def derive(self, network: Classifier, architecture: Architecture) -> Classifier:
-        """The canonical network of `architecture`, with a copy of the supernet's weights: see `derive_module`."""
+        """The canonical network of `architecture`, with a copy of the supernet's weights: see `derive_module`.
+
+        Raises:
+            LatnasError: the architecture is of another space, or does not connect its input to its output.
+        """
+        self._check_setting(architecture.setting)
+        architecture.check(self.decisions)
+        if not self.is_valid(architecture):
+            raise LatnasError(f"{architecture} does not connect its input to its output, so nothing can be derived.")
         derived = derive_module(network, self.canonical(architecture), self.decisions)
         assert isinstance(derived, Classifier)
         return derived
@@ -164,6 +171,10 @@ class Space:
             image_size=min(image_size, self.options.image_size),
         )
         return Space(self.name, self._build, options)
+
+    def _check_setting(self, setting: str) -> None:
+        if setting != SETTING:
+            raise LatnasError(f"space {self.name!r} has no setting {setting!r}. Known: {SETTING}.")
 
     @cached_property
     def _blueprint(self) -> Classifier:
@@ -185,7 +196,13 @@ def make_space(
     if name not in SPACES:
         raise UsageError(f"no search space named {name!r}. Known: {', '.join(SPACES)}. See them: latnas spaces")
     kind = SPACES[name]
-    options = SpaceOptions(width or kind.width, depth or kind.depth, image_size, channels, classes)
+    options = SpaceOptions(
+        width=kind.width if width is None else width,
+        depth=kind.depth if depth is None else depth,
+        image_size=image_size,
+        channels=channels,
+        classes=classes,
+    )
     return Space(name, kind.build, options)
 
 

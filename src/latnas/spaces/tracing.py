@@ -41,14 +41,15 @@ def trace_network(
         The sites in order of registration, and the operations by digest.
 
     Raises:
-        ValueError: a part is never reached, or its output is not one tensor.
+        ValueError: a part is never reached, is registered at two places, or does not lead from tensors to one tensor.
     """
     tracked = list(_tracked(network))
-    seen: dict[int, tuple[tuple[Tensor, ...], Tensor | None]] = {}
+    if len({id(module) for _, _, module in tracked}) < len(tracked):
+        raise ValueError("one module is registered at two places: what runs there cannot be told apart")
+    calls: dict[int, list[tuple[tuple[Any, ...], Any]]] = {id(module): [] for _, _, module in tracked}
 
-    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | None) -> None:
-        zeros = tuple(torch.zeros_like(value) for value in inputs)
-        seen[id(module)] = (zeros, output)
+    def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        calls[id(module)].append((inputs, output))
 
     hooks = [module.register_forward_hook(record) for _, _, module in tracked]
     was_training = network.training
@@ -65,27 +66,31 @@ def trace_network(
     operations: dict[str, TracedOperation] = {}
     macs_of: dict[str, int] = {}
     for decision, part, module in tracked:
-        if id(module) not in seen:
-            raise ValueError(f"{part!r} of {decision or 'the fixed rest'!r} is never reached by the example")
-        inputs, output = seen[id(module)]
-        if output is None:
-            continue  # a part that contributes nothing costs nothing
-        operation = digest_of(module, inputs)
-        if operation not in operations:
-            operations[operation] = TracedOperation(module, inputs)
-            macs_of[operation] = count_macs(module, inputs)
-        sites.append(
-            Site(
-                decision=decision,
-                part=part,
-                operation=operation,
-                label=f"{part} {'x'.join(map(str, inputs[0].shape[1:]))}",
-                input_shapes=tuple(tuple(value.shape) for value in inputs),
-                params=sum(parameter.numel() for parameter in module.parameters()),
-                macs=macs_of[operation],
-                output_elements=output.numel() // output.shape[0],
+        what = f"{part!r} of {decision or 'the fixed rest'!r}"
+        if not calls[id(module)]:
+            raise ValueError(f"{what} is never reached by the example")
+        for call, (inputs, output) in enumerate(calls[id(module)]):
+            if output is None:
+                continue  # a part that contributes nothing costs nothing
+            if not all(isinstance(value, Tensor) for value in (*inputs, output)):
+                raise ValueError(f"{what} does not lead from tensors to one tensor")
+            operation = digest_of(module, inputs)
+            if operation not in operations:
+                operations[operation] = TracedOperation(module, tuple(torch.zeros_like(value) for value in inputs))
+                macs_of[operation] = count_macs(module, operations[operation].example)
+            sites.append(
+                Site(
+                    decision=decision,
+                    part=part,
+                    operation=operation,
+                    label=f"{part} {'x'.join(map(str, inputs[0].shape[1:]))}",
+                    input_shapes=tuple(tuple(value.shape) for value in inputs),
+                    # What runs twice costs its time twice, and its parameters once.
+                    params=0 if call else sum(parameter.numel() for parameter in module.parameters()),
+                    macs=macs_of[operation],
+                    output_elements=output.numel() // output.shape[0],
+                )
             )
-        )
     return tuple(sites), operations
 
 
@@ -102,7 +107,7 @@ def count_macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
 
 def digest_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> str:
-    """Names what is run: class, plain attributes, shapes of parameters and children, shapes of the inputs.
+    """Names what is run: class, attributes, shapes of parameters and children, shapes of the inputs.
 
     Not `repr`, which need not show everything that matters: two operations that print alike would silently share one
     measurement.
@@ -115,9 +120,9 @@ def digest_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> str:
 def _structure(module: nn.Module) -> dict[str, Any]:
     kind = type(module)
     attributes = {
-        name: value
+        name: _described(value)
         for name, value in vars(module).items()
-        if not name.startswith("_") and name != "training" and _is_plain(value)
+        if not name.startswith("_") and name != "training"
     }
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",
@@ -132,10 +137,15 @@ def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers(recurse=False)
 
 
-def _is_plain(value: Any) -> bool:
+def _described(value: Any) -> Any:
+    """An attribute as JSON, the same in every process: plain values as they are, functions and others by their name."""
+    if isinstance(value, _PLAIN):
+        return value
     if isinstance(value, (tuple, list)):
-        return all(_is_plain(inner) for inner in value)
-    return isinstance(value, _PLAIN)
+        return [_described(inner) for inner in value]
+    if isinstance(value, dict):
+        return [[str(key), _described(inner)] for key, inner in value.items()]
+    return getattr(value, "__qualname__", type(value).__qualname__)
 
 
 def _tracked(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
@@ -150,7 +160,7 @@ def _tracked(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
 def _fixed_rest(module: nn.Module, path: str) -> Iterator[tuple[str, str, nn.Module]]:
     if isinstance(module, Choice):
         return
-    if not contains_choice(module):
+    if not contains_choice(module) and not isinstance(module, nn.ModuleList | nn.ModuleDict):  # these are never called
         yield FIXED, path, module
         return
     for name, child in module.named_children():

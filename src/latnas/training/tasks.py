@@ -12,7 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Any
 from latnas.errors import LatnasError, UsageError
 
 PARENT_CHECK_SECONDS = 2.0
+MOST_WORKERS = 256
 RESULT = "result.json"
 
 
@@ -39,7 +41,7 @@ def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[int, int], No
 
     Args:
         tasks: independent of one another.
-        workers: processes of one thread each; 0 runs everything in this process.
+        workers: processes of one thread each; 0 runs everything in this process, on one thread too.
         done: called with (finished, all) after each.
 
     Raises:
@@ -52,11 +54,12 @@ def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[int, int], No
     }
     if done is not None:
         done(len(results), len(tasks))
-    for index, value in _run([(i, t) for i, t in enumerate(tasks) if i not in results], workers):
-        write_json(tasks[index].folder / RESULT, value)
-        results[index] = value
-        if done is not None:
-            done(len(results), len(tasks))
+    with closing(_run([(i, t) for i, t in enumerate(tasks) if i not in results], workers)) as finished:
+        for index, value in finished:
+            write_json(tasks[index].folder / RESULT, value)
+            results[index] = value
+            if done is not None:
+                done(len(results), len(tasks))
     return [results[index] for index in range(len(tasks))]
 
 
@@ -67,20 +70,24 @@ def parse_executor(text: str) -> int:
         UsageError: it is not of that form.
     """
     kind, _, count = text.partition(":")
-    if kind != "local" or not count.isdigit() or int(count) > 256:
+    if kind != "local" or not count.isdecimal() or len(count) > 3 or int(count) > MOST_WORKERS:
         raise UsageError(
-            f"there is no executor {text!r}. Use local:N, with N processes (local:0 for none but this one)."
+            f"there is no executor {text!r}. Use local:N, with N processes, {MOST_WORKERS} at most "
+            "(local:0 for none but this one)."
         )
     return int(count)
 
 
-def _run(tasks: list[tuple[int, Task]], workers: int) -> Iterator[tuple[int, Any]]:
+def _run(tasks: list[tuple[int, Task]], workers: int) -> Generator[tuple[int, Any], None, None]:
     if not tasks:
         return
     if workers == 0:
         for index, task in tasks:
-            yield index, _call(task)
+            with _one_thread():
+                value = _call(task)
+            yield index, value
         return
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         min(workers, len(tasks)), multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),)
     )
@@ -93,7 +100,7 @@ def _run(tasks: list[tuple[int, Task]], workers: int) -> Iterator[tuple[int, Any
             "a worker process was killed, perhaps for want of memory. Type the same command to go on."
         ) from error
     finally:
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()  # after success they are idle; after Ctrl-C their checkpoints are on disk
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -101,6 +108,19 @@ def _run(tasks: list[tuple[int, Task]], workers: int) -> Iterator[tuple[int, Any
 def _call(task: Task) -> Any:
     module, _, name = task.function.partition(":")
     return getattr(importlib.import_module(module), name)(task.config, task.folder)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a worker: sums in another order would be other results."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _start_worker(parent: int) -> None:

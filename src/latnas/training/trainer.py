@@ -1,7 +1,8 @@
 """The one trainer: shared weights, short trainings and exported networks all go through it.
 
 A step is a function of (seed, step): batch, augmentation, path and learning rate. So a training that was killed and
-resumed from a checkpoint equals one that never stopped, bit for bit on CPU.
+resumed from a checkpoint equals one that never stopped, bit for bit on CPU. What modules draw for themselves, as
+dropout does, is a function of (seed, step) too.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class Trainer:
     def __init__(
         self, network: nn.Module, data: LabelledImages, recipe: Recipe, seed: int, device: str = "cpu"
     ) -> None:
-        self.network = network.to(device)
+        # Convolutions of few channels train about a fifth faster on CPU this way, and no slower on GPUs.
+        self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
         self.seed = seed
         self.device = device
@@ -99,12 +101,9 @@ class Trainer:
             group["lr"] = self.recipe.rate(self.done)
         parameters = list(self.network.parameters())
         along: Sequence[Selection | None] = paths or [None]
-        loss = _sum_gradients(parameters, [self._loss(images, labels, path) for path in along]) / len(along)
-        if not math.isfinite(loss):
-            raise LatnasError(
-                f"training diverged at step {self.done}: the loss is {loss}"
-                f"{_along(paths)}. Try a lower learning rate, or another seed."
-            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed, "dropout", self.done))
+            loss = _sum_gradients(parameters, [self._loss(images, labels, path) for path in along]) / len(along)
         nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], self.recipe.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -141,7 +140,8 @@ class Trainer:
         random = generator(self.seed, "augment", step)
         recipe = self.recipe
         images = augment(chosen.images, random, pad=recipe.pad, flip=recipe.flip, cutout=recipe.cutout)
-        return to_unit(images.to(self.device)), chosen.labels.to(self.device)
+        pixels = to_unit(images.to(self.device)).contiguous(memory_format=torch.channels_last)
+        return pixels, chosen.labels.to(self.device)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -187,9 +187,15 @@ class Trainer:
     def _loss(self, images: Tensor, labels: Tensor, path: Selection | None) -> Callable[[], Tensor]:
         def compute() -> Tensor:
             with selecting(path) if path is not None else nullcontext():
-                return functional.cross_entropy(
+                loss = functional.cross_entropy(
                     self.network(images), labels, label_smoothing=self.recipe.label_smoothing
                 )
+            if not loss.isfinite():
+                raise LatnasError(
+                    f"training diverged at step {self.done}: the loss is {float(loss.detach())}"
+                    f"{_along(path)}. Try a lower learning rate, or another seed."
+                )
+            return loss
 
         return compute
 
@@ -232,8 +238,8 @@ def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def _along(paths: Sequence[Selection] | None) -> str:
-    if not paths:
+def _along(path: Selection | None) -> str:
+    if path is None:
         return ""
-    shown = "; ".join(", ".join(f"{name}: {'+'.join(parts)}" for name, parts in path.items()) for path in paths)
-    return f" along the path {shown}"
+    parts = {name: "+".join(run) if isinstance(run, tuple) else "weighted parts" for name, run in path.items()}
+    return " along the path " + ", ".join(f"{name}: {run}" for name, run in parts.items())

@@ -114,7 +114,8 @@ class Architecture:
             decision.item(self.items[decision.name])
 
     def parts(self, decisions: Sequence[Decision]) -> dict[str, tuple[str, ...]]:
-        """Parts that run, by decision."""
+        """Parts that run, by decision. Raises LatnasError where a decision or an item does not fit."""
+        self.check(decisions)
         return {decision.name: decision.item(self.items[decision.name]).parts for decision in decisions}
 
     def to_json(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def parse_ms(text: str) -> float:
     if not unit:
         raise UsageError(f"the latency {written!r} has no unit. Write {number}ms (or us, s).")
     if unit not in MS_PER_UNIT:
-        raise UsageError(f"the latency {written!r} has an unknown unit, {unit!r}. Write {number}ms (or us, s).")
+        raise UsageError(f"the latency {written!r} has an unknown unit, {unit!r}. Write {number}ms.")
     ms = float(number) * MS_PER_UNIT[unit]
     if not 0 < ms < math.inf:
         raise UsageError(f"the latency {written!r} must be above zero and finite. Write, for example, 4ms.")
@@ -124,7 +124,7 @@ def parse_range(text: str) -> tuple[float, float] | None:
             "such as 2ms:8ms"
         )
     if fastest_ms > slowest_ms:
-        raise UsageError(f"the range {written!r} is reversed. Write the shorter time first: {ends[1]}:{ends[0]}")
+        raise UsageError(f"the range {written!r} is reversed. Write {ends[1]}:{ends[0]}")
     return fastest_ms, slowest_ms
 
 

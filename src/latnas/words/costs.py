@@ -20,7 +20,9 @@ from latnas.words.sites import FIXED, Site, SpaceTrace
 class CostModel(Protocol):
     """A cost, linear in the items of an architecture."""
 
-    unit: str
+    @property
+    def unit(self) -> str:
+        """What it counts: ms, params, macs."""
 
     def cost(self, architecture: Architecture) -> float:
         """Cost of one architecture."""
@@ -118,7 +120,7 @@ def generic_costs(trace: SpaceTrace, mixtures: int, seed: int) -> Sequence[Addit
     Parameters, multiply-adds, activations, number of operations, and `mixtures` random positive mixtures of
     per-operation costs, one weight for each distinct operation.
     """
-    base = [
+    costs = [
         params_cost(trace),
         macs_cost(trace),
         cost_of_sites(trace, "activations", lambda site: float(site.output_elements)),
@@ -128,14 +130,12 @@ def generic_costs(trace: SpaceTrace, mixtures: int, seed: int) -> Sequence[Addit
     operations = list(trace.operations)
     for _ in range(mixtures):
         weight_of = dict(zip(operations, random.exponential(size=len(operations)), strict=True))
-        base.append(
-            cost_of_sites(
-                trace,
-                "mixture",
-                lambda site, weight_of=weight_of: (
-                    weight_of[site.operation]  # type: ignore[misc]
-                    * (1.0 + site.macs / 1e4 + site.output_elements / 1e3)
-                ),
-            )
-        )
-    return base
+        costs.append(cost_of_sites(trace, "mixture", _mixture(weight_of)))
+    return costs
+
+
+def _mixture(weight_of: Mapping[str, float]) -> Callable[[Site], float]:
+    def price(site: Site) -> float:
+        return weight_of[site.operation] * (1.0 + site.macs / 1e4 + site.output_elements / 1e3)
+
+    return price

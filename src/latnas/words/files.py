@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from latnas.errors import LatnasError
 
@@ -30,11 +30,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise LatnasError(
-            f"cannot write {path}: {error.strerror or error}. Free space there, or name another folder."
-        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -53,21 +52,24 @@ def read_json(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise LatnasError(f"cannot read {path}: {reason}.") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # json has no class of its own for a number of 5,000 digits
         raise LatnasError(f"{path} is not valid JSON ({error}). It was cut short or edited; make it again.") from error
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Appends `value` as one JSON line. A line that a crash cut short is dropped by `read_lines`."""
+    """Appends `value` as one JSON line, in the place of a last line that was cut short.
+
+    Raises:
+        LatnasError: the file cannot be written to, or the disk is full.
+    """
+    line = json.dumps(value, allow_nan=False).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value, allow_nan=False) + "\n")
-            file.flush()
+        with path.open("a+b") as file:
+            _drop_cut_line(file)
+            file.write(line)
     except OSError as error:
-        raise LatnasError(
-            f"cannot write {path}: {error.strerror or error}. Free space there, or name another folder."
-        ) from error
+        raise _cannot_write(path, error) from error
 
 
 def read_lines(path: Path) -> Iterator[Any]:
@@ -84,11 +86,26 @@ def read_lines(path: Path) -> Iterator[Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LatnasError(f"cannot read {path}: {error}.") from error
-    whole, _, _ = text.rpartition("\n")
-    for number, line in enumerate(whole.splitlines(), start=1):
+    *whole, _ = text.split("\n")
+    for number, line in enumerate(whole, start=1):
         try:
             yield json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise LatnasError(
                 f"{path}, line {number} is not valid JSON ({error}). Remove the line or the file."
             ) from error
+
+
+def _drop_cut_line(file: BinaryIO) -> None:
+    """Truncates `file` after its last newline: what a killed process left there must not begin the next record."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    file.seek(size - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _cannot_write(path: Path, error: OSError) -> LatnasError:
+    return LatnasError(f"cannot write {path}: {error.strerror or error}. Free space there, or name another folder.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
@@ -62,6 +62,13 @@ class Front(_Frozen):
     networks: tuple[ScoredNetwork, ...] = Field(min_length=1)
     pareto: tuple[int, ...] = Field(min_length=1)
     budgets: tuple[BudgetChoice, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_positions(self) -> Self:
+        positions = {*self.pareto, *(choice.network for choice in self.budgets)}
+        if not positions <= set(range(len(self.networks))):
+            raise ValueError(f"a position beyond the {len(self.networks)} networks")
+        return self
 
     @property
     def budget_range(self) -> BudgetRange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
@@ -34,16 +35,8 @@ class LatencyModel:
 
     def predict(self, architecture: Architecture) -> Prediction:
         """Predicted latency of a canonical architecture."""
-        return self.interval(self.cost.cost(architecture))
-
-    def interval(self, value_ms: float) -> Prediction:
-        """The interval around a predicted latency."""
-        calibration = self.table.calibration
+        value_ms, calibration = self.cost.cost(architecture), self.table.calibration
         return Prediction(value_ms, value_ms * calibration.low, value_ms * calibration.high)
-
-    def quoted_ms(self, floor_ms: float) -> float:
-        """A measured floor, in the statistic that budgets apply to."""
-        return floor_ms * self.table.factor
 
 
 def latency_model(table: LatencyTable, trace: SpaceTrace) -> LatencyModel:
@@ -88,5 +81,5 @@ def profile_command(trace: SpaceTrace) -> str:
     return f"latnas profile --space {trace.space} --width {options['width']} --depth {options['depth']}"
 
 
-def _options(options: Mapping[str, object]) -> str:
+def _options(options: Mapping[Any, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in options.items())

@@ -22,7 +22,12 @@ def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
     return front
 
 
-def hypervolume(costs: Sequence[float], values: Sequence[float], worst_cost: float, worst_value: float) -> float:
+def hypervolume(
+    costs: Sequence[float],
+    values: Sequence[float],
+    worst_cost: float,
+    worst_value: float,
+) -> float:
     """The area that the points dominate, up to the reference point (worst_cost, worst_value).
 
     In units of cost times value. A point that is not better than the reference in both adds nothing.
@@ -44,7 +49,7 @@ def hypervolume(costs: Sequence[float], values: Sequence[float], worst_cost: flo
 
 def _check(costs: Sequence[float], values: Sequence[float]) -> None:
     if len(costs) != len(values):
-        raise ValueError(f"each point needs a cost and a value, got {len(costs)} costs and {len(values)} values")
+        raise ValueError(f"points need a cost and a value each, got {len(costs)} and {len(values)}")
     for i, (cost, value) in enumerate(zip(costs, values, strict=True)):
         if math.isnan(cost) or math.isnan(value):
             raise ValueError(f"point {i} is not a number: cost {cost}, value {value}")

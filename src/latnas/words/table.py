@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,11 +15,11 @@ from latnas.errors import LatnasError
 from latnas.words.files import read_json, write_atomically
 
 SCHEMA = "latnas-table-1"
-QUOTES = ("floor", "p50", "p90")
 
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Quote = Literal["floor", "p50", "p90"]
+Option = Literal["width", "depth", "image_size", "channels", "classes"]
 
 
 class _Frozen(BaseModel):
@@ -90,7 +91,7 @@ class LatencyTable(_Frozen):
     threads: Annotated[int, Field(ge=1)]
     precision: str
     space: str
-    options: dict[str, int]
+    options: Annotated[dict[Option, int], Field(min_length=5)]
     space_digest: str
     quote: Quote
     operations: dict[str, OperationEntry]
@@ -131,9 +132,9 @@ def identity_of(
 
 
 def table_name(device: str, runtime: str, space: str, identity: Mapping[str, Any]) -> str:
-    """`<device>-<runtime>-<space>-<hash>`."""
+    """`<device>-<runtime>-<space>-<hash>`, without what a file name must not contain: cuda:0 becomes cuda0."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{device.replace(':', '')}-{runtime}-{space}-{digest}"
+    return re.sub(r"[^\w.-]", "", f"{device}-{runtime}-{space}-{digest}")
 
 
 def factor_of(table: LatencyTable, quote: str) -> float:
@@ -164,4 +165,5 @@ def first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(step) for step in problem["loc"])[:120]
     more = error.error_count() - 1
-    return f"{where or 'value'}: {problem['msg']}" + (f" (and {more} more)" if more else "")
+    text = f"{where or 'value'}: {problem['msg']}" + (f" (and {more} more)" if more else "")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

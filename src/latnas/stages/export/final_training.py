@@ -1,4 +1,4 @@
-"""The training of a network that ships, as a task of its own."""
+"""The training of a network that ships, and its ONNX file, as one task."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latnas.data.batches import channel_statistics
+from latnas.data.batches import channel_statistics, to_unit
 from latnas.data.sources import load_images
 from latnas.spaces.space import Classifier, Space, make_space
+from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 from latnas.training.checkpoint import load_tensors, load_weights, save_tensors
 from latnas.training.evaluate import accuracy
 from latnas.training.trainer import Recipe, Trainer, training_seed
 from latnas.words.architecture import Architecture
+from latnas.words.files import write_atomically
 
 WEIGHTS = "weights.safetensors"
+ONNX = "model.onnx"
+CHECKPOINT = "checkpoint.safetensors"
+CHECKED_IMAGES = 500
 
 
 def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Trains one architecture on all training images and looks at the test images once.
+    """Trains one architecture on all training images, looks at the test images once, and exports it.
 
     All splits of the training images are used: nothing is selected on them any more.
+
+    Returns:
+        `accuracy` with its interval, and the `check` of the ONNX file in `folder` against PyTorch.
     """
     data = load_images(config["data"])
     space = make_space(config["space"], **config["options"])
@@ -29,12 +37,21 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     network = derived_network(space, architecture, seed, config["inherit"])
     network.normalise.set_statistics(*channel_statistics(data.train.images))
     recipe = Recipe(**config["recipe"])
-    Trainer(network, data.train, recipe, seed).run(checkpoint=folder / "checkpoint.safetensors", every=50)
+    Trainer(network, data.train, recipe, seed).run(checkpoint=folder / CHECKPOINT, every=50)
     reached = accuracy(network, data.test)
-    save_tensors(folder / WEIGHTS, network.state_dict(), {"steps": recipe.steps})
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     low, high = reached.interval
-    return {"value": reached.value, "low": low, "high": high, "images": reached.images}
+    save_tensors(folder / WEIGHTS, network.state_dict(), {"steps": recipe.steps})
+
+    images = to_unit(data.test.images[:CHECKED_IMAGES])
+    file = export_onnx(network, images[:1], config["metadata"])
+    check = check_against_torch(file, network, images)
+    write_atomically(folder / ONNX, file)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return {
+        "accuracy": {"value": reached.value, "low": low, "high": high},
+        "test_images": reached.images,
+        "check": check.model_dump(),
+    }
 
 
 def derived_network(space: Space, architecture: Architecture, seed: int, inherit: str | None) -> Classifier:
@@ -45,14 +62,6 @@ def derived_network(space: Space, architecture: Architecture, seed: int, inherit
         tensors, _ = load_tensors(path)
         load_weights(supernet, tensors, path)
     return space.derive(supernet, architecture)
-
-
-def trained_network(space: Space, architecture: Architecture, weights: Path) -> Classifier:
-    """The network that a finished task left in `weights`."""
-    tensors, _ = load_tensors(weights)
-    network = space.derive(space.network(seed=0), architecture)
-    load_weights(network, tensors, weights)
-    return network.eval()
 
 
 def recipe_for(images: int, epochs: int, batch_size: int, learning_rate: float, flip: bool) -> Recipe:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from latnas.data.batches import to_unit
 from latnas.data.images import ImageData
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
@@ -20,9 +18,8 @@ from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder, open_run
 from latnas.stages.common.tables import open_profiler, space_of, why_stale
 from latnas.stages.export.config import ExportConfig
-from latnas.stages.export.final_training import WEIGHTS, recipe_for, trained_network
+from latnas.stages.export.final_training import ONNX, recipe_for
 from latnas.stages.export.measuring import Bench, Times
-from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 from latnas.stages.export.targets import Target, first_within, make_targets
 from latnas.training.tasks import Task, run_tasks
 from latnas.words.architecture import Architecture
@@ -36,7 +33,6 @@ from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import load_table
 
 ATTEMPTS = 4
-CHECKED_IMAGES = 500
 VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
 
 
@@ -61,7 +57,8 @@ class _Shipment:
     fits: bool
     file: bytes
     check: Check
-    accuracy: Mapping[str, Any]
+    accuracy: ReachedAccuracy
+    test_images: int
 
 
 def export(config: ExportConfig, report: Reporter | None = None) -> list[ExportedFile]:
@@ -173,31 +170,30 @@ def _train(
     by_key = {architecture.key: architecture for architecture, _ in chosen}
     tasks = []
     for architecture in by_key.values():
+        metadata = {
+            "architecture": json.dumps(architecture.to_json()), "table": table, "space": space.name,
+            "classes": json.dumps(data.classes), "input": "images [N, C, H, W], float32 in [0, 1]",
+            "input_size": str(data.size), "layout": "nchw", "version": version("latnas"), "seed": str(config.seed),
+        }  # fmt: skip
         training = {
             "data": str(run.read_config()["data"]), "space": space.name, "options": vars(space.options).copy(),
             "seed": config.seed, "architecture": architecture.to_json(), "recipe": asdict(recipe), "inherit": inherit,
+            "metadata": metadata,
         }  # fmt: skip
         digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
         function = "latnas.stages.export.final_training:final_training_task"
         tasks.append(Task(function, training, exports / ".trainings" / digest))
-    with report.bar("training") as bar:
+    with report.bar("training and exporting") as bar:
         results = run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
-    files: dict[str, tuple[bytes, Check, Mapping[str, Any]]] = {}
-    images = to_unit(data.test.images[:CHECKED_IMAGES])
-    with report.bar("exporting") as bar:
-        for number, (key, task, result) in enumerate(zip(by_key, tasks, results, strict=True)):
-            bar.update(number, len(tasks), "files")
-            network = trained_network(space, by_key[key], task.folder / WEIGHTS)
-            metadata = {
-                "architecture": json.dumps(by_key[key].to_json()), "table": table, "space": space.name,
-                "classes": json.dumps(data.classes), "input": "images [N, C, H, W], float32 in [0, 1]",
-                "input_size": str(data.size), "layout": "nchw", "version": version("latnas"), "seed": str(config.seed),
-            }  # fmt: skip
-            file = export_onnx(network, images[:1], metadata)
-            files[key] = (file, check_against_torch(file, network, images), result)
-        bar.update(len(tasks), len(tasks), "files")
+    made = {
+        key: _Shipment(
+            targets[0], architecture, True, (task.folder / ONNX).read_bytes(), Check(**result["check"]),
+            ReachedAccuracy(split="test", **result["accuracy"]), result["test_images"],
+        )
+        for (key, architecture), task, result in zip(by_key.items(), tasks, results, strict=True)
+    }  # fmt: skip
     return [
-        _Shipment(target, architecture, fits, *files[architecture.key])
+        replace(made[architecture.key], target=target, fits=fits)
         for target, (architecture, fits) in zip(targets, chosen, strict=True)
     ]
 
@@ -233,7 +229,6 @@ def _write(
         if within and table.measures == "none":
             status = "unverified"  # computed, not measured
     folder = exports / target.folder
-    reached = shipment.accuracy
     recipe = recipe_for(len(data.train), config.epochs, config.batch_size, config.learning_rate, data.name != "digits")
     manifest = Manifest(
         budget_ms=target.budget_ms,
@@ -246,7 +241,7 @@ def _write(
         runtime=table.runtime,
         measured_artifact=table.measures,
         sha256=hashlib.sha256(shipment.file).hexdigest(),
-        accuracy=ReachedAccuracy(split="test", value=reached["value"], low=reached["low"], high=reached["high"]),
+        accuracy=shipment.accuracy,
         params=int(params_cost(space.trace).cost(shipment.architecture)),
         macs=int(macs_cost(space.trace).cost(shipment.architecture)),
         architecture=shipment.architecture.to_json(),
@@ -263,7 +258,7 @@ def _write(
             "range": [0, 1],
             "type": "float32",
         },
-        training={**asdict(recipe), "epochs": config.epochs, "init": config.init, "test_images": reached["images"]},
+        training={**asdict(recipe), "epochs": config.epochs, "init": config.init, "test_images": shipment.test_images},
         check=shipment.check,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from latnas.data.randomness import generator
+from latnas.errors import LatnasError
 from latnas.hypernet.propose import random_within
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.export.config import ExportConfig
@@ -18,7 +19,7 @@ from latnas.words.costs import macs_cost
 from latnas.words.front import Front
 from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Kind
-from latnas.words.solver import Solver
+from latnas.words.solver import SearchGap, Solver
 
 BASELINES: tuple[Kind, ...] = ("random", "most-macs")
 
@@ -91,7 +92,10 @@ def _most_macs(space: Space, latency: LatencyModel, budget: float, config: Expor
         return Architecture.from_indices(SETTING, space.decisions, indices)
 
     solutions = solver.best_first(budget, accept=lambda indices: space.is_canonical(architecture(indices)))
-    return tuple(architecture(solution.items) for solution in islice(solutions, config.finalists))
+    try:
+        return tuple(architecture(solution.items) for solution in islice(solutions, config.finalists))
+    except SearchGap as gap:
+        raise LatnasError(f"the network with most multiply-adds within {budget:.4g} ms was not found: {gap}") from gap
 
 
 def _distinct(architectures: Sequence[Architecture]) -> list[Architecture]:

@@ -1,0 +1,182 @@
+"""Files are whole or not there; a file of JSON lines survives being cut at any byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latnas.errors import LatnasError
+from latnas.words.files import append_line, read_json, read_lines, write_atomically, write_json
+
+RECORDS = [{"step": 1, "loss": 0.5}, {"step": 2, "note": "a\u2028b\u0085\n"}, {"step": 3}]
+
+
+@contextmanager
+def full_disk_after(size: int) -> Iterator[None]:
+    """Within this block no file of this process grows beyond `size` bytes: a real write that really fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_is_written_is_read_whether_text_or_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    write_atomically(path, "3 \u00b5s\n")
+    assert path.read_bytes() == b"3 \xc2\xb5s\n"
+    write_atomically(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_can_be_read_by_others(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", "x")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    write_atomically(path, "old")
+    with full_disk_after(100), pytest.raises(LatnasError, match=rf"cannot write {path}: .*\. Free space there"):
+        write_atomically(path, "new" * 100)
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.json"
+    write_atomically(path, "old")
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "folder", tmp_path / "file" / "below"):
+        with pytest.raises(LatnasError, match=f"cannot write {path}"):
+            write_atomically(path, "x")
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_json_is_read_back_and_never_holds_what_is_not_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": [1, None, 0.1]})
+    assert read_json(tmp_path / "a.json") == {"x": [1, None, 0.1]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert read_json(tmp_path / "a.json") == {"x": [1, None, 0.1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is not valid JSON"),
+        (b'{"a": 1', "is not valid JSON .*It was cut short or edited"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b"1" * 5000, "is not valid JSON"),  # more digits than Python takes
+        (b"\xff\xfe", "cannot read .*: it is not text"),
+    ],
+)
+def test_what_is_not_json_is_refused_with_the_file(content: bytes, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(LatnasError, match=problem) as caught:
+        read_json(tmp_path / "a.json")
+    assert str(tmp_path / "a.json") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LatnasError, match=rf"cannot read {tmp_path}/none\.json: No such file"):
+        read_json(tmp_path / "none.json")
+
+
+# JSON lines
+
+
+def written(path: Path) -> bytes:
+    for record in RECORDS:
+        append_line(path, record)
+    return path.read_bytes()
+
+
+def test_lines_are_read_in_the_order_in_which_they_were_appended(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "log.jsonl"
+    assert list(read_lines(path)) == []
+    assert written(path).count(b"\n") == len(RECORDS)
+    assert list(read_lines(path)) == RECORDS
+
+
+def test_cut_at_any_byte_the_whole_lines_are_read_and_the_next_record_stands_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    content = written(path)
+    for size in range(len(content) + 1):
+        path.write_bytes(content[:size])
+        whole = RECORDS[: content[:size].count(b"\n")]
+        assert list(read_lines(path)) == whole
+        append_line(path, {"step": 9})
+        assert list(read_lines(path)) == [*whole, {"step": 9}]
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 100, b"\xff\xfe", b"x" * 100_000])
+def test_whatever_a_crash_left_after_the_last_newline_is_gone_with_the_next_record(tail: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(written(path) + tail)
+    append_line(path, {"step": 9})
+    assert list(read_lines(path)) == [*RECORDS, {"step": 9}]
+
+
+def test_a_record_that_the_full_disk_cut_is_dropped_and_the_file_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    size = len(written(path))
+    with full_disk_after(size + 10), pytest.raises(LatnasError, match="cannot write"):
+        append_line(path, {"step": 4, "note": "x" * 50})
+    assert list(read_lines(path)) == RECORDS
+    append_line(path, {"step": 4})
+    assert list(read_lines(path)) == [*RECORDS, {"step": 4}]
+
+
+def test_a_record_that_is_not_json_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    content = written(path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append_line(path, {"loss": float("inf")})
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", ["{", "", "1" * 5000, "[" * 100_000])
+def test_a_whole_line_that_is_not_json_is_refused_with_its_number(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(f'{{"step": 1}}\n{line}\n')
+    lines = read_lines(path)
+    assert next(lines) == {"step": 1}
+    with pytest.raises(LatnasError, match=rf"{path}, line 2 is not valid JSON"):
+        next(lines)
+
+
+def test_a_log_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(LatnasError, match="cannot read"):
+        list(read_lines(tmp_path / "log.jsonl"))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
+def test_a_record_is_one_line_whatever_it_holds(value: object) -> None:
+    assert "\n" not in json.dumps(value, allow_nan=False)
