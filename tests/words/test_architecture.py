@@ -46,7 +46,9 @@ def test_logits_of_an_item_are_the_sum_of_its_parts_logits() -> None:
         (("a",), (Item("x", ("a", "z", "y")),), "items of unknown parts: y, z"),
     ],
 )
-def test_a_decision_that_makes_no_sense_is_refused(parts: tuple[str, ...], items: tuple[Item, ...], problem: str) -> None:
+def test_a_decision_that_makes_no_sense_is_refused(
+    parts: tuple[str, ...], items: tuple[Item, ...], problem: str
+) -> None:
     with pytest.raises(ValueError, match=f"decision 'd' .*{problem}"):
         Decision("d", parts, items)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 from collections.abc import Iterator
@@ -10,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from latnas.errors import LatnasError
 from latnas.words.files import append_line, read_json, read_lines, write_atomically, write_json
@@ -175,8 +172,3 @@ def test_a_log_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b"\xff\n")
     with pytest.raises(LatnasError, match="cannot read"):
         list(read_lines(tmp_path / "log.jsonl"))
-
-
-@given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
-def test_a_record_is_one_line_whatever_it_holds(value: object) -> None:
-    assert "\n" not in json.dumps(value, allow_nan=False)

@@ -95,6 +95,7 @@ def test_lambda_spans_the_range_of_the_front() -> None:
         ({"budgets": [{"lambda": 0.5, "budget_ms": 3.0, "network": 2}]}, "a position beyond the 2 networks"),
         ({"budgets": [{"lambda": 1.5, "budget_ms": 3.0, "network": 0}]}, "budgets.0.lambda: Input should be less"),
         ({"budgets": [{"lambda": 0.5, "budget_ms": 0, "network": 0}]}, "budgets.0.budget_ms: Input should be greater"),
+        ({"networks": [{**network(1.0, 0.0).model_dump(), "architecture": {}}] * 2}, "networks.0.architecture: Value"),
         ({"fastest_ms": 0}, "fastest_ms: Input should be greater than 0"),
         ({"slowest_ms": float("nan")}, "slowest_ms: Input should be"),
         ({"seed": None, "quote": 1}, "(and 1 more)"),

@@ -46,6 +46,7 @@ def test_a_prediction_is_the_calibrated_sum_in_the_quoted_statistic(
             "high": prediction.high_ms,
         }
     assert model.cost.unit == "ms"
+    assert model.quoted_ms(4.0) == 4.0 * factor
 
 
 def test_an_offset_is_paid_once_and_not_by_every_item(table: LatencyTable, trace: SpaceTrace) -> None:

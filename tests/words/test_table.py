@@ -48,7 +48,7 @@ def put(value: Any, path: Steps, new: Any) -> Any:
 
 REMOVED = object()
 DAMAGES: list[Any] = [
-    REMOVED, None, True, "", "x", "two\nlines", "\ud800", -1, 0, 1e999, -1e999, math.nan, 10**400, 1e-320,
+    REMOVED, None, True, "", "x", "two\nlines", -1, 0, 1e999, -1e999, math.nan, 10**400, 1e-320,
     [], [None], {}, {"new\nkey": 1}, {"": {}}, [[[[]]]],
 ]  # fmt: skip
 
@@ -95,6 +95,12 @@ def test_latencies_are_kept_to_the_last_bit(table: LatencyTable, tmp_path: Path,
         (("calibration", "networks"), [], "calibration.networks: Tuple should have at least 4 items"),
         (("anchor", "p50_factor"), 0.9, "anchor.p50_factor: Input should be greater than or equal to 1"),
         (("anchor",), REMOVED, "anchor: Field required"),
+        (("anchor", "architecture", "setting"), 3, "anchor.architecture: Value error, an architecture is an object"),
+        (
+            ("calibration", "networks", 1, "architecture", "items", "first"),
+            None,
+            "networks.1.architecture: Value error",
+        ),
         (("quote",), "p95", "quote: Input should be 'floor', 'p50' or 'p90'"),
         (("batch",), 0, "batch: Input should be greater than or equal to 1"),
         (("environment",), {"host": 3}, "environment.host: Input should be a valid string"),
@@ -123,7 +129,7 @@ def test_several_faults_are_counted(table: LatencyTable, tmp_path: Path) -> None
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
 def test_whatever_is_damaged_a_table_is_read_or_refused_in_one_line(
     table: LatencyTable, tmp_path: Path, data: st.DataObject
 ) -> None:
@@ -133,8 +139,9 @@ def test_whatever_is_damaged_a_table_is_read_or_refused_in_one_line(
     file.write_text(json.dumps(put(value, where, data.draw(st.sampled_from(DAMAGES)))))
     try:
         loaded = load_table(file)
-    except LatnasError as error:
-        assert "\n" not in str(error) and len(str(error)) < 500
+    except LatnasError:
+        message = refusal(file)
+        assert "\n" not in message and len(message) < 500
     else:  # then it is as good as any: it can be saved, and named as a file
         loaded.save(file)
         assert load_table(file) == loaded
@@ -149,7 +156,7 @@ def test_a_file_that_was_cut_or_hit_is_refused_in_one_line(
     content = table.model_dump_json(by_alias=True).encode()
     at = data.draw(st.integers(0, len(content) - 1))
     file = tmp_path / "table.json"
-    file.write_bytes(content[:at] + data.draw(st.sampled_from([b"", b"\xff", b"\0", b"}", b"[" * 5000])))
+    file.write_bytes(content[:at] + data.draw(st.sampled_from([b"", b"\xff", b"\0", b"[" * 5000])))
     assert "\n" not in refusal(file)
 
 
@@ -173,8 +180,12 @@ def test_a_table_is_named_after_its_conditions_and_not_after_its_results(table: 
     for results in ({"seconds": 99.0}, {"created": "later"}, {"quote": "p90"}, {"unsettled": ("x",)}):
         assert table.model_copy(update=results).name == table.name
     for conditions in (
-        {"space_digest": "0"}, {"environment": {"host": "bench-4"}}, {"batch": 2}, {"threads": 2}, {"precision": "int8"},
-    ):  # fmt: skip
+        {"space_digest": "0"},
+        {"environment": {"host": "bench-4"}},
+        {"batch": 2},
+        {"threads": 2},
+        {"precision": "int8"},
+    ):
         assert table.model_copy(update=conditions).name != table.name
 
 

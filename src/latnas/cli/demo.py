@@ -42,7 +42,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(8, 1, 80, 160, 8, 200, 250, 100, 150, 2, 4, 3, 8),
+    "quick": Preset(8, 1, 80, 160, 8, 300, 250, 100, 150, 2, 4, 3, 6),
     "smoke": Preset(4, 1, 12, 16, 4, 10, 20, 10, 20, 1, 1, 3, 1),
 }
 
@@ -75,7 +75,9 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
     )  # fmt: skip
     if not json:
         show.show_searched(searched)
-    files = export(ExportConfig(run=str(searched.run), all=True, baselines=True, epochs=sizes.epochs), report)
+    files = export(
+        ExportConfig(run=str(searched.run), all=True, baselines=True, epochs=sizes.epochs, batch_size=32), report
+    )
     seconds = time.monotonic() - began
     if json:
         show.print_json({"seconds": seconds, **show.exported_json(files)})
@@ -114,4 +116,4 @@ def _search_seconds(sizes: Preset, each: StepSeconds) -> float:
 
 def _export_seconds(sizes: Preset, each: StepSeconds, images: int) -> float:
     networks = 3 * sizes.budgets
-    return 10 + networks * (sizes.epochs * (images // 64) * each.full / 2 + SECONDS_PER_FILE)
+    return 10 + networks * (sizes.epochs * (images // 64) * each.full / 2 + SECONDS_PER_FILE / 2)

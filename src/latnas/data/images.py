@@ -48,6 +48,11 @@ class ImageData:
         return self.train.images.shape[1]
 
     @property
+    def mirrors(self) -> bool:
+        """Whether an image and its mirror image mean the same: not for digits."""
+        return self.name != "digits"
+
+    @property
     def size(self) -> int:
         """Pixels along one side: images are square."""
         return self.train.images.shape[-1]

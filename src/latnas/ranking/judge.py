@@ -27,8 +27,11 @@ LABEL_WEIGHT = 0.5
 """How much of the difference between an architecture's own label and its prediction is believed."""
 
 LEAST_LABELS = 4
-LEAST_SPREAD = 1e-3
-"""Labels that hardly differ still leave the features' order: without a floor every architecture would score the same."""
+LEAST_LABEL_SPREAD = 1e-3
+"""Equal labels leave the features' order: without a floor every architecture would score the same."""
+
+LEAST_COMMON_SPREAD = 0.1
+"""In standard deviations of the pool. Labelled networks that look alike would make the common weight boundless."""
 
 CLIP = 3.0
 COVERAGE = 0.9
@@ -107,12 +110,12 @@ def fit_judge(
             f"{len(labelled)} short trainings are too few to fit on; use --trainings {LEAST_LABELS} or more."
         )
     mean_F, std_F = _scale(pool)
-    rows = np.array([[features[name] for name in FEATURES] for features, _ in labelled.values()])
-    x_MF = np.clip((rows - mean_F) / std_F, -CLIP, CLIP)
+    x_MF = np.clip((_matrix([features for features, _ in labelled.values()]) - mean_F) / std_F, -CLIP, CLIP)
     y_M = np.array([label for _, label in labelled.values()])
 
     noise = float(np.mean(y_M * (1 - y_M))) / images
-    reliability = max(0.0, 1.0 - noise / max(float(y_M.var(ddof=1)), 1e-12))
+    variance = float(y_M.var(ddof=1))
+    reliability = max(0.0, 1.0 - noise / variance) if variance > 0 else 0.0
 
     errors = {shrinkage: _left_out(x_MF, y_M, shrinkage, reliability) for shrinkage in SHRINKAGES}
     best = min(SHRINKAGES, key=lambda shrinkage: float(np.mean(np.square(errors[shrinkage]))))
@@ -131,17 +134,21 @@ def fit_judge(
 def prior_scores(pool: Sequence[Mapping[str, float]]) -> np.ndarray:
     """[N]: the mean of the standardised features, for choosing what to label before anything is."""
     mean_F, std_F = _scale(pool)
-    matrix_NF = np.array([[row[name] for name in FEATURES] for row in pool])
-    means: np.ndarray = np.clip((matrix_NF - mean_F) / std_F, -CLIP, CLIP).mean(1)
+    means: np.ndarray = np.clip((_matrix(pool) - mean_F) / std_F, -CLIP, CLIP).mean(1)
     return means
 
 
-def _scale(pool: Sequence[Mapping[str, float]]) -> tuple[np.ndarray, np.ndarray]:
-    matrix_NF = np.array([[row[name] for name in FEATURES] for row in pool])
+def _matrix(rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+    matrix_NF = np.array([[row[name] for name in FEATURES] for row in rows])
     if not np.isfinite(matrix_NF).all():
         raise LatnasError(
             "a zero-cost proxy is not finite: the networks' outputs overflow. Use another space or width."
         )
+    return matrix_NF
+
+
+def _scale(pool: Sequence[Mapping[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    matrix_NF = _matrix(pool)
     # Medians and percentiles: a few degenerate networks have proxies a thousand deviations away.
     spread_F = (np.percentile(matrix_NF, 84, axis=0) - np.percentile(matrix_NF, 16, axis=0)) / 2
     return np.median(matrix_NF, axis=0), np.maximum(spread_F, 1e-9)
@@ -154,7 +161,7 @@ def _fit(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float
     common = x.mean(1)
     # Of the labels only their spread counts here, not whether they agree: on a handful of short trainings the
     # features are the better evidence, and a common weight of zero would make every architecture equal.
-    size = max(float(y.std()), LEAST_SPREAD) / max(float(common.std()), 1e-9)
+    size = max(float(y.std()), LEAST_LABEL_SPREAD) / max(float(common.std()), LEAST_COMMON_SPREAD)
     start_F = np.full(x.shape[1], size / x.shape[1])
     residual = reliability * (y - x @ start_F)
     gram = x.T @ x + shrinkage * np.eye(x.shape[1])

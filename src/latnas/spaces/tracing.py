@@ -41,7 +41,8 @@ def trace_network(
         The sites in order of registration, and the operations by digest.
 
     Raises:
-        ValueError: a part is never reached, is registered at two places, or does not lead from tensors to one tensor.
+        ValueError: a part is never reached, is registered at two places, or does not lead from tensors to one tensor;
+            or parameters belong to no part and no module of the fixed rest.
     """
     tracked = list(_tracked(network))
     if len({id(module) for _, _, module in tracked}) < len(tracked):
@@ -163,5 +164,9 @@ def _fixed_rest(module: nn.Module, path: str) -> Iterator[tuple[str, str, nn.Mod
     if not contains_choice(module) and not isinstance(module, nn.ModuleList | nn.ModuleDict):  # these are never called
         yield FIXED, path, module
         return
+    if any(True for _ in module.parameters(recurse=False)):
+        raise ValueError(
+            f"{path or 'the network'!r} has parameters beside its choices: put them into a module of their own"
+        )
     for name, child in module.named_children():
         yield from _fixed_rest(child, f"{path}.{name}".lstrip("."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -11,7 +11,7 @@ from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.files import read_json, write_atomically
-from latnas.words.table import first_problem
+from latnas.words.table import ArchitectureJson, first_problem
 
 SCHEMA: Final = "latnas-front-1"
 
@@ -31,7 +31,7 @@ class Estimate(_Frozen):
 class ScoredNetwork(_Frozen):
     """One architecture as the search saw it. `score` is the accuracy model's, not an accuracy that was measured."""
 
-    architecture: dict[str, Any]
+    architecture: ArchitectureJson
     predicted_ms: Estimate
     score: Estimate
     params: int
@@ -39,6 +39,7 @@ class ScoredNetwork(_Frozen):
 
     @property
     def as_architecture(self) -> Architecture:
+        """The architecture, out of its JSON."""
         return Architecture.from_json(self.architecture)
 
 

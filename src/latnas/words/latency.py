@@ -38,6 +38,10 @@ class LatencyModel:
         value_ms, calibration = self.cost.cost(architecture), self.table.calibration
         return Prediction(value_ms, value_ms * calibration.low, value_ms * calibration.high)
 
+    def quoted_ms(self, floor_ms: float) -> float:
+        """A measured floor, in the statistic that budgets apply to."""
+        return floor_ms * self.table.factor
+
 
 def latency_model(table: LatencyTable, trace: SpaceTrace) -> LatencyModel:
     """The latency model of `table` for the space of `trace`.

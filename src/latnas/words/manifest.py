@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latnas.errors import LatnasError
 from latnas.words.files import read_json, write_atomically
-from latnas.words.table import first_problem
+from latnas.words.table import ArchitectureJson, first_problem
 
 SCHEMA: Final = "latnas-manifest-1"
 
@@ -79,7 +79,7 @@ class Manifest(_Frozen):
     accuracy: ReachedAccuracy
     params: int
     macs: int
-    architecture: dict[str, Any]
+    architecture: ArchitectureJson
     lam: float | None = Field(alias="lambda")
     table: str
     seed: int

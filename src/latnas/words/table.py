@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from latnas.errors import LatnasError
+from latnas.words.architecture import Architecture
 from latnas.words.files import read_json, write_atomically
 
 SCHEMA = "latnas-table-1"
@@ -20,6 +21,18 @@ Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Quote = Literal["floor", "p50", "p90"]
 Option = Literal["width", "depth", "image_size", "channels", "classes"]
+
+
+def _check_architecture(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Architecture.from_json(value)
+    except LatnasError as error:
+        raise ValueError(str(error)) from error  # pydantic says where it stands
+    return value
+
+
+ArchitectureJson = Annotated[dict[str, Any], AfterValidator(_check_architecture)]
+"""An architecture as `Architecture.to_json` gives it."""
 
 
 class _Frozen(BaseModel):
@@ -47,7 +60,7 @@ class OperationEntry(_Frozen):
 class NetworkEntry(_Frozen):
     """One whole network, measured, beside the sum of its operations."""
 
-    architecture: dict[str, Any]
+    architecture: ArchitectureJson
     floor_ms: Positive
     sum_ms: Milliseconds
     halves: Milliseconds
@@ -71,7 +84,7 @@ class Calibration(_Frozen):
 class Anchor(_Frozen):
     """The network measured throughout: its floor, and the frozen factors from floor to typical latency."""
 
-    architecture: dict[str, Any]
+    architecture: ArchitectureJson
     floor_ms: Positive
     p50_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     p90_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]

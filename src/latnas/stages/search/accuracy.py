@@ -26,8 +26,12 @@ from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Reporter
 
 CHUNK = 20
+SHORT_BATCH = 32
+"""Small batches: of equal images seen, more steps rank better than fewer of larger batches."""
+
 MIXTURES = 6
 GENERIC_BUDGETS = 6
+JUDGE = "judge.json"
 
 
 class Scores:
@@ -121,10 +125,15 @@ def to_be_labelled(
 
 
 def train_briefly(
-    architectures: Sequence[Architecture], space: Space, config: SearchConfig, run: RunFolder, report: Reporter
+    architectures: Sequence[Architecture],
+    space: Space,
+    data: ImageData,
+    config: SearchConfig,
+    run: RunFolder,
+    report: Reporter,
 ) -> list[dict[str, Any]]:
     """Accuracies after a short training of a reduced copy, on the split `select`."""
-    recipe = Recipe(config.training_steps, label_smoothing=0.05)
+    recipe = Recipe(config.training_steps, SHORT_BATCH, pad=0, flip=data.mirrors)
     tasks = [
         Task(
             "latnas.ranking.short_training:short_training_task",
@@ -156,8 +165,13 @@ def judge_of(
         {a.key: (scores.of(a), label["accuracy"]) for a, label in zip(labelled, labels, strict=True)},
         images=labels[0]["images"],
     )
-    write_json(run.accuracy / "judge.json", judge.report())
+    write_json(run.accuracy / JUDGE, judge.report())
     return judge
+
+
+def features_help(run: RunFolder) -> bool:
+    """Whether the features of a finished search ranked better than a constant."""
+    return bool(read_json(run.accuracy / JUDGE).get("features_help"))
 
 
 def scored(judge: Judge, scores: Scores, architectures: Sequence[Architecture]) -> list[Score]:

@@ -54,6 +54,7 @@ class SearchConfig(BaseModel):
     def recorded(self, space: str, fingerprint: str) -> dict[str, Any]:
         """What `config.toml` records: everything that decides the result."""
         values = self.model_dump(mode="json", exclude=NOT_PART_OF_THE_RUN)
-        return {
-            key: value for key, value in {**values, "space": space, "images": fingerprint}.items() if value is not None
-        }
+        is_file = self.data.lower().endswith(".npz")
+        data = str(Path(self.data).resolve()) if is_file else self.data  # export may run in another folder
+        values |= {"space": space, "data": data, "images": fingerprint}
+        return {key: value for key, value in values.items() if value is not None}

@@ -23,10 +23,19 @@ SAFETY = 1.05
 
 
 def reachable_range(space: Space, latency: LatencyModel) -> tuple[float, float, float]:
-    """Predicted ms of the fastest network, of the tightest budget that `auto` takes, and of the slowest network."""
+    """Predicted ms of the fastest network, of the tightest budget that `auto` takes, and of the slowest network.
+
+    Where the fastest network was measured for calibration, `auto` does not begin below that measurement either.
+    """
     fastest, slowest = extremes(space, latency.cost)
     low, high = latency.predict(fastest), latency.predict(slowest)
-    return low.value_ms, min(SAFETY * low.high_ms, 0.99 * high.value_ms), high.value_ms
+    measured = [
+        latency.quoted_ms(entry.floor_ms)
+        for entry in latency.table.calibration.networks
+        if Architecture.from_json(entry.architecture) == fastest
+    ]
+    surely = SAFETY * max([low.high_ms, *measured])
+    return low.value_ms, min(surely, 0.99 * high.value_ms), high.value_ms
 
 
 def budget_range(config: SearchConfig, space: Space, latency: LatencyModel) -> BudgetRange:

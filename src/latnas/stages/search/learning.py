@@ -56,6 +56,7 @@ class Rounds:
         self._step = 0
         if (folder / CHECKPOINT).exists():
             self._restore()
+        self._forget_later_metrics()
 
     def run(self, pool: Sequence[Architecture], judging: Judging, report: Reporter) -> list[Architecture]:
         """All rounds; returns the pool and every proposal, in the order in which they came up."""
@@ -141,6 +142,10 @@ class Rounds:
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         self._trainer.restore(own, state, path)
         self._step = int(state["search_step"])
+
+    def _forget_later_metrics(self) -> None:
+        """Drops what was recorded after the last checkpoint: these steps are done, and recorded, again."""
         metrics = self._folder / "metrics.jsonl"
-        kept = [line for line in read_lines(metrics) if line["step"] < self._step]
-        write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        if metrics.exists():
+            kept = [line for line in read_lines(metrics) if line["step"] < self._step]
+            write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))

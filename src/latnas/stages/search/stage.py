@@ -71,17 +71,18 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         report.say(note)
 
     with run.lock():
-        if (folder / "front.json").exists():
+        lasting = (folder / "front.json", run.supernet / WEIGHTS, run.accuracy / accuracy.JUDGE)
+        if all(path.exists() for path in lasting):
             report.say("this search is finished already; nothing to do")
             front = load_front(folder / "front.json")
-            return Searched(run.path, folder / "front.json", front, True)
+            return Searched(run.path, folder / "front.json", front, accuracy.features_help(run))
         table.save(folder / "table.json")
         scores = accuracy.Scores(config, space, data, run)
         pool = accuracy.initial_pool(space, config)
         known = {architecture.key for architecture in pool}
         pool += [a for a in extremes(space, latency.cost) if a.key not in known]
         feature_tasks = scores.tasks(pool)
-        recipe = Recipe(config.warmup_steps + config.joint_steps, flip=flips(config.data))
+        recipe = Recipe(config.warmup_steps + config.joint_steps, pad=0, flip=data.mirrors)
         warm_up = Task(
             "latnas.hypernet.supernet:warm_up_task",
             {**accuracy.common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
@@ -92,7 +93,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
             results = run_tasks(tasks, workers, lambda done, total: bar.update(done, total, "tasks"))
         scores.take(feature_tasks, results[1:])
         labelled = accuracy.to_be_labelled(space, pool, scores, config)
-        labels = accuracy.train_briefly(labelled, space, config, run, report)
+        labels = accuracy.train_briefly(labelled, space, data, config, run, report)
         judge = accuracy.judge_of(pool, labelled, labels, scores, run)
         report.say(
             f"accuracy model: {len(labels)} short trainings from {min(judge.labels.values()):.1%} to "
@@ -117,8 +118,3 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         write_json(folder / "scored.json", {"networks": len(found), "proposed": len(found) - len(pool)})
         front.save(folder / "front.json")
     return Searched(run.path, folder / "front.json", front, judge.helps)
-
-
-def flips(data: str) -> bool:
-    """Whether mirrored images mean the same: not for digits."""
-    return data != "digits"
