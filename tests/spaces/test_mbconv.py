@@ -119,7 +119,7 @@ def test_the_residual_is_added_exactly_where_shapes_allow(channels: int, stride:
         assert torch.equal(block(x), x + out if residual else out)
 
 
-@pytest.mark.parametrize(("image_size", "at_the_end"), [(8, 2), (32, 8), (63, 16), (64, 8), (128, 16)])
+@pytest.mark.parametrize(("image_size", "at_the_end"), [(8, 2), (63, 16), (64, 8)])
 def test_large_images_are_halved_once_more(image_size: int, at_the_end: int) -> None:
     space = make_space("mbconv", width=1, depth=1, image_size=image_size, channels=1, classes=2)
     last = next(site for site in space.trace.sites[SETTING] if site.part == "body.last")

@@ -46,7 +46,7 @@ def test_the_digest_changes_with_every_option(name: str) -> None:
 
 
 def test_the_digest_is_the_same_in_another_process_and_for_other_weights() -> None:
-    script = f"from latnas.spaces.space import make_space\nprint(make_space('mbconv', **{SMALL!r}).trace.digest)"
+    script = f"from latnas.spaces.space import make_space\nprint(make_space('nasbench201', **{SMALL!r}).trace.digest)"
     result = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONHASHSEED": "12345"},
@@ -54,7 +54,7 @@ def test_the_digest_is_the_same_in_another_process_and_for_other_weights() -> No
         text=True,
         check=True,
     )
-    assert result.stdout.strip() == small("mbconv").trace.digest
+    assert result.stdout.strip() == small("nasbench201").trace.digest
 
 
 class Printed(nn.Module):

@@ -149,7 +149,7 @@ def export(
     epochs: Annotated[int | None, typer.Option(help="Training of each network. Default 20.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. Default 0.1.")] = None,
-    init: Annotated[str | None, typer.Option(help="Weights to start from: supernet (default) or scratch.")] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to start from: scratch (default) or supernet.")] = None,
     seed: Seed = None,
     executor: Executor = None,
     config: ConfigFile = None,

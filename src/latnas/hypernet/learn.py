@@ -116,8 +116,8 @@ class Learner:
             loss = loss + learning.supernet_weight * term
         if not torch.isfinite(loss):
             raise LatnasError(
-                f"the search diverged at step {step}: the hypernetwork's loss is {float(loss.detach())} for lambda from "
-                f"{float(lambdas_M[0]):.3f} to {float(lambdas_M[-1]):.3f}. Try another seed."
+                f"the search diverged at step {step}: the hypernetwork's loss is {float(loss.detach())} for lambda "
+                f"from {float(lambdas_M[0]):.3f} to {float(lambdas_M[-1]):.3f}. Try another seed."
             )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

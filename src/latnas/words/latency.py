@@ -35,7 +35,11 @@ class LatencyModel:
 
     def predict(self, architecture: Architecture) -> Prediction:
         """Predicted latency of a canonical architecture."""
-        value_ms, calibration = self.cost.cost(architecture), self.table.calibration
+        return self.interval(self.cost.cost(architecture))
+
+    def interval(self, value_ms: float) -> Prediction:
+        """The interval around a predicted latency."""
+        calibration = self.table.calibration
         return Prediction(value_ms, value_ms * calibration.low, value_ms * calibration.high)
 
     def quoted_ms(self, floor_ms: float) -> float:

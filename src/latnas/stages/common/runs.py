@@ -19,6 +19,8 @@ from latnas.words.files import write_atomically
 
 SCHEMA = "latnas-run-1"
 LATEST = "latest"
+NEEDED = ("space", "data", "images")
+"""What other stages read in a run's config."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class RunFolder:
                 f"{self.path} is a run of version {str(schema)[:40]!r}, and this latnas reads {SCHEMA!r}. "
                 "Search again: latnas search"
             )
+        lacking = [name for name in NEEDED if name not in config]
+        if lacking:
+            raise LatnasError(
+                f"{self.config} lacks {', '.join(lacking)}: it was cut short or edited. Search again: latnas search"
+            )
         return config
 
     def create(self, config: Mapping[str, Any]) -> None:
@@ -100,12 +107,17 @@ class RunFolder:
         """
         lock = FileLock(self.path / ".lock")
         try:
-            with lock.acquire(timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout as error:
             raise LatnasError(
                 f"another latnas is working on {self.path}. Wait for it, or choose another --name."
             ) from error
+        except OSError as error:
+            raise LatnasError(f"cannot lock {self.path}: {error}. Copy the run to where you may write.") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def open_run(name: str | None, runs: Path) -> RunFolder:

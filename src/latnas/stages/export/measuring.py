@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.errors import LatnasError
-from latnas.latency.measure import MeasurementError, measure
+from latnas.latency.measure import MeasurementError, Runner, measure
 from latnas.latency.profiler import Profiler
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
@@ -64,9 +64,8 @@ class Bench:
         Raises:
             LatnasError: one could not be run.
         """
-        runners = {
-            key: self._profiler.prepare(workload) for key, workload in {**workloads, ANCHOR: self._anchor}.items()
-        }
+        runners = {key: self._prepare(workload, names[key]) for key, workload in workloads.items()}
+        runners[ANCHOR] = self._prepare(self._anchor, ANCHOR)
         try:
             with self._report.bar(f"measuring {len(workloads)} networks") as bar:
                 found = measure(
@@ -107,6 +106,17 @@ class Bench:
                 },
             )
         return result
+
+    def _prepare(self, workload: Workload, name: Architecture | str) -> Runner:
+        try:
+            return self._profiler.prepare(workload)
+        except LatnasError:
+            raise
+        except Exception as error:
+            raise LatnasError(
+                f"the network {name} cannot be run on {self._table.device} with {self._table.runtime}: "
+                f"{type(error).__name__}: {str(error)[:300]}"
+            ) from error
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

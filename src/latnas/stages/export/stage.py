@@ -21,7 +21,7 @@ from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.final_training import ONNX, recipe_for
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.targets import Target, first_within, make_targets
-from latnas.training.tasks import Task, run_tasks
+from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
 from latnas.words.costs import macs_cost, params_cost
@@ -75,7 +75,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     name = _table_of(run, config.table)
     folder = run.front(name)
     table, front = load_table(folder / "table.json"), load_front(folder / "front.json")
-    data = load_images(str(run.read_config()["data"]))
+    data = _images_of(run)
     if data.fingerprint != run.read_config().get("images"):
         raise LatnasError(
             f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
@@ -101,6 +101,17 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
             )
             for shipment in shipments
         ]
+
+
+def _images_of(run: RunFolder) -> ImageData:
+    named = str(run.read_config()["data"])
+    try:
+        return load_images(named)
+    except UsageError as error:
+        raise UsageError(
+            f"{run.path} was searched with --data {named}, which is not here: {error} "
+            "A relative path counts from the folder in which latnas is started."
+        ) from error
 
 
 def _table_of(run: RunFolder, named: str | None) -> str:
@@ -181,9 +192,14 @@ def _train(
             "seed": config.seed, "architecture": architecture.to_json(), "recipe": asdict(recipe), "inherit": inherit,
             "metadata": metadata,
         }  # fmt: skip
-        digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
+        # By whether weights are inherited, not by their path: a run that was moved keeps its trainings.
+        identity = {**training, "inherit": config.init}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        kept = exports / ".trainings" / digest
+        if not (kept / ONNX).exists():
+            (kept / RESULT).unlink(missing_ok=True)  # a training whose file was deleted is not done
         function = "latnas.stages.export.final_training:final_training_task"
-        tasks.append(Task(function, training, exports / ".trainings" / digest))
+        tasks.append(Task(function, training, kept))
     with report.bar("training and exporting") as bar:
         results = run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
     made = {
