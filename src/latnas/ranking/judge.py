@@ -1,9 +1,10 @@
 """The accuracy model: a score with an interval for any architecture, from its features and a few short trainings.
 
-Features are standardised over the pool of scored architectures. The fit starts from equal weights of all features and
-is shrunk towards them: there are few labels, and short trainings under-rate large networks, so that no label decides
-alone. How far it is shrunk is chosen by leave-one-out error among few values. Labels count as far as they differ by
-more than their own noise: accuracies on a few hundred images are uncertain by points.
+Features are standardised over the pool of scored architectures. A ridge regression from features to the accuracies of
+short trainings starts from equal weights and is shrunk towards them, by leave-one-out error among few values; labels
+count as far as they differ by more than their own noise. No label decides alone: short trainings under-rate large
+networks, which converge later. So a score is the mean of three standardised opinions: the features', the size's, and
+the short training's, the last weighted by how reliable the labels are.
 
 Shapes: N architectures, F features, M of them with a label.
 """
@@ -39,7 +40,7 @@ COVERAGE = 0.9
 
 @dataclass(frozen=True)
 class Score:
-    """Expected accuracy after a short training, corrected for size; with its 90 percent interval."""
+    """On the scale of accuracies after a short training, which it is not: see above. With its 90 percent interval."""
 
     value: float
     low: float
@@ -59,6 +60,8 @@ class Judge:
     reliability: float
     weights_F: np.ndarray
     intercept: float
+    label_mean: float
+    label_std: float
     spread: float
     shrinkage: float
     loo_error: float
@@ -66,12 +69,21 @@ class Judge:
     helps: bool
     labels: Mapping[str, float]
 
-    def score(self, key: str, features: Mapping[str, float]) -> Score:
-        """The score of the architecture called `key`, whose own label counts where it has one."""
+    def short_accuracy(self, key: str, features: Mapping[str, float]) -> Score:
+        """Expected accuracy after a short training of the architecture called `key`, whose own label counts."""
         predicted = float(self._standard(features) @ self.weights_F + self.intercept)
         if key in self.labels:
             predicted += LABEL_WEIGHT * self.reliability * (self.labels[key] - predicted)
         return Score(predicted, predicted - self.spread, predicted + self.spread)
+
+    def score(self, key: str, features: Mapping[str, float]) -> Score:
+        """What architectures are ranked by: features, size and short training together."""
+        standard_F = self._standard(features)
+        size = float(standard_F[FEATURES.index("log_params")])
+        short = (self.short_accuracy(key, features).value - self.label_mean) / self.label_std
+        opinions = float(standard_F.mean()) + size + self.reliability * short
+        value = self.label_mean + self.label_std * opinions / (2.0 + self.reliability)
+        return Score(value, value - self.spread, value + self.spread)
 
     def report(self) -> dict[str, Any]:
         """What `accuracy/judge.json` says."""
@@ -125,6 +137,7 @@ def fit_judge(
     rank = stats.spearmanr(y_M - errors[best], y_M).statistic if np.ptp(y_M) > 0 else 0.0
     return Judge(
         mean_F, std_F, reliability, weights_F, intercept,
+        label_mean=float(y_M.mean()), label_std=max(float(y_M.std()), LEAST_LABEL_SPREAD),
         spread=float(stats.t.ppf(0.5 + COVERAGE / 2, len(y_M) - 1)) * spread,
         shrinkage=best, loo_error=spread, loo_spearman=float(np.nan_to_num(rank)), helps=spread < constant,
         labels={key: label for key, (_, label) in labelled.items()},

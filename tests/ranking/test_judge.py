@@ -1,0 +1,208 @@
+"""The judge on made-up features: what it learns from good labels, and what it does with bad ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from latnas.errors import LatnasError
+from latnas.ranking.features import FEATURES
+from latnas.ranking.judge import LABEL_WEIGHT, Judge, fit_judge, prior_scores
+
+Row = dict[str, float]
+
+WEIGHTS = np.array([0.05, 0.01, 0.03, 0.02])
+SCALES = np.array([30.0, 5.0, 0.7, 1.2])
+MANY = 1_000_000
+"""Images of a label without noise."""
+
+
+def rows(count: int, seed: int) -> list[Row]:
+    values = np.random.default_rng(seed).normal(size=(count, len(FEATURES))) * SCALES + 100
+    return [dict(zip(FEATURES, map(float, row), strict=True)) for row in values]
+
+
+def truth(row: Mapping[str, float]) -> float:
+    """The accuracy that the features imply."""
+    return 0.6 + float((np.array([row[name] for name in FEATURES]) - 100) / SCALES @ WEIGHTS)
+
+
+def judge_of(pool: Sequence[Row], labels: Sequence[float], images: int = MANY) -> Judge:
+    """Labels belong to the first rows of the pool."""
+    pairs = zip(pool, labels, strict=False)
+    return fit_judge(pool, {str(index): pair for index, pair in enumerate(pairs)}, images)
+
+
+def order(values: Sequence[float]) -> list[int]:
+    return np.argsort(values, kind="stable").tolist()
+
+
+def test_labels_without_noise_rank_held_out_architectures_right() -> None:
+    pool = rows(300, seed=0)
+    judge = judge_of(pool, [truth(row) for row in pool[:24]])
+    values = [judge.short_accuracy(f"unseen {index}", row).value for index, row in enumerate(pool[24:])]
+    truths = [truth(row) for row in pool[24:]]
+    assert stats.spearmanr(values, truths).statistic > 0.98
+    assert stats.spearmanr(values, truths).statistic > stats.spearmanr(prior_scores(pool)[24:], truths).statistic
+    assert judge.helps and judge.loo_spearman > 0.95 and judge.reliability > 0.99
+    assert np.abs(np.subtract(values, truths)).mean() < 0.02
+
+
+def test_labels_that_vary_less_than_their_noise_leave_the_order_of_equal_weights() -> None:
+    pool = rows(200, seed=1)
+    labels = 0.5 + np.random.default_rng(0).uniform(-0.02, 0.02, 12)  # on 100 images a deviation of 0.05 is noise
+    judge = judge_of(pool, labels.tolist(), images=100)
+    assert judge.reliability == 0.0 and not judge.helps
+    values = [judge.short_accuracy(str(index), row).value for index, row in enumerate(pool)]
+    assert order(values) == order(prior_scores(pool).tolist())
+    assert len(set(judge.weights_F.tolist())) == 1 and judge.weights_F[0] > 0
+
+
+def test_labels_of_pure_noise_seldom_pass_for_help() -> None:
+    helped, reliabilities = 0, []
+    for seed in range(40):
+        pool = rows(60, seed)
+        labels = np.random.default_rng(seed).binomial(200, 0.7, 12) / 200
+        judge = judge_of(pool, labels.tolist(), images=200)
+        helped += judge.helps
+        reliabilities.append(judge.reliability)
+    assert helped <= 6
+    assert np.median(reliabilities) < 0.3
+
+
+def test_equal_labels_leave_the_order_of_equal_weights_and_are_not_believed() -> None:
+    pool = rows(50, seed=2)
+    for label in (0.7, 1.0):
+        judge = judge_of(pool, 6 * [label], images=200)
+        values = [judge.short_accuracy(str(index), row).value for index, row in enumerate(pool)]
+        assert order(values) == order(prior_scores(pool).tolist())
+        assert judge.reliability == 0.0 and not judge.helps and judge.loo_spearman == 0.0
+        assert max(values) - min(values) < 0.02
+
+
+def test_equal_features_get_equal_scores() -> None:
+    pool = [*rows(30, seed=3), rows(1, seed=4)[0], rows(1, seed=4)[0]]
+    judge = judge_of(pool, [truth(row) for row in pool[:8]])
+    assert judge.short_accuracy("one", pool[-1]) == judge.short_accuracy("other", pool[-2])
+
+
+def test_labelled_networks_that_look_alike_do_not_make_scores_boundless() -> None:
+    pool = rows(100, seed=5)
+    alike = [{**pool[0], "jacov": pool[0]["jacov"] + 1e-3 * index} for index in range(5)]
+    labels = [0.60, 0.64, 0.61, 0.66, 0.63]
+    labelled = {str(index): pair for index, pair in enumerate(zip(alike, labels, strict=True))}
+    judge = fit_judge(pool, labelled, images=MANY)
+    values = [judge.short_accuracy("unseen", row).value for row in pool]
+    assert min(values) > 0 and max(values) < 1.3
+
+
+def test_the_interval_covers_labels_that_were_not_seen() -> None:
+    covered = []
+    for seed in range(30):
+        pool = rows(80, seed)
+        noise = np.random.default_rng(1000 + seed).normal(scale=0.03, size=80)
+        labels = [truth(row) + float(error) for row, error in zip(pool, noise, strict=True)]
+        judge = judge_of(pool, labels[:12], images=230)
+        for row, label in zip(pool[12:], labels[12:], strict=True):
+            score = judge.short_accuracy("unseen", row)
+            covered.append(score.low <= label <= score.high)
+    assert 0.86 <= np.mean(covered) <= 0.97  # meant to be 0.9
+
+
+def test_the_score_of_a_labelled_architecture_moves_towards_its_label() -> None:
+    pool = rows(40, seed=6)
+    labels = [truth(row) for row in pool[:10]]
+    labels[3] += 0.2
+    judge = judge_of(pool, labels, images=500)
+    assert 0 < judge.reliability < 1
+    unlabelled, labelled = judge.short_accuracy("unseen", pool[3]), judge.short_accuracy("3", pool[3])
+    expected = unlabelled.value + LABEL_WEIGHT * judge.reliability * (labels[3] - unlabelled.value)
+    assert labelled.value == pytest.approx(expected)
+    assert unlabelled.value < labelled.value < labels[3]
+    assert labelled.high - labelled.low == pytest.approx(unlabelled.high - unlabelled.low)
+
+
+def test_noisier_labels_count_for_less() -> None:
+    pool = rows(40, seed=7)
+    labels = [truth(row) for row in pool[:10]]
+    reliabilities = [judge_of(pool, labels, images).reliability for images in (50, 200, 1000, MANY)]
+    assert reliabilities == sorted(reliabilities) and reliabilities[0] < reliabilities[-1]
+    variance, noise = np.var(labels, ddof=1), np.mean([y * (1 - y) for y in labels]) / 200
+    assert reliabilities[1] == pytest.approx(1 - noise / variance)
+
+
+def test_a_degenerate_network_does_not_set_the_scale() -> None:
+    pool = rows(100, seed=8)
+    broken = {**pool[0], "jacov": -1e9}
+    labels = [truth(row) for row in pool[:12]]
+    with_it = judge_of([*pool, broken], labels)
+    without = judge_of(pool, labels)
+    for row in pool:
+        assert with_it.short_accuracy("", row).value == pytest.approx(without.short_accuracy("", row).value, abs=0.01)
+    assert 0 < with_it.short_accuracy("", broken).value < with_it.short_accuracy("", pool[0]).value
+
+
+def test_the_prior_is_the_mean_of_standardised_features() -> None:
+    pool = rows(101, seed=9)
+    matrix = np.array([[row[name] for name in FEATURES] for row in pool])
+    low, middle, high = np.percentile(matrix, [16, 50, 84], axis=0)
+    expected = ((matrix - middle) / ((high - low) / 2)).clip(-3, 3).mean(1)
+    np.testing.assert_allclose(prior_scores(pool), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_too_few_labels_are_refused_with_the_option_to_use() -> None:
+    pool = rows(20, seed=10)
+    with pytest.raises(LatnasError, match=r"3 short trainings are too few.*--trainings 4"):
+        judge_of(pool, [0.5, 0.6, 0.7])
+    assert judge_of(pool, [0.5, 0.6, 0.7, 0.8]).labels.keys() == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_features_that_are_not_finite_are_refused(wrong: float) -> None:
+    pool = rows(20, seed=11)
+    broken = {**pool[0], "synflow": wrong}
+    with pytest.raises(LatnasError, match="not finite"):
+        prior_scores([*pool, broken])
+    with pytest.raises(LatnasError, match="not finite"):
+        judge_of([broken, *pool], 5 * [0.5])
+    with pytest.raises(LatnasError, match="not finite"):
+        fit_judge(pool, {str(index): (broken, 0.5) for index in range(4)}, MANY)
+
+
+def test_the_report_says_what_was_fitted() -> None:
+    pool = rows(40, seed=12)
+    judge = judge_of(pool, [truth(row) for row in pool[:10]])
+    report = judge.report()
+    assert list(report["weights"]) == list(FEATURES) == report["features"]
+    assert report["labels"] == 10 and report["features_help"] is True
+    score = judge.short_accuracy("", pool[0])
+    assert score.to_json() == {"value": score.value, "low": score.low, "high": score.high}
+
+
+def test_a_score_is_the_mean_of_features_size_and_short_training_by_reliability() -> None:
+    pool = rows(60, seed=12)
+    labels = [truth(row) for row in pool[:10]]
+    judge = judge_of(pool, labels, images=500)
+    assert 0 < judge.reliability < 1
+    prior, sizes = prior_scores(pool), [(row["log_params"] - judge.mean_F[2]) / judge.std_F[2] for row in pool]
+    for index, row in enumerate(pool):
+        short = (judge.short_accuracy(str(index), row).value - np.mean(labels[:10])) / np.std(labels[:10])
+        mean = (prior[index] + np.clip(sizes[index], -3, 3) + judge.reliability * short) / (2 + judge.reliability)
+        assert judge.score(str(index), row).value == pytest.approx(np.mean(labels[:10]) + np.std(labels[:10]) * mean)
+
+
+def test_short_trainings_that_prefer_small_networks_do_not_decide_alone() -> None:
+    # What was seen on 42,000 images: eight reliable labels, the highest for the network without any convolution.
+    sizes = np.linspace(-2.0, 2.0, 41)
+    pool = [dict(zip(FEATURES, map(float, np.full(4, size) * SCALES + 100), strict=True)) for size in sizes]
+    labels = {str(index): (pool[index], 0.82 - 0.005 * sizes[index]) for index in range(0, 41, 5)}
+    judge = fit_judge(pool, labels, MANY)
+    assert (
+        judge.reliability > 0.99
+        and judge.short_accuracy("0", pool[0]).value > judge.short_accuracy("40", pool[40]).value
+    )
+    assert judge.score("40", pool[40]).value > judge.score("0", pool[0]).value

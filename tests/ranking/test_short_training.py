@@ -1,0 +1,53 @@
+"""Short trainings, the labels of the judge."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from latnas.data.images import LabelledImages
+from latnas.data.randomness import generator
+from latnas.data.sources import load_images
+from latnas.data.splits import make_splits
+from latnas.ranking import short_training
+from latnas.ranking.short_training import short_training_task
+from latnas.spaces.space import make_space
+from latnas.training.evaluate import Accuracy, accuracy
+from latnas.training.trainer import Recipe
+
+SPACE = make_space("mbconv", image_size=8, channels=1, classes=10, width=4, depth=1)
+
+
+def config(steps: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "data": "digits", "space": "mbconv", "options": vars(SPACE.options).copy(), "seed": 0,
+        "reduction": {"width": 4, "image_size": 8}, "architecture": SPACE.random(generator(1)).to_json(),
+        "recipe": asdict(Recipe(steps, 64, flip=False)), **changes,
+    }  # fmt: skip
+
+
+def test_a_short_training_is_measured_on_the_split_select_and_beats_chance(tmp_path: Path) -> None:
+    result = short_training_task(config(40), tmp_path)
+    assert result["images"] == len(make_splits(load_images("digits").train.labels, 0).select)
+    assert 0.3 < result["accuracy"] <= 1.0
+    assert list(tmp_path.iterdir()) == []  # no checkpoint is left of what is finished
+    assert short_training_task(config(40), tmp_path) == result
+
+
+def test_a_copy_is_as_narrow_and_small_as_it_was_asked_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, torch.Size]] = []
+
+    def look(network: nn.Module, images: LabelledImages) -> Accuracy:
+        seen.append((next(network.parameters()).shape[0], images.images.shape[1:]))
+        return accuracy(network, images)
+
+    monkeypatch.setattr(short_training, "accuracy", look)
+    options = {**vars(SPACE.options), "image_size": 12}
+    short_training_task(config(2, options=options, reduction={"width": 3, "image_size": 10}), tmp_path)
+    short_training_task(config(2, options=options, reduction={"width": 9, "image_size": 64}), tmp_path)
+    assert seen == [(3, (1, 10, 10)), (4, (1, 12, 12))]  # a copy is never larger than the network
