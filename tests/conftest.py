@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -22,3 +23,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device, and torch sees none here")
+
+
+@pytest.fixture(scope="session")
+def small_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `latency_tables/`, in which lies one analytic table. Read only: see small.py."""
+    from small import profile_config
+
+    from latnas.stages.profile import profile
+
+    folder = tmp_path_factory.mktemp("small_table")
+    profile(profile_config(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(small_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with one finished search in `runs/`. Read only."""
+    from small import copied, quick_search, search_config
+
+    folder = copied(small_table, tmp_path_factory.mktemp("small_run") / "here")
+    quick_search(search_config(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with every budget of the search exported. Read only."""
+    from small import copied, export_config
+
+    from latnas.stages.export import export
+
+    folder = copied(small_run, tmp_path_factory.mktemp("exported_run") / "here")
+    export(export_config(folder, all=True))
+    return folder

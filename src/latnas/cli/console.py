@@ -18,15 +18,15 @@ class ConsoleReporter:
     """Shows bars on a terminal, and a line every few seconds where stderr is no terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._quiet = quiet
 
     def say(self, text: str) -> None:
         if not self._quiet:
-            self._console.print(text, markup=False)
+            self._console.print(text)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"warning: {text}", style="yellow", markup=False)
+        self._console.print(f"warning: {text}", style="yellow")
 
     @contextmanager
     def bar(self, name: str) -> Iterator[_Bar]:
@@ -34,9 +34,9 @@ class ConsoleReporter:
             yield _Bar()
         elif self._console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(24),
-                TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[note]}"),
+                TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
@@ -73,11 +73,11 @@ class _PlainBar(_Bar):
         self._last = f"{done:g}/{total:g} {note}".rstrip()
         if now - self._said >= PLAIN_INTERVAL_SECONDS and done < total:
             left = f", about {(now - self._began) * (total - done) / done:.0f} s left" if done else ""
-            self._console.print(f"{self._name}: {self._last}{left}", markup=False)
+            self._console.print(f"{self._name}: {self._last}{left}")
             self._said = now
 
     def finish(self) -> None:
-        self._console.print(f"{self._name}: {self._last}, {time.monotonic() - self._began:.1f} s", markup=False)
+        self._console.print(f"{self._name}: {self._last}, {time.monotonic() - self._began:.1f} s")
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:
@@ -88,4 +88,4 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], left: int
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(table)
+    Console(width=width, highlight=False, markup=False, emoji=False).print(table)

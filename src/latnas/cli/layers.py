@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +15,7 @@ from latnas.errors import LatnasError, UsageError
 Config = TypeVar("Config", bound=BaseModel)
 
 PREFIX = "LATNAS_"
+SECTIONS = ("profile", "search", "export")
 
 
 def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, section: str) -> Config:
@@ -24,6 +25,7 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
         model: the config of a stage.
         flags: what was typed; None and () mean "not typed".
         file: TOML with a table for each stage, such as [search]; keys are the config's fields.
+            In the environment these are LATNAS_POOL and so on, with commas in lists.
         section: which table.
 
     Raises:
@@ -31,8 +33,11 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
     """
     typed = {name: value for name, value in flags.items() if value is not None and value != ()}
     environment = {
-        name: os.environ[PREFIX + name.upper()] for name in model.model_fields if PREFIX + name.upper() in os.environ
-    }
+        name: _parts(os.environ[PREFIX + name.upper()]) if get_origin(field.annotation) is tuple
+        else os.environ[PREFIX + name.upper()]
+        for name, field in model.model_fields.items()
+        if PREFIX + name.upper() in os.environ
+    }  # fmt: skip
     written = _read(file, section) if file is not None else {}
     unknown = sorted(written.keys() - model.model_fields.keys())
     if unknown:
@@ -55,7 +60,18 @@ def _read(file: Path, section: str) -> dict[str, Any]:
         raise UsageError(f"there is no config file {file}.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LatnasError(f"cannot read {file}: {error}.") from error
-    values = tables.get(section, {})
-    if not isinstance(values, dict):
-        raise UsageError(f"{file}: {section} must be a table, [{section}].")
-    return values
+    for name, values in tables.items():
+        if name not in SECTIONS:
+            known = ", ".join(f"[{section}]" for section in SECTIONS)
+            if not isinstance(values, dict):
+                raise UsageError(f"{file} sets {name!r} outside of any table. Put it under one of {known}.")
+            raise UsageError(f"{file} has a table [{name}], which does not exist. Known: {known}.")
+        if not isinstance(values, dict):
+            raise UsageError(f"{file}: {name} must be a table, [{name}].")
+    found: dict[str, Any] = tables.get(section, {})
+    return found
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a list in the environment, where commas stand between them."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -135,7 +135,8 @@ def open_run(name: str | None, runs: Path) -> RunFolder:
         path = Path(name)
         folder = RunFolder(path if path.is_dir() else runs / name)
         if not folder.path.is_dir():
-            known = ", ".join(sorted(found.parent.name for found in runs.glob("*/config.toml"))) or "none"
+            folders = [found.parent for found in runs.glob("*/config.toml")]
+            known = ", ".join(sorted(folder.name for folder in folders if not folder.is_symlink())) or "none"
             raise UsageError(f"there is no run {name!r}. Runs in {runs}: {known}. Make one: latnas search")
     folder.read_config()
     return folder

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 
 from latnas.data.images import ImageData
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.profiler import Profiler, RunSettings, load_plugin
-from latnas.spaces.space import Space, SpaceOptions, make_space
+from latnas.spaces.space import Space, make_space
 from latnas.words.table import LatencyTable, load_table
 
 FOLDER = Path("latency_tables")
@@ -58,19 +57,13 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
 
 def space_of(table: LatencyTable) -> Space:
     """The space that a table was measured for."""
-    needed = [field.name for field in fields(SpaceOptions)]
-    if sorted(table.options) != sorted(needed):
-        raise LatnasError(
-            f"the table {table.name} has the options {', '.join(table.options) or 'none'}, where a space has "
-            f"{', '.join(needed)}. Measure it again: latnas profile --space {table.space}"
-        )
     return make_space(table.space, **table.options)
 
 
 def check_images(table: LatencyTable, data: ImageData) -> None:
     """Raises UsageError unless the table's networks take these images."""
     if not _fits(table, None, data):
-        options = vars(space_of(table).options)
+        options = table.options
         raise UsageError(
             f"the table {table.name} is for {options['channels']}x{options['image_size']}x{options['image_size']} "
             f"images with {options['classes']} classes; {data.name} has {data.channels}x{data.size}x{data.size} with "
@@ -110,9 +103,9 @@ def _fits(table: LatencyTable, space: str | None, data: ImageData) -> bool:
     options = table.options
     return (
         (space is None or table.space == space)
-        and options.get("channels") == data.channels
-        and options.get("image_size") == data.size
-        and options.get("classes") == len(data.classes)
+        and options["channels"] == data.channels
+        and options["image_size"] == data.size
+        and options["classes"] == len(data.classes)
     )
 
 

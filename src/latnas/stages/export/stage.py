@@ -20,7 +20,7 @@ from latnas.stages.common.tables import open_profiler, space_of, why_stale
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.final_training import ONNX, recipe_for
 from latnas.stages.export.measuring import Bench, Times
-from latnas.stages.export.targets import Target, first_within, make_targets
+from latnas.stages.export.targets import ATTEMPTS, Target, first_within, make_targets
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
@@ -32,7 +32,6 @@ from latnas.words.manifest import Check, Manifest, Predicted, ReachedAccuracy, S
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import load_table
 
-ATTEMPTS = 4
 NEAR_MISS = 1.05
 VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
 

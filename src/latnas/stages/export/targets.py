@@ -21,6 +21,9 @@ from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Kind
 from latnas.words.solver import SearchGap, Solver
 
+ATTEMPTS = 4
+"""How many times a few candidates are measured before a budget counts as missed."""
+
 HEADROOM = 1.01
 """A finalist must measure this far below its budget: two measurements of one network differ by about a percent."""
 
@@ -81,7 +84,7 @@ def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[t
 
 def _random(space: Space, latency: LatencyModel, budget: float, config: ExportConfig) -> tuple[Architecture, ...]:
     random = generator(config.seed, "random baseline", budget_name(budget))
-    drawn = [random_within(space, latency.cost, budget, random) for _ in range(config.finalists)]
+    drawn = [random_within(space, latency.cost, budget, random) for _ in range(ATTEMPTS * config.finalists)]
     return tuple(_distinct(drawn))
 
 
@@ -94,7 +97,7 @@ def _most_macs(space: Space, latency: LatencyModel, budget: float, config: Expor
 
     solutions = solver.best_first(budget, accept=lambda indices: space.is_canonical(architecture(indices)))
     try:
-        return tuple(architecture(solution.items) for solution in islice(solutions, config.finalists))
+        return tuple(architecture(solution.items) for solution in islice(solutions, ATTEMPTS * config.finalists))
     except SearchGap as gap:
         raise LatnasError(f"the network with most multiply-adds within {budget:.4g} ms was not found: {gap}") from gap
 

@@ -1,0 +1,191 @@
+"""The commands as they are typed: what they do, what they leave out, and what their exit codes say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, front_in, latnas, run_in
+
+from latnas.cli import app as command_line
+from latnas.cli.app import with_bare_options
+from latnas.errors import LatnasError
+from latnas.stages import search as searching
+from latnas.stages.export import stage as exporting
+from latnas.stages.export.measuring import Bench
+from latnas.words.front import load_front
+from latnas.words.table import load_table
+
+COMMANDS = ("profile", "search", "export", "spaces", "devices", "demo")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_has_a_page_of_help(command: str) -> None:
+    shown = latnas(*command.split(), "--help")
+    assert (shown.code, shown.stderr) == (0, "")
+    assert "Usage: latnas" in shown.stdout
+    assert all(name in shown.stdout for name in COMMANDS) or command
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    shown = latnas()
+    assert all(name in shown.stdout + shown.stderr for name in COMMANDS) and shown.raised is None
+
+
+def test_a_profile_says_where_its_table_lies_and_how_good_it_is(empty: Path) -> None:
+    shown = latnas("profile", *as_typed(PROFILE))
+    assert (shown.code, shown.raised) == (0, None)
+    (path,) = empty.glob("latency_tables/*.json")
+    assert shown.stdout.endswith(f"table: {path.relative_to(empty)}\n")
+    table = load_table(path)
+    assert f"{table.calibration.mean_error:.1%}" in shown.stdout and table.name in shown.stdout
+
+
+def test_a_search_typed_again_changes_nothing_and_shows_the_choices(here: Path) -> None:
+    before = contents(here)
+    shown = latnas("search", *as_typed(SEARCH))
+    assert (shown.code, shown.raised) == (0, None)
+    assert "finished already" in shown.stderr
+    front = load_front(front_in(here) / "front.json")
+    for choice in front.budgets:
+        assert f"{front.networks[choice.network].params:,}" in shown.stdout
+    assert f"run: {run_in(here).relative_to(here)}\nnext: latnas export --all" in shown.stdout
+    assert contents(here) == before
+
+
+def test_a_bare_export_takes_the_latest_run(here: Path) -> None:
+    shown = latnas("export", "--lambda", 0, *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (0, None)
+    assert "unverified" in shown.stdout and "model.onnx" in shown.stdout
+
+
+def test_budgets_and_lambdas_can_be_repeated(here: Path) -> None:
+    front = load_front(front_in(here) / "front.json")
+    budget = f"{front.slowest_ms!r}ms"
+    shown = latnas("export", "--lambda", 1, "--budget", budget, "--lambda", 1.0, *as_typed(EXPORT))
+    assert shown.code == 0
+    assert shown.stdout.count("model.onnx") == 2
+
+
+def test_a_missed_budget_is_exit_code_3_after_the_table_of_results(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Bench):
+        def measure(self, workloads: Any, names: Any, what: str) -> Any:
+            found = super().measure(workloads, names, what)
+            if what == "trained module":
+                object.__setattr__(found[min(found)], "quoted_ms", 1e3)
+            return found
+
+    monkeypatch.setattr(exporting, "Bench", Slow)
+    shown = latnas("export", "--lambda", 0, "--quiet", *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (3, None)
+    assert "missed" in shown.stdout
+    (message,) = shown.stderr.splitlines()
+    front = load_front(front_in(here) / "front.json")
+    assert message.startswith(f"latnas: measured over budget: {front.slowest_ms:.4g}")
+
+
+def test_spaces_are_listed_with_their_decisions_and_number_of_architectures(empty: Path) -> None:
+    shown = latnas("spaces", "--depth", 1)
+    assert shown.code == 0
+    assert "nasbench201: 15,625 architectures" in shown.stdout and "nor_conv_3x3" in shown.stdout
+    assert f"mbconv: {10 * 9 * 9:,} architectures" in shown.stdout, "the second and third layers halve the image"
+    assert contents(empty) == {}
+
+
+def test_devices_are_listed_with_who_brings_them(empty: Path) -> None:
+    shown = latnas("devices")
+    assert shown.code == 0
+    rows = [line for line in shown.stdout.splitlines() if "analytic" in line]
+    assert any("yes" in row and "latnas" in row for row in rows)
+
+
+# --budget-range without a value
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("search --budget-range", "search --budget-range auto"),
+        ("search --budget-range --json", "search --budget-range auto --json"),
+        ("search --budget-range -q", "search --budget-range auto -q"),
+        ("search --budget-range 2ms:8ms", "search --budget-range 2ms:8ms"),
+        ("search --budget-range=2ms:8ms -q", "search --budget-range=2ms:8ms -q"),
+        ("search --budget-range -2ms:8ms", "search --budget-range -2ms:8ms"),
+        ("search --budget-range auto", "search --budget-range auto"),
+        ("search --json", "search --json"),
+        ("export --lambda -0.5", "export --lambda -0.5"),
+        ("", ""),
+    ],
+)
+def test_a_bare_budget_range_means_auto(typed: str, meant: str) -> None:
+    assert with_bare_options(typed.split()) == meant.split()
+    assert with_bare_options(meant.split()) == meant.split()
+
+
+Stub = Callable[[Callable[[Any], Any]], None]
+
+
+@pytest.fixture
+def instead_of_search(monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """Puts a function of the config in the place of the stage."""
+    return lambda function: monkeypatch.setattr(searching, "search", lambda config, report: function(config))
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Typed]]:
+    """The console script itself, with these words."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*words: str) -> Typed:
+        monkeypatch.setattr(sys, "argv", ["/somewhere/latnas", *words])
+        with pytest.raises(SystemExit) as caught:
+            command_line.main()
+        said = capsys.readouterr()
+        return Typed(int(caught.value.code or 0), said.out, said.err, None)
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_console_script_takes_a_bare_budget_range(main: Callable[..., Typed], instead_of_search: Stub) -> None:
+    def stop(config: Any) -> None:
+        raise LatnasError(f"was asked for {config.budget_range} and {config.budgets} budgets")
+
+    instead_of_search(stop)
+    assert main("search", "--budget-range", "--budgets", "3").stderr == "latnas: was asked for auto and 3 budgets\n"
+    assert main("search", "--budgets", "3", "--budget-range").stderr == "latnas: was asked for auto and 3 budgets\n"
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_an_interruption_is_exit_code_130_and_says_how_to_go_on(
+    main: Callable[..., Typed], instead_of_search: Stub, how: str
+) -> None:
+    def interrupted(config: Any) -> None:
+        if how == "Ctrl-C":
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.sigtimedwait([], 5)
+
+    instead_of_search(interrupted)
+    shown = main("search")
+    assert (shown.code, shown.stdout) == (130, "")
+    assert shown.stderr == "latnas: interrupted. What was finished is kept; type the same command to go on.\n"
+
+
+def test_a_bug_keeps_its_traceback(instead_of_search: Stub) -> None:
+    instead_of_search(lambda config: config.no_such_field)
+    assert isinstance(latnas("search").raised, AttributeError)
+
+
+def test_a_module_can_be_run_and_ends_with_the_exit_code(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "latnas", "search", "--budget-range"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith("latnas: no latency table") and len(shown.stderr.splitlines()) == 1
+    assert contents(tmp_path) == {}

@@ -1,0 +1,125 @@
+"""Flag over environment over file over default; and messages that say which of them was wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latnas.cli.layers import resolve
+from latnas.errors import LatnasError, UsageError
+from latnas.stages.export import ExportConfig
+from latnas.stages.profile import ProfileConfig
+from latnas.stages.search import SearchConfig
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "latnas.toml"
+    path.write_text(text)
+    return path
+
+
+def test_what_nobody_says_is_the_default() -> None:
+    assert resolve(SearchConfig, {}, None, "search") == SearchConfig()
+    assert resolve(SearchConfig, {"pool": None, "seed": None}, None, "search") == SearchConfig()
+    flags = {"lambdas": (), "budgets": (), "all": True}
+    assert resolve(ExportConfig, flags, None, "export") == ExportConfig(all=True)
+
+
+def test_a_flag_wins_over_the_environment_which_wins_over_the_file_which_wins_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "[search]\npool = 20\ndraws = 20\nrounds = 3\n[profile]\nrounds = 999\n")
+    monkeypatch.setenv("LATNAS_POOL", "30")
+    monkeypatch.setenv("LATNAS_DRAWS", "30")
+    config = resolve(SearchConfig, {"pool": 40}, file, "search")
+    assert (config.pool, config.draws, config.rounds, config.seed) == (40, 30, 3, 0)
+
+
+def test_a_flag_that_is_zero_or_false_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATNAS_SEED", "5")
+    assert resolve(SearchConfig, {"seed": 0}, None, "search").seed == 0
+
+
+def test_the_environment_speaks_in_text_and_lists_have_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATNAS_LAMBDAS", "0.5, 1")
+    monkeypatch.setenv("LATNAS_BUDGETS", "4ms,5ms")
+    monkeypatch.setenv("LATNAS_BASELINES", "true")
+    monkeypatch.setenv("LATNAS_RUNS", "elsewhere")
+    config = resolve(ExportConfig, {}, None, "export")
+    assert (config.lambdas, config.budgets, config.baselines) == ((0.5, 1.0), ("4ms", "5ms"), True)
+    assert config.runs == Path("elsewhere")
+
+
+def test_a_file_speaks_in_toml(tmp_path: Path) -> None:
+    file = written(tmp_path, '[export]\nlambdas = [0.5, 1]\nbudgets = ["4ms"]\n[profile]\nmax_seconds = 60\n')
+    assert resolve(ExportConfig, {}, file, "export") == ExportConfig(lambdas=(0.5, 1.0), budgets=("4ms",))
+    assert resolve(ProfileConfig, {}, file, "profile") == ProfileConfig(max_seconds=60)
+    assert resolve(SearchConfig, {}, file, "search") == SearchConfig()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "text", "blamed"),
+    [
+        ({"pool": 1}, {}, "", "--pool: "),
+        ({"training_steps": 0}, {"LATNAS_TRAINING_STEPS": "9"}, "", "--training-steps: "),
+        ({}, {"LATNAS_POOL": "many"}, "", "LATNAS_POOL: "),
+        ({}, {"LATNAS_POOL": "1"}, "[search]\npool = 20\n", "LATNAS_POOL: "),
+        ({}, {}, "[search]\npool = 1\n", "pool in {file}: "),
+        ({}, {}, "[search]\npool = [1]\n", "pool in {file}: "),
+        ({"draws": 3}, {"LATNAS_SEED": "0"}, '[search]\npool = "x"\n', "pool in {file}: "),
+    ],
+)
+def test_the_message_names_the_layer_that_is_wrong(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: dict[str, Any],
+    environment: dict[str, str],
+    text: str,
+    blamed: str,
+) -> None:
+    file = written(tmp_path, text)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        resolve(SearchConfig, flags, file, "search")
+    message = str(caught.value)
+    assert message.startswith(blamed.format(file=file)) and message.endswith("See latnas search --help")
+    assert "\n" not in message
+
+
+def test_what_a_config_itself_refuses_is_wrong_usage_too() -> None:
+    with pytest.raises(UsageError, match="name what to export: --lambda"):
+        resolve(ExportConfig, {}, None, "export")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("[search]\npols = 20\n", UsageError, "sets 'pols' in [search], which does not exist. Known: space, "),
+        ("[serach]\npool = 20\n", UsageError, "has a table [serach], which does not exist. Known: "),
+        (
+            "pool = 20\n",
+            UsageError,
+            "sets 'pool' outside of any table. Put it under one of [profile]",
+        ),
+        ("search = 3\n", UsageError, "search must be a table, [search]"),
+        ("[search\n", LatnasError, "cannot read"),
+        ("pool = \x00", LatnasError, "cannot read"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused(
+    tmp_path: Path, text: str, error: type[LatnasError], message: str
+) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(error) as caught:
+        resolve(SearchConfig, {}, file, "search")
+    assert message in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_a_file_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no config file"):
+        resolve(SearchConfig, {}, tmp_path / "none.toml", "search")
+    with pytest.raises(LatnasError, match="cannot read"):
+        resolve(SearchConfig, {}, tmp_path, "search")

@@ -1,0 +1,135 @@
+"""Results on stdout, for people or as JSON; everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import EXPORT, PROFILE, SEARCH, as_typed, front_in, latnas, run_in
+
+from latnas.cli import console
+from latnas.cli.console import ConsoleReporter, print_table
+from latnas.words.front import load_front
+from latnas.words.manifest import load_manifest
+from latnas.words.table import load_table
+
+TYPED = {
+    "profile": ["profile", *as_typed(PROFILE)],
+    "search": ["search", *as_typed(SEARCH)],
+    "export": ["export", "--all", *as_typed(EXPORT)],
+    "spaces": ["spaces", "--data", "digits", "--width", 4, "--depth", 1],
+    "devices": ["devices"],
+}
+
+
+def parsed(*words: object) -> Any:
+    """What a command printed, as the one JSON object that it must be."""
+    shown = latnas(*words, "--json")
+    assert (shown.code, shown.raised) == (0, None)
+    value = json.loads(shown.stdout)
+    assert isinstance(value, dict) and shown.stdout.startswith("{") and shown.stdout.endswith("}\n")
+    return value
+
+
+def test_a_profile_as_json_is_the_table_s_own_account(here: Path) -> None:
+    value = parsed(*TYPED["profile"])
+    table = load_table(Path(value["table"]))
+    assert value["name"] == table.name
+    assert (value["operations"], value["networks"]) == (len(table.operations), len(table.calibration.networks))
+    assert value["mean_error"] == pytest.approx(table.calibration.mean_error)
+
+
+def test_a_search_as_json_has_a_choice_for_each_budget(here: Path) -> None:
+    value = parsed(*TYPED["search"])
+    front = load_front(Path(value["front"]))
+    assert Path(value["run"]) == run_in(here).relative_to(here)
+    assert [choice["lambda"] for choice in value["budgets"]] == [choice.lam for choice in front.budgets]
+    for shown, choice in zip(value["budgets"], front.budgets, strict=True):
+        network = front.networks[choice.network]
+        assert shown["budget_ms"] == choice.budget_ms
+        assert (shown["architecture"], shown["params"]) == (network.architecture, network.params)
+
+
+def test_an_export_as_json_is_the_manifests(here: Path) -> None:
+    value = parsed(*TYPED["export"])
+    assert len(value["exports"]) == 2
+    for shown in value["exports"]:
+        manifest = load_manifest(Path(shown.pop("folder")) / "manifest.json")
+        assert Path(shown.pop("onnx")).is_file()
+        assert shown == manifest.model_dump(mode="json", by_alias=True)
+
+
+def test_spaces_and_devices_as_json(empty: Path) -> None:
+    spaces = {space["space"]: space for space in parsed(*TYPED["spaces"])["spaces"]}
+    assert spaces["nasbench201"]["architectures"] == 5**6
+    assert len(spaces["nasbench201"]["decisions"]) == 6
+    profilers = {profiler["profiler"]: profiler for profiler in parsed("devices")["profilers"]}
+    assert profilers["analytic"]["devices"][0]["usable"] is True and profilers["analytic"]["error"] is None
+
+
+@pytest.mark.parametrize("command", ["profile", "search", "export"])
+def test_progress_goes_to_stderr_and_quiet_leaves_it_out(here: Path, command: str) -> None:
+    loud, quiet = latnas(*TYPED[command], "--json"), latnas(*TYPED[command], "--json", "--quiet")
+    assert loud.stderr and quiet.stderr == ""
+    changing = {"seconds", "created", "raw_ms"}
+    values = [
+        json.loads(shown.stdout, object_hook=lambda x: {k: x[k] for k in x.keys() - changing})
+        for shown in (loud, quiet)
+    ]
+    assert values[0] == values[1]
+
+
+def test_quiet_leaves_warnings_in(here: Path) -> None:
+    path = front_in(here) / "table.json"
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps({**table, "anchor": {**table["anchor"], "floor_ms": table["anchor"]["floor_ms"] / 2}}))
+    shown = latnas("export", "--lambda", 0, "--quiet", *as_typed(EXPORT))
+    assert shown.code == 0
+    assert shown.stderr.startswith("warning: the anchor network takes 2.00 times")
+
+
+def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    report = ConsoleReporter()
+    report.say("table [bold]x[/bold] of [1, 2]")
+    report.warn("[red]")
+    assert capsys.readouterr() == ("", "table [bold]x[/bold] of [1, 2]\nwarning: [red]\n")
+
+
+def test_a_bar_away_from_a_terminal_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with ConsoleReporter().bar("measuring") as bar:
+        for second in range(31):
+            now[0] = float(second)
+            bar.update(second, 40, "rounds")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "measuring: 10/40 rounds, about 30 s left",
+        "measuring: 20/40 rounds, about 20 s left",
+        "measuring: 30/40 rounds, about 10 s left",
+        "measuring: 30/40 rounds, 30.0 s",
+    ]
+
+
+def test_a_bar_on_a_terminal_lasts_as_long_as_its_block(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with ConsoleReporter().bar("measuring") as bar:
+        bar.update(0, 0)
+        bar.update(2, 2, "rounds")
+    out, err = capsys.readouterr()
+    assert out == "" and "measuring" in err and "2/2 rounds" in err
+
+
+def test_a_table_keeps_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("title [x]", ["name", "number"], [["a" * 60, "1"], ["x[b] :key:", "2"]])
+    out = capsys.readouterr().out
+    assert "a" * 60 in out and "title [x]" in out and "x[b] :key:" in out

@@ -1,0 +1,122 @@
+"""The smallest stages that are still whole: the analytic device, embedded digits, a narrow space.
+
+The fixtures `small_table`, `small_run` and `exported_run` in conftest.py are made of these once for all tests. A test
+that changes files does so in a copy (`copied`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from latnas.cli.app import app, with_bare_options
+from latnas.stages.export import ExportConfig
+from latnas.stages.profile import ProfileConfig
+from latnas.stages.search import SearchConfig, Searched, learning, search
+from latnas.words.reporting import Reporter, Silent
+
+PROFILE: dict[str, Any] = {
+    "device": "analytic", "data": "digits", "width": 4, "depth": 1, "networks": 4, "rounds": 4,
+}  # fmt: skip
+SEARCH: dict[str, Any] = {
+    "data": "digits", "budgets": 2, "pool": 8, "trainings": 4, "training_steps": 2, "reduced_width": 4,
+    "reduced_size": 8, "warmup_steps": 3, "joint_steps": 4, "hypernetwork_steps": 6, "rounds": 2, "draws": 1,
+    "executor": "local:0",
+}  # fmt: skip
+EXPORT: dict[str, Any] = {"epochs": 1, "rounds": 4, "finalists": 2, "executor": "local:0"}
+
+
+def profile_config(folder: Path, **changes: Any) -> ProfileConfig:
+    """Writes tables to `folder`/latency_tables."""
+    return ProfileConfig(**{**PROFILE, "out": folder / "latency_tables", **changes})
+
+
+def search_config(folder: Path, **changes: Any) -> SearchConfig:
+    """Looks for tables in `folder`/latency_tables and writes runs to `folder`/runs."""
+    places = {"tables": folder / "latency_tables", "out": folder / "runs"}
+    return SearchConfig(**{**SEARCH, **places, **changes})
+
+
+def export_config(folder: Path, **changes: Any) -> ExportConfig:
+    """Exports from `folder`/runs, as `exported_run` was exported."""
+    return ExportConfig(**{**EXPORT, "runs": folder / "runs", **changes})
+
+
+def quick_search(config: SearchConfig, report: Reporter | None = None) -> Searched:
+    """`search`, with fewer of the neighbours that take most of its time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(learning, "NEIGHBOURS", 1)
+        return search(config, report)
+
+
+def as_typed(sizes: dict[str, Any]) -> list[str]:
+    """The same sizes as flags of the command line."""
+    return [word for name, size in sizes.items() for word in (f"--{name.replace('_', '-')}", str(size))]
+
+
+def copied(source: Path, target: Path) -> Path:
+    """A copy of a folder that a test may damage; `runs/latest` stays a link."""
+    return Path(shutil.copytree(source, target, symlinks=True))
+
+
+def run_in(folder: Path) -> Path:
+    """The only run of a folder made by the fixtures."""
+    (config,) = (path for path in folder.glob("runs/*/config.toml") if path.parent.name != "latest")
+    return config.parent
+
+
+def front_in(folder: Path) -> Path:
+    """The folder of its only front."""
+    (front,) = run_in(folder).glob("fronts/*")
+    return front
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` by its path, with what it holds; locks apart."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What a command line did. `raised` is an exception that would have been shown with its traceback."""
+
+    code: int
+    stdout: str
+    stderr: str
+    raised: BaseException | None
+
+
+def latnas(*words: object) -> Typed:
+    """Runs the command line in this process, in the current folder."""
+    result = CliRunner().invoke(app, with_bare_options([str(word) for word in words]), prog_name="latnas")
+    raised = None if isinstance(result.exception, SystemExit) else result.exception
+    return Typed(result.exit_code, result.stdout, result.stderr, raised)
+
+
+class Heard(Silent):
+    """A reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.warned: list[str] = []
+        self.bars: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+    @contextmanager
+    def bar(self, name: str) -> Iterator[Any]:
+        self.bars.append(name)
+        with super().bar(name) as bar:
+            yield bar

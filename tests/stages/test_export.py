@@ -1,0 +1,497 @@
+"""The stage `export`, whole: the files that ship, what their manifests say of them, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from small import Heard, contents, copied, export_config, front_in, run_in, search_config
+from torch import nn
+
+import latnas
+from latnas.data.batches import to_unit
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError, UsageError
+from latnas.spaces.space import Classifier, Space
+from latnas.stages.common.tables import space_of
+from latnas.stages.export import ExportedFile, export, stage
+from latnas.stages.export.measuring import Bench, Times
+from latnas.stages.export.stage import _choose
+from latnas.stages.export.targets import Target, first_within, make_targets
+from latnas.stages.search import search
+from latnas.training.checkpoint import load_tensors, save_tensors
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import budget_name
+from latnas.words.costs import macs_cost
+from latnas.words.front import Front, load_front
+from latnas.words.latency import LatencyModel, latency_model
+from latnas.words.manifest import Measured, RawTimes, load_manifest
+from latnas.words.table import load_table
+from latnas_profilers.analytic import AnalyticProfiler, inference_seconds
+
+
+def exports_of(folder: Path) -> Path:
+    return run_in(folder) / "exports" / front_in(folder).name
+
+
+@pytest.fixture(scope="module")
+def files(exported_run: Path) -> list[ExportedFile]:
+    """What was exported, the loosest budget first."""
+    folders = [path.parent for path in exports_of(exported_run).glob("*/manifest.json")]
+    found = [ExportedFile(folder, load_manifest(folder / "manifest.json")) for folder in folders]
+    return sorted(found, key=lambda file: -file.manifest.budget_ms)
+
+
+@pytest.fixture(scope="module")
+def judged(small_run: Path) -> tuple[Front, Space, LatencyModel]:
+    front = front_in(small_run)
+    table = load_table(front / "table.json")
+    space = space_of(table)
+    return load_front(front / "front.json"), space, latency_model(table, space.trace)
+
+
+def network_of(file: ExportedFile, space: Space) -> Classifier:
+    """The exported network in PyTorch, from the weights that its training left."""
+    architecture = Architecture.from_json(file.manifest.architecture)
+    network = space.derive(space.network(seed=0), architecture)
+    for weights in file.folder.parent.glob(".trainings/*/weights.safetensors"):
+        shipped = (weights.parent / "model.onnx").read_bytes() == file.onnx.read_bytes()
+        if shipped:
+            network.load_state_dict(load_tensors(weights)[0])
+            return network.eval()
+    raise AssertionError("no training left this file")
+
+
+def run_file(file: ExportedFile, images: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(file.onnx, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    return np.asarray(logits)
+
+
+# The files
+
+
+def test_all_exports_each_budget_of_the_search_with_the_network_that_was_chosen_for_it(
+    files: list[ExportedFile], judged: tuple[Front, Space, LatencyModel]
+) -> None:
+    front, _, latency = judged
+    assert [file.manifest.budget_ms for file in files] == [choice.budget_ms for choice in front.budgets]
+    assert [file.manifest.lam for file in files] == [0.0, 1.0]
+    assert [file.folder.name for file in files] == [budget_name(choice.budget_ms) for choice in front.budgets]
+    for file in files:
+        manifest = file.manifest
+        architecture = Architecture.from_json(manifest.architecture)
+        assert architecture in [network.as_architecture for network in front.within(manifest.budget_ms)]
+        assert manifest.predicted_ms.model_dump() == latency.predict(architecture).to_json()
+        assert manifest.kind == "search" and manifest.table == front.table
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_file_gives_the_logits_of_the_trained_network_for_any_number_of_images(
+    files: list[ExportedFile], judged: tuple[Front, Space, LatencyModel], batch: int
+) -> None:
+    images = to_unit(load_images("digits").test.images[:batch])
+    for file in files:
+        with torch.inference_mode():
+            expected = network_of(file, judged[1])(images).numpy()
+        np.testing.assert_allclose(run_file(file, images), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_an_image_gets_the_same_logits_alone_as_among_others(files: list[ExportedFile]) -> None:
+    images = to_unit(load_images("digits").test.images[:5])
+    together = run_file(files[0], images)
+    alone = np.concatenate([run_file(files[0], image[None]) for image in images])
+    np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-4)
+
+
+def test_the_accuracy_in_the_manifest_is_that_of_the_shipped_file_on_the_test_images(
+    files: list[ExportedFile],
+) -> None:
+    test = load_images("digits").test
+    for file in files:
+        right = (run_file(file, to_unit(test.images)).argmax(1) == test.labels.numpy()).mean()
+        reached = file.manifest.accuracy
+        assert reached.value == pytest.approx(right, abs=1.5 / len(test))
+        assert reached.low < reached.value < reached.high
+        assert file.manifest.training["test_images"] == len(test)
+
+
+def test_the_manifest_has_the_digest_the_parameters_and_the_multiply_adds_of_the_file(
+    files: list[ExportedFile], judged: tuple[Front, Space, LatencyModel]
+) -> None:
+    for file in files:
+        network = network_of(file, judged[1])
+        assert file.manifest.sha256 == hashlib.sha256(file.onnx.read_bytes()).hexdigest()
+        assert file.manifest.params == sum(parameter.numel() for parameter in network.parameters())
+        assert file.manifest.macs == counted_macs(network, judged[1].example())
+
+
+def counted_macs(network: nn.Module, example: torch.Tensor) -> int:
+    """Multiply-adds of convolutions and linear layers, counted while the network runs."""
+    counted: list[int] = []
+
+    def count(layer: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        counted.append(output.numel() * layer.weight[0].numel())
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.inference_mode():
+        network(example)
+    return sum(counted)
+
+
+def test_the_metadata_of_the_file_say_what_it_is_and_what_it_takes(files: list[ExportedFile]) -> None:
+    for file in files:
+        session = onnxruntime.InferenceSession(file.onnx, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+        assert json.loads(metadata["latnas.classes"]) == list(load_images("digits").classes)
+        assert json.loads(metadata["latnas.architecture"]) == file.manifest.architecture
+        assert metadata["latnas.table"] == file.manifest.table
+        assert (metadata["latnas.input_size"], metadata["latnas.layout"]) == ("8", "nchw")
+        assert session.get_inputs()[0].shape[1:] == [1, 8, 8]
+
+
+def test_the_file_stands_alone_and_does_not_say_where_it_was_made(
+    files: list[ExportedFile], exported_run: Path
+) -> None:
+    places = [str(exported_run), str(Path(latnas.__file__).parents[1]), str(Path.home()), torch.__path__[0], "/tmp/"]
+    for file in files:
+        onnx.checker.check_model(onnx.load(file.onnx, load_external_data=False), full_check=True)
+        content = file.onnx.read_bytes()
+        assert not [place for place in [*places, ".py", "/work"] if place.encode() in content]
+        assert {path.name for path in file.folder.iterdir()} == {"model.onnx", "manifest.json"}
+
+
+def test_what_was_computed_and_not_measured_is_called_unverified(
+    files: list[ExportedFile], judged: tuple[Front, Space, LatencyModel]
+) -> None:
+    for file in files:
+        manifest = file.manifest
+        assert (manifest.status, manifest.measured_artifact, manifest.runtime) == ("unverified", "none", "analytic")
+        assert manifest.measured_ms is not None and manifest.within_budget
+        computed = 1e3 * inference_seconds(network_of(file, judged[1]), (judged[1].example(),))
+        assert manifest.measured_ms.floor == pytest.approx(computed, rel=1e-9)
+
+
+def test_every_measurement_is_appended_to_the_log_of_the_table(exported_run: Path, files: list[ExportedFile]) -> None:
+    lines = [json.loads(line) for line in (exports_of(exported_run) / "measurements.jsonl").read_text().splitlines()]
+    assert {line["what"] for line in lines} == {"untrained module", "trained module"}
+    logged = [line["architecture"] for line in lines if line["what"] == "trained module"]
+    assert all(file.manifest.architecture in logged for file in files)
+    assert all(line["anchor_drift"] == pytest.approx(1, rel=1e-6) for line in lines)
+
+
+def test_an_export_changes_neither_the_front_nor_the_table(exported_run: Path, small_run: Path) -> None:
+    assert contents(front_in(exported_run)) == contents(front_in(small_run))
+
+
+# Again
+
+
+@pytest.mark.parametrize("named", ["path", "name", "latest"])
+def test_an_export_again_of_a_run_that_was_moved_trains_nothing_and_leaves_the_same_files(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    before = contents(here)
+    monkeypatch.setattr("latnas.stages.export.final_training.final_training_task", None)
+    run = {"path": str(run_in(here)), "name": run_in(here).name, "latest": None}[named]
+    again = export(export_config(here, all=True, run=run))
+    after = contents(here)
+    changed = {Path(path).name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    assert changed <= {"manifest.json", "measurements.jsonl"}
+    for file in again:
+        earlier = json.loads(before[str((file.folder / "manifest.json").resolve().relative_to(here.resolve()))])
+        now = json.loads((file.folder / "manifest.json").read_text())
+        measured = {"raw_ms", "created"}
+        assert {key: now[key] for key in now.keys() - measured} == {key: earlier[key] for key in now.keys() - measured}
+
+
+def test_lambda_and_budget_name_the_same_thing(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    front = load_front(front_in(here) / "front.json")
+    (by_lambda,) = export(export_config(here, lambdas=(1.0,)))
+    (by_budget,) = export(export_config(here, budgets=(f"{front.fastest_ms!r}ms",)))
+    (by_both,) = export(export_config(here, lambdas=(1.0,), budgets=(f"{front.fastest_ms * 1e3!r}us",)))
+    assert by_lambda.folder == by_budget.folder == by_both.folder
+    assert by_budget.manifest.lam == pytest.approx(1.0)
+
+
+def test_a_training_whose_file_was_deleted_is_made_again_from_its_checkpoint_or_the_start(
+    exported_run: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    (file,) = export(export_config(here, lambdas=(1.0,)))
+    whole = file.onnx.read_bytes()
+    for path in exports_of(here).glob(".trainings/*/model.onnx"):
+        path.unlink()
+    (again,) = export(export_config(here, lambdas=(1.0,)))
+    assert again.onnx.read_bytes() == whole, "a training is a function of its seed"
+
+
+# Baselines, and no training at all
+
+
+@pytest.mark.slow
+def test_without_an_epoch_the_supernet_s_weights_ship_and_baselines_are_made_alike(
+    small_run: Path, tmp_path: Path, judged: tuple[Front, Space, LatencyModel]
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    made = export(export_config(here, lambdas=(1.0,), baselines=True, epochs=0, init="supernet"))
+    assert [file.manifest.kind for file in made] == ["search", "random", "most-macs"]
+    budget = budget_name(judged[0].fastest_ms)
+    assert [file.folder.name for file in made] == [budget, f"{budget}-random", f"{budget}-most-macs"]
+    assert len({json.dumps(file.manifest.training) for file in made}) == 1
+    supernet, _ = load_tensors(run_in(here) / "supernet" / "weights.safetensors")
+    for file in made:
+        assert file.manifest.predicted_ms.value <= file.manifest.budget_ms
+        stem = network_of(file, judged[1]).state_dict()["body.stem.0.weight"]
+        assert torch.equal(stem, supernet["body.stem.0.weight"])
+
+
+def test_the_baseline_with_most_multiply_adds_has_no_rival_within_the_budget(
+    judged: tuple[Front, Space, LatencyModel], tmp_path: Path
+) -> None:
+    front, space, latency = judged
+    macs, random = macs_cost(space.trace), torch.Generator().manual_seed(0)
+    config = export_config(tmp_path, lambdas=(0.5,), baselines=True)
+    targets = make_targets(config, front, space, latency, certain=False)
+    _, drawn, most = targets
+    assert all(latency.cost.cost(candidate) <= most.budget_ms for target in targets for candidate in target.candidates)
+    largest = macs.cost(most.candidates[0])
+    rivals = [space.random(random) for _ in range(2000)]
+    assert largest == max(macs.cost(a) for a in [*rivals, *most.candidates] if latency.cost.cost(a) <= most.budget_ms)
+    assert len(drawn.candidates) == len({candidate.key for candidate in drawn.candidates})
+
+
+def test_where_nothing_can_be_measured_only_networks_that_surely_fit_are_considered(
+    judged: tuple[Front, Space, LatencyModel], tmp_path: Path
+) -> None:
+    front, space, latency = judged
+    (target,) = make_targets(export_config(tmp_path, lambdas=(0.3,)), front, space, latency, certain=True)
+    assert target.candidates
+    assert all(latency.predict(candidate).high_ms <= target.budget_ms for candidate in target.candidates)
+
+
+# Budgets that are missed
+
+
+def times(ms: float) -> Times:
+    return Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms)
+
+
+class MadeUpBench:
+    """Measures what it was told, and remembers what it was asked."""
+
+    takes_files = False
+    example = torch.zeros(1, 1, 8, 8)
+
+    def __init__(self, quoted_ms: Mapping[str, float]) -> None:
+        self.quoted_ms, self.asked = quoted_ms, list[list[str]]()
+
+    def measure(self, workloads: Mapping[str, Any], names: Mapping[str, Architecture], what: str) -> dict[str, Times]:
+        self.asked.append(list(workloads))
+        return {key: times(self.quoted_ms[key]) for key in workloads}
+
+
+def test_the_best_network_that_measures_within_the_budget_is_taken_and_not_the_best_predicted(
+    judged: tuple[Front, Space, LatencyModel], tmp_path: Path
+) -> None:
+    front, space, _ = judged
+    candidates = tuple(network.as_architecture for network in front.networks[:6])
+    target = Target("search", 0.5, 1.0, candidates)
+    measured = {a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.1, 0.5, 0.4, 0.3), strict=True)}
+    bench: Any = MadeUpBench(measured)
+    chosen = _choose([target], space, bench, export_config(tmp_path, all=True, finalists=2), Heard())
+    assert chosen == [(candidates[3], True)]
+    assert bench.asked == [[a.key for a in candidates[:2]], [a.key for a in candidates[2:4]]], "two at a time"
+
+
+def test_where_no_network_measures_within_the_budget_the_nearest_is_taken_and_said_to_miss(
+    judged: tuple[Front, Space, LatencyModel], tmp_path: Path
+) -> None:
+    front, space, _ = judged
+    candidates = tuple(network.as_architecture for network in front.networks[:3])
+    target, heard = Target("search", 0.5, 1.0, candidates), Heard()
+    bench: Any = MadeUpBench({a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.7), strict=True)})
+    assert _choose([target], space, bench, export_config(tmp_path, all=True), heard) == [(candidates[1], False)]
+    assert any("1.00 ms" in line and "1.50 ms" in line for line in heard.warned)
+
+
+def test_a_network_that_just_fits_leaves_room_for_noise() -> None:
+    architecture = Architecture.of("default", {"a": "b"})
+    target = Target("search", 0.5, 1.0, (architecture,))
+    assert first_within(target, {architecture.key: 0.9}) == architecture
+    assert first_within(target, {architecture.key: 0.9999}) is None
+    assert first_within(target, {}) is None
+
+
+def test_a_file_that_measures_over_its_budget_is_written_and_called_missed(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SlowWhenTrained(Bench):
+        def measure(self, workloads: Any, names: Any, what: str) -> dict[str, Times]:
+            slow = 3 if what == "trained module" else 1
+            found = super().measure(workloads, names, what)
+            return {key: times(slow * result.quoted_ms) for key, result in found.items()}
+
+    monkeypatch.setattr(stage, "Bench", SlowWhenTrained)
+    here = copied(exported_run, tmp_path / "here")
+    made = export(export_config(here, all=True))
+    assert [file.manifest.status for file in made] == ["missed", "missed"]
+    for file in made:
+        assert file.manifest.within_budget is False
+        assert load_manifest(file.folder / "manifest.json") == file.manifest
+        assert file.manifest.sha256 == hashlib.sha256(file.onnx.read_bytes()).hexdigest()
+
+
+# A device that is not here, or fails
+
+
+def test_without_the_device_of_the_table_the_files_are_unverified_and_say_that_nothing_was_measured(
+    exported_run: Path, tmp_path: Path, files: list[ExportedFile]
+) -> None:
+    here, heard = copied(exported_run, tmp_path / "here"), Heard()
+    front = json.loads((front_in(here) / "front.json").read_text())
+    for network in front["networks"]:
+        if network["architecture"] == files[-1].manifest.architecture:
+            network["score"]["value"] = 1.0  # the best: it is trained already, and surely fits the loosest budget
+    (front_in(here) / "front.json").write_text(json.dumps(front))
+    path = front_in(here) / "table.json"
+    table = json.loads(path.read_text())
+    table["environment"]["host"] = "elsewhere"
+    path.write_text(json.dumps(table))
+    (file,) = export(export_config(here, lambdas=(0.0,)), heard)
+    assert file.manifest.status == "unverified"
+    assert (file.manifest.measured_ms, file.manifest.raw_ms, file.manifest.within_budget) == (None, None, None)
+    assert file.manifest.predicted_ms.high <= file.manifest.budget_ms
+    assert any("files will be unverified" in line and "elsewhere" in line for line in heard.warned)
+
+
+def test_a_device_that_cannot_run_a_network_is_an_error_that_names_it(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: AnalyticProfiler, workload: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(AnalyticProfiler, "prepare", fail)
+    here = copied(exported_run, tmp_path / "here")
+    before = contents(here)
+    with pytest.raises(LatnasError, match=r"cannot be run on analytic with analytic: RuntimeError: out of memory"):
+        export(export_config(here, lambdas=(0.0,)))
+    assert contents(here) == before
+
+
+def test_a_busy_device_is_warned_of(exported_run: Path, tmp_path: Path) -> None:
+    here, heard = copied(exported_run, tmp_path / "here"), Heard()
+    path = front_in(here) / "table.json"
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps({**table, "anchor": {**table["anchor"], "floor_ms": table["anchor"]["floor_ms"] / 2}}))
+    export(export_config(here, lambdas=(0.0,)), heard)
+    assert any("2.00 times what it took when the table was measured" in line for line in heard.warned)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("share", "lam"), [(0.5, None), (2.0, None), (None, -0.1), (None, 1.5), (None, float("nan"))])
+def test_a_budget_outside_the_run_s_range_is_refused_with_the_range(
+    exported_run: Path, tmp_path: Path, share: float | None, lam: float | None
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    before = contents(here)
+    front = load_front(front_in(here) / "front.json")
+    end = front.fastest_ms if share == 0.5 else front.slowest_ms
+    wanted: dict[str, Any] = {"lambdas": (lam,)} if share is None else {"budgets": (f"{share * end}ms",)}
+    with pytest.raises(UsageError) as caught:
+        export(export_config(here, **wanted))
+    assert f"{front.fastest_ms:.10g}ms" in str(caught.value) and f"{front.slowest_ms:.10g}ms" in str(caught.value)
+    assert contents(here) == before
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("the file was executed",))
+
+
+@pytest.mark.parametrize("kind", ["a pickle", "cut short", "another network's"])
+def test_shared_weights_that_are_none_of_this_run_are_refused_and_another_search_makes_them_again(
+    small_run: Path, tmp_path: Path, kind: str
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    weights = run_in(here) / "supernet" / "weights.safetensors"
+    whole = weights.read_bytes()
+    if kind == "a pickle":
+        weights.write_bytes(pickle.dumps(Trap()))
+    elif kind == "cut short":
+        weights.write_bytes(whole[: len(whole) // 2])
+    else:
+        save_tensors(weights, {"body.stem.0.weight": torch.zeros(3)}, {"step": 0})
+    before = contents(here)
+    with pytest.raises(LatnasError, match="Delete it to start over") as caught:
+        export(export_config(here, lambdas=(1.0,), init="supernet"))
+    assert str(weights) in str(caught.value)
+    after = contents(here)
+    assert {path: after[path] for path in before} == before
+    assert {Path(path).name for path in after.keys() - before.keys()} == {"measurements.jsonl"}
+    weights.unlink()
+    search(search_config(here))
+    assert weights.read_bytes() == whole
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    trainings = sorted(exports_of(here).glob(".trainings/*"))
+    for folder in trainings:
+        (folder / "result.json").unlink()
+        tensors, _ = load_tensors(folder / "weights.safetensors")
+        foreign = {f"network.{name}": value for name, value in tensors.items()}
+        save_tensors(folder / "checkpoint.safetensors", foreign, {"step": 3, "seed": 12345})
+    with pytest.raises(LatnasError, match="belongs to a training with seed 12345") as caught:
+        export(export_config(here, lambdas=(1.0,)))
+    assert any(str(folder / "checkpoint.safetensors") in str(caught.value) for folder in trainings)
+
+
+def test_the_images_must_be_those_of_the_search(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    config = run_in(here) / "config.toml"
+    config.write_text(config.read_text().replace(load_images("digits").fingerprint, "0" * 16))
+    with pytest.raises(LatnasError, match=r"are not those that .* was searched with"):
+        export(export_config(here, lambdas=(1.0,)))
+
+
+def test_images_that_are_gone_are_named_with_where_they_were_looked_for(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    config = run_in(here) / "config.toml"
+    config.write_text(config.read_text().replace('data = "digits"', 'data = "mine.npz"'))
+    with pytest.raises(UsageError, match=r"was searched with --data mine\.npz, which is not here"):
+        export(export_config(here, lambdas=(1.0,)))
+
+
+def test_a_search_that_is_not_finished_is_not_exported(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    (front_in(here) / "front.json").unlink()
+    with pytest.raises(UsageError, match=r"is not finished\. Type its command again to go on"):
+        export(export_config(here, all=True))
+
+
+def test_of_several_fronts_one_has_to_be_named_and_the_message_lists_them(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    first = front_in(here)
+    copied(first, first.with_name("another"))
+    with pytest.raises(UsageError, match=f"name one: --table {first.name} | --table another"):
+        export(export_config(here, lambdas=(0.0,)))
+    with pytest.raises(UsageError, match=f"no finished front for table 'third'. It has: {first.name}, another"):
+        export(export_config(here, lambdas=(0.0,), table="third"))
+    (file,) = export(export_config(here, lambdas=(0.0,), table=first.name))
+    assert file.folder.parent.name == first.name

@@ -1,0 +1,306 @@
+"""The stage `search`, whole: what it leaves, that it can be killed at any moment, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import re
+import signal
+from collections.abc import Callable
+from itertools import product
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import Heard, contents, copied, front_in, quick_search, run_in, search_config
+
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError, UsageError
+from latnas.spaces.nasbench201 import EDGES, OPERATIONS
+from latnas.spaces.space import SETTING, Space
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.common.tables import space_of
+from latnas.stages.search import learning, search
+from latnas.stages.search.front import budget_range, reachable_range
+from latnas.words import files
+from latnas.words.architecture import Architecture
+from latnas.words.costs import macs_cost
+from latnas.words.front import Front, load_front
+from latnas.words.latency import LatencyModel, latency_model
+from latnas.words.table import load_table
+
+Judged = tuple[Front, Space, LatencyModel]
+
+
+@pytest.fixture(scope="module")
+def found(small_run: Path) -> Judged:
+    """The front of the small search, its space, and its latency model."""
+    front = front_in(small_run)
+    table = load_table(front / "table.json")
+    space = space_of(table)
+    return load_front(front / "front.json"), space, latency_model(table, space.trace)
+
+
+def cells(space: Space) -> list[Architecture]:
+    """Every canonical cell of NAS-Bench-201, by enumeration."""
+    drawn = (Architecture.of(SETTING, dict(zip(EDGES, cell, strict=True))) for cell in product(OPERATIONS, repeat=6))
+    return [architecture for architecture in drawn if space.is_canonical(architecture)]
+
+
+def test_every_scored_network_is_canonical_and_there_once(found: Judged) -> None:
+    front, space, _ = found
+    networks = [network.as_architecture for network in front.networks]
+    assert len({network.key for network in networks}) == len(networks) > 8
+    assert all(space.is_canonical(network) for network in networks)
+
+
+def test_scored_networks_have_the_latency_that_the_table_predicts_and_the_parameters_they_are_made_of(
+    found: Judged,
+) -> None:
+    front, space, latency = found
+    latencies = [network.predicted_ms.value for network in front.networks]
+    assert latencies == sorted(latencies)
+    supernet = space.network(seed=0)
+    for network in front.networks[::5]:
+        architecture = network.as_architecture
+        assert network.predicted_ms.model_dump() == latency.predict(architecture).to_json()
+        assert network.params == sum(p.numel() for p in space.derive(supernet, architecture).parameters())
+        assert network.macs == macs_cost(space.trace).cost(architecture)
+
+
+def test_the_pareto_front_holds_exactly_the_networks_that_no_other_beats(found: Judged) -> None:
+    front, _, _ = found
+    points = [(network.predicted_ms.value, network.score.value) for network in front.networks]
+    beaten = {
+        (ms, score) for ms, score in points for a, b in points if a <= ms and b >= score and (a, b) != (ms, score)
+    }
+    assert {points[index] for index in front.pareto} == set(points) - beaten
+
+
+def test_each_choice_is_the_best_scored_within_its_budget_and_a_tighter_one_is_never_slower(found: Judged) -> None:
+    front, _, _ = found
+    assert [choice.lam for choice in front.budgets] == [0.0, 1.0]
+    assert [choice.budget_ms for choice in front.budgets] == [front.slowest_ms, front.fastest_ms]
+    chosen = [front.networks[choice.network] for choice in front.budgets]
+    for choice, network in zip(front.budgets, chosen, strict=True):
+        within = [other for other in front.networks if other.predicted_ms.value <= choice.budget_ms]
+        assert network in within and network.score.value == max(other.score.value for other in within)
+    latencies = [network.predicted_ms.value for network in chosen]
+    assert latencies == sorted(latencies, reverse=True)
+
+
+def test_the_automatic_range_lies_within_what_all_networks_of_the_space_take(found: Judged) -> None:
+    front, space, latency = found
+    costs = [latency.cost.cost(cell) for cell in cells(space)]
+    fastest, surely, slowest = reachable_range(space, latency)
+    assert (fastest, slowest) == pytest.approx((min(costs), max(costs)))
+    assert (front.fastest_ms, front.slowest_ms) == (surely, slowest)
+    assert surely >= 1.05 * min(costs) * latency.table.calibration.high * 0.999999
+
+
+def test_a_range_within_reach_is_taken_as_it_was_given(found: Judged, tmp_path: Path) -> None:
+    front, space, latency = found
+    ends = f"{front.fastest_ms * 1.1}ms:{front.slowest_ms * 0.9}ms"
+    taken = budget_range(search_config(tmp_path, budget_range=ends), space, latency)
+    assert (taken.fastest_ms, taken.slowest_ms) == pytest.approx((front.fastest_ms * 1.1, front.slowest_ms * 0.9))
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "reason"),
+    [
+        (0.5, 0.8, "no network is faster"),
+        (0.5, 0.2, "no network is faster"),
+        (0.5, 10.0, "no network is faster"),
+        (0.99, 0.999, "no network is faster"),
+        (1.2, 1.5, "every network is faster"),
+        (2.0, 3.0, "every network is faster"),
+    ],
+    ids=str,
+)
+def test_a_range_partly_out_of_reach_is_refused_and_the_range_that_is_offered_instead_is_taken(
+    found: Judged, tmp_path: Path, fast: float, slow: float, reason: str
+) -> None:
+    """`fast` is relative to the fastest network; `slow` to the slowest, or to the fastest where it is below it."""
+    _, space, latency = found
+    fastest, _, slowest = reachable_range(space, latency)
+    low = fast * fastest if fast < 1 else fast * slowest * 0.5
+    high = max(slow * slowest, low * 1.2)
+    with pytest.raises(UsageError, match=reason) as caught:
+        budget_range(search_config(tmp_path, budget_range=f"{low}ms:{high}ms"), space, latency)
+    offered = re.search(r"Type: latnas search --budget-range (\S+)$", str(caught.value))
+    assert offered is not None
+    taken = budget_range(search_config(tmp_path, budget_range=offered[1]), space, latency)
+    assert fastest <= taken.fastest_ms < taken.slowest_ms <= slowest * 1.001
+
+
+def test_the_same_search_again_changes_nothing_and_returns_the_same_front(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    before, heard = contents(here), Heard()
+    again = search(search_config(here), heard)
+    assert contents(here) == before
+    assert again.front == load_front(again.front_path)
+    assert any("finished already" in line for line in heard.said)
+    assert (here / "runs" / "latest").resolve() == again.run.resolve()
+    judge = json.loads((again.run / "accuracy" / "judge.json").read_text())
+    assert again.features_help == judge["features_help"], "what the search found out is still true"
+
+
+def test_the_config_that_a_run_records_is_what_decided_it(small_run: Path) -> None:
+    recorded = RunFolder(run_in(small_run)).read_config()
+    config = search_config(small_run)
+    assert recorded == config.recorded("nasbench201", load_images("digits").fingerprint)
+    assert str(small_run) not in str(recorded), "a run can be moved"
+
+
+# Killed and resumed
+
+MOMENTS = [
+    ("result.json", 5),  # shared weights, features and one short training are done
+    ("metrics.jsonl", 4),  # in the first round, before its first checkpoint
+    ("search.safetensors", 2),  # the checkpoint at the end of the first round is written and not yet renamed
+    ("metrics.jsonl", 5),  # in the second round, one step after a checkpoint
+]
+
+
+def search_and_die(folder: Path, name: str, count: int) -> None:
+    """The small search, which kills itself just before its `count`-th write to a file called `name`."""
+    replace, append, left = os.replace, files.append_line, [count]
+
+    def kill_at(path: Path) -> None:
+        left[0] -= path.name == name
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched_replace(source: Any, target: Any) -> None:
+        kill_at(Path(target))
+        replace(source, target)
+
+    def watched_append(path: Path, value: Any) -> None:
+        kill_at(path)
+        append(path, value)
+
+    os.replace = watched_replace
+    learning.append_line = watched_append
+    learning.EVERY = 4
+    quick_search(search_config(folder))
+
+
+def in_another_process(function: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Starts `function` in a process that has imported latnas and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["latnas.stages.search", "latnas_profilers.analytic"])
+    process = context.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_search_killed_at_any_moment_and_resumed_under_another_executor_gives_the_same_front(
+    small_table: Path, small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_table, tmp_path / "here")
+    for name, count in MOMENTS:
+        process = in_another_process(search_and_die, here, name, count)
+        process.join(100)
+        assert process.exitcode == -signal.SIGKILL, f"it was not killed at {name}"
+        assert not (front_in(here) / "front.json").exists()
+    quick_search(search_config(here, executor="local:1"))
+
+    name = Path("fronts") / front_in(here).name
+    resumed, whole = run_in(here) / name, run_in(small_run) / name
+    assert (resumed / "front.json").read_bytes() == (whole / "front.json").read_bytes()
+    assert (resumed / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    steps = [json.loads(line)["step"] for line in (resumed / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(12))
+    weights = Path("supernet") / "weights.safetensors"
+    assert (run_in(here) / weights).read_bytes() == (run_in(small_run) / weights).read_bytes()
+
+
+def hold_lock(run: Path, is_held: Event, may_go: Event) -> None:
+    with RunFolder(run).lock():
+        is_held.set()
+        may_go.wait(60)
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    (front_in(here) / "front.json").unlink()
+    before, context = contents(here), multiprocessing.get_context("forkserver")
+    is_held, may_go = context.Event(), context.Event()
+    process = in_another_process(hold_lock, run_in(here), is_held, may_go)
+    assert is_held.wait(60)
+    with pytest.raises(LatnasError, match=r"another latnas is working on .*\. Wait for it, or choose another --name"):
+        search(search_config(here))
+    may_go.set()
+    process.join(60)
+    assert contents(here) == before
+    assert search(search_config(here)).front == load_front(front_in(small_run) / "front.json")
+
+
+@pytest.mark.parametrize("lost", ["front.json", "weights.safetensors"])
+def test_a_finished_search_makes_a_lost_file_again_as_it_was(small_run: Path, tmp_path: Path, lost: str) -> None:
+    here = copied(small_run, tmp_path / "here")
+    before = contents(here)
+    (path,) = run_in(here).rglob(lost)
+    path.unlink()
+    search(search_config(here))
+    assert contents(here) == before
+
+
+def test_a_pickle_in_place_of_a_checkpoint_is_not_opened(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    (front_in(here) / "front.json").unlink()
+    checkpoint = front_in(here) / "search.safetensors"
+    checkpoint.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(LatnasError, match="Delete it to start over") as caught:
+        search(search_config(here))
+    assert str(checkpoint) in str(caught.value)
+    checkpoint.unlink()
+    assert search(search_config(here)).front == load_front(front_in(small_run) / "front.json")
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("the file was executed",))
+
+
+def test_a_run_of_another_config_is_not_overwritten(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    before = contents(here)
+    with pytest.raises(LatnasError, match=r"holds a run with another config\. Choose another --name"):
+        search(search_config(here, name=run_in(here).name, draws=2))
+    assert contents(here) == before
+
+
+def test_tables_that_do_not_fit_or_cannot_be_read_are_passed_over(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    (path,) = (here / "latency_tables").glob("*.json")
+    table = json.loads(path.read_text())
+    for name, text in {
+        "a_stranger": '{"schema": "something-else"}',
+        "broken": path.read_text()[:300],
+        "without_options": json.dumps({**table, "options": {}}),
+        "of_another_host": json.dumps({**table, "environment": {**table["environment"], "host": "elsewhere"}}),
+        "the_same_again": path.read_text(),
+    }.items():
+        (here / "latency_tables" / f"{name}.json").write_text(text)
+    assert search(search_config(here)).front.table == front_in(here).name
+
+
+def test_where_several_tables_fit_the_message_lists_what_to_type(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    (path,) = (here / "latency_tables").glob("*.json")
+    other = path.with_name("other.json")
+    table = json.loads(path.read_text())
+    environment = {**table["environment"], "threads": "2"}
+    other.write_text(json.dumps({**table, "threads": 2, "environment": environment}))
+    with pytest.raises(UsageError, match="several tables fit") as caught:
+        search(search_config(here))
+    listed = [Path(line.split()[1]) for line in str(caught.value).splitlines()[1:]]
+    assert sorted(listed) == sorted([path, other])
+    assert search(search_config(here, table=path)).front.table == path.stem

@@ -1,0 +1,59 @@
+"""Tasks for worker processes, which import them from here by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latnas.errors import LatnasError
+
+DEADLINE_SECONDS = 60
+
+
+def answer(config: dict[str, Any], folder: Path) -> int:
+    """Leaves a mark for each time that it is run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "runs").open("a") as marks:
+        marks.write("x")
+    return int(config["answer"])
+
+
+def wait_for(config: dict[str, Any], folder: Path) -> str:
+    """Finishes only after another task has."""
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not Path(config["file"]).exists():
+        if time.monotonic() > until:
+            raise TimeoutError(config["file"])
+        time.sleep(0.01)
+    return "waited"
+
+
+def arithmetic(config: dict[str, Any], folder: Path) -> float:
+    """A sum that would differ if it were taken in another order."""
+    numbers = torch.randn(200_000, generator=torch.Generator().manual_seed(config["seed"]))
+    return float((numbers * numbers.flip(0)).sum())
+
+
+def threads(config: dict[str, Any], folder: Path) -> int:
+    return torch.get_num_threads()
+
+
+def fail(config: dict[str, Any], folder: Path) -> None:
+    raise LatnasError(config["message"])
+
+
+def be_killed(config: dict[str, Any], folder: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stay(config: dict[str, Any], folder: Path) -> None:
+    """Says who it is, and stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "part").write_text(str(os.getpid()))
+    (folder / "part").rename(folder / "pid")
+    time.sleep(3 * DEADLINE_SECONDS)

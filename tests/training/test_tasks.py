@@ -1,0 +1,143 @@
+"""Independent tasks: results in their order, nothing done twice, and no process left behind.
+
+Starting a worker takes seconds, since it imports torch; so a test asks for as few as it can.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from small_tasks import DEADLINE_SECONDS
+
+from latnas.errors import LatnasError, UsageError
+from latnas.training.tasks import RESULT, Task, parse_executor, run_tasks
+
+
+def answers(folder: Path, count: int = 3) -> list[Task]:
+    return [Task("small_tasks:answer", {"answer": index**2}, folder / str(index)) for index in range(count)]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_results_come_in_the_order_of_the_tasks_and_two_workers_give_what_one_process_gives(tmp_path: Path) -> None:
+    def sums(where: str) -> list[Task]:
+        return [Task("small_tasks:arithmetic", {"seed": seed}, tmp_path / where / str(seed)) for seed in range(2)]
+
+    first = Task("small_tasks:wait_for", {"file": str(tmp_path / "1" / RESULT)}, tmp_path / "0")
+    second = Task("small_tasks:answer", {"answer": 7}, tmp_path / "1")
+    done: list[tuple[int, int]] = []
+    results = run_tasks([first, second, *sums("workers")], 2, lambda *counts: done.append(counts))
+    assert results[:2] == ["waited", 7]
+    assert done == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert results[2:] == run_tasks(sums("here"), 0)
+    assert results[2] != results[3]
+
+
+def test_without_workers_the_arithmetic_has_one_thread_as_in_a_worker(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert run_tasks([Task("small_tasks:threads", {}, tmp_path)], 0) == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_finished_is_not_done_again(tmp_path: Path) -> None:
+    tasks = answers(tmp_path)
+    assert run_tasks(tasks, 0) == run_tasks(tasks, 0) == [0, 1, 4]
+    assert [(task.folder / "runs").read_text() for task in tasks] == ["x", "x", "x"]
+    (tasks[1].folder / RESULT).unlink()
+    assert run_tasks(tasks, 0) == [0, 1, 4]
+    assert [(task.folder / "runs").read_text() for task in tasks] == ["x", "xx", "x"]
+
+
+def test_what_was_finished_before_an_error_is_kept(tmp_path: Path) -> None:
+    tasks = answers(tmp_path)
+    tasks[1] = Task("small_tasks:fail", {"message": "no luck"}, tmp_path / "1")
+    with pytest.raises(LatnasError, match=r"^no luck$"):
+        run_tasks(tasks, 0)
+    assert json.loads((tmp_path / "0" / RESULT).read_text()) == 0
+    assert not (tmp_path / "1" / RESULT).exists()
+
+
+def test_an_error_in_a_worker_is_the_error_that_the_caller_sees_and_no_worker_is_left(tmp_path: Path) -> None:
+    with pytest.raises(LatnasError, match=r"^no luck$"):
+        run_tasks([Task("small_tasks:fail", {"message": "no luck"}, tmp_path)], 1)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_interrupted_caller_leaves_no_worker_of_its_own_and_touches_no_other_process(tmp_path: Path) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(DEADLINE_SECONDS,))
+    other.start()
+
+    def interrupt(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    try:
+        # Kept, so that the frames of what was interrupted are too: workers must not wait for them to go.
+        with pytest.raises(KeyboardInterrupt) as kept:
+            run_tasks([*answers(tmp_path, 1), Task("small_tasks:stay", {}, tmp_path / "stay")], 1, interrupt)
+        assert multiprocessing.active_children() == [other]
+        assert other.exitcode is None
+        assert kept.tb is not None
+    finally:
+        other.kill()
+        other.join()
+
+
+def test_a_killed_worker_is_told_of_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(LatnasError, match=r"a worker process was killed.*Type the same command to go on"):
+        run_tasks([Task("small_tasks:be_killed", {}, tmp_path)], 1)
+    assert multiprocessing.active_children() == []
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys; from latnas.training.tasks import Task, run_tasks;"
+        "run_tasks([Task('small_tasks:stay', {}, pathlib.Path(sys.argv[1]))], 1)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment)
+    try:
+        wait_until((tmp_path / "pid").exists)
+        worker = psutil.Process(int((tmp_path / "pid").read_text()))
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_no_tasks_need_no_workers() -> None:
+    assert run_tasks([], 2) == []
+
+
+@pytest.mark.parametrize(("text", "workers"), [("local:0", 0), ("local:2", 2), ("local:256", 256)])
+def test_an_executor_is_a_number_of_local_processes(text: str, workers: int) -> None:
+    assert parse_executor(text) == workers
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2", "local", "local:", "local:-1", "local:1.5", "local:257", "local:²", "local:" + 5000 * "9", "dask:a"],
+)
+def test_another_executor_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(UsageError, match="Use local:N"):
+        parse_executor(text)
