@@ -166,6 +166,10 @@ MOMENTS = [
 ]
 
 
+PRELOADED = ["latnas.stages.search", "latnas_profilers.analytic", "pytest", "scipy.stats", "torch._dynamo"]
+"""What each process would otherwise spend seconds on: imports, some of which torch leaves to the first step."""
+
+
 def search_and_die(folder: Path, name: str, count: int) -> None:
     """The small search, which kills itself just before its `count`-th write to a file called `name`."""
     replace, append, left = os.replace, files.append_line, [count]
@@ -192,7 +196,7 @@ def search_and_die(folder: Path, name: str, count: int) -> None:
 def in_another_process(function: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Starts `function` in a process that has imported latnas and done nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["latnas.stages.search", "latnas_profilers.analytic"])
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=function, args=arguments)
     process.start()
     return process

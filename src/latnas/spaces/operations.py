@@ -96,6 +96,17 @@ class Normalise(nn.Module):
         return x * self.scale + self.shift
 
 
+class SpatialMean(nn.Module):
+    """The mean over rows and columns: [N, C, H, W] to [N, C].
+
+    Not pooling and `Flatten`: with a dynamic batch the maintained exporter turns these into a dozen nodes of
+    shape arithmetic, which cost the fastest network of a small space 13 percent of its time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
 def classifier_head(channels: int, classes: int) -> nn.Sequential:
-    """Global average pooling and a linear layer."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    """Mean over the image and a linear layer."""
+    return nn.Sequential(SpatialMean(), nn.Linear(channels, classes))
