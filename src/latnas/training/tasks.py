@@ -83,7 +83,7 @@ def _run(tasks: list[tuple[int, Task]], workers: int) -> Generator[tuple[int, An
         return
     if workers == 0:
         for index, task in tasks:
-            with _one_thread():
+            with one_thread():
                 value = _call(task)
             yield index, value
         return
@@ -111,8 +111,8 @@ def _call(task: Task) -> Any:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker: sums in another order would be other results."""
+def one_thread() -> Iterator[None]:
+    """Within this block one thread computes, as in a worker: sums in another order would be other results."""
     import torch
 
     before = torch.get_num_threads()

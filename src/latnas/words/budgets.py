@@ -109,7 +109,7 @@ def parse_range(text: str) -> tuple[float, float] | None:
     if len(ends) != 2 or not all(ends):
         raise UsageError(
             f"{text!r} is not a range of budgets. Write the fastest and the slowest, such as 2ms:8ms, or "
-            "auto. For a single budget: --budget 4ms"
+            "auto. One budget is an export: latnas export --budget 4ms"
         )
     (left, left_unit), (_, right_unit) = (_split(end) for end in ends)
     if left and not left_unit:
@@ -119,10 +119,7 @@ def parse_range(text: str) -> tuple[float, float] | None:
     except UsageError as error:
         raise UsageError(f"in the range {written!r}: {error} A range looks like 2ms:8ms.") from error
     if fastest_ms == slowest_ms:
-        raise UsageError(
-            f"the range {written!r} holds one budget only. Write --budget {ends[1]}, or two different ends, "
-            "such as 2ms:8ms"
-        )
+        raise UsageError(f"the range {written!r} holds one budget only. Write two different ends, such as 2ms:8ms")
     if fastest_ms > slowest_ms:
         raise UsageError(f"the range {written!r} is reversed. Write {ends[1]}:{ends[0]}")
     return fastest_ms, slowest_ms
