@@ -162,7 +162,6 @@ def test_digits_are_augmented_without_mirroring() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_augmentation_on_a_gpu_equals_that_on_the_cpu() -> None:
     images = pictures()
     on_gpu = augment(images.cuda(), generator(0), reflect=False, cutout=5)

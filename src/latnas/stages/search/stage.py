@@ -21,7 +21,6 @@ from latnas.training.tasks import Task, one_thread, run_tasks
 from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
-from latnas.words.files import write_json
 from latnas.words.front import Front, load_front
 from latnas.words.latency import latency_model
 from latnas.words.reporting import Reporter, Silent
@@ -115,6 +114,5 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
         front = make_front(space, latency, budgets, found, judging(found, "last features"), config)
-        write_json(folder / "scored.json", {"networks": len(found), "proposed": len(found) - len(pool)})
         front.save(folder / "front.json")
     return Searched(run.path, folder / "front.json", front, judge.helps)
