@@ -87,21 +87,42 @@ class AdditiveCost:
         return next(iter(self.fixed_of)) if setting is None else setting
 
 
+@dataclass(frozen=True)
+class PartCosts:
+    """A cost of each part, before parts are put together to items: `parts_of[setting][decision]` is [P]."""
+
+    decisions: tuple[Decision, ...]
+    fixed_of: Mapping[str, float]
+    parts_of: Mapping[str, Mapping[str, np.ndarray]]
+
+    def of_items(self, unit: str) -> AdditiveCost:
+        """The cost model of items: an item costs what its parts cost."""
+        items_of = {
+            setting: {decision.name: decision.incidence @ vectors[decision.name] for decision in self.decisions}
+            for setting, vectors in self.parts_of.items()
+        }
+        return AdditiveCost(unit, self.decisions, self.fixed_of, items_of)
+
+
 def cost_of_sites(trace: SpaceTrace, unit: str, price: Callable[[Site], float]) -> AdditiveCost:
     """The cost model in which an architecture costs the sum of `price` over the sites that run."""
-    fixed_of, items_of = {}, {}
+    return parts_of_sites(trace, price).of_items(unit)
+
+
+def parts_of_sites(trace: SpaceTrace, price: Callable[[Site], float]) -> PartCosts:
+    """What each part costs: the sum of `price` over all places where it runs."""
+    fixed_of, parts_of = {}, {}
     for setting, sites in trace.sites.items():
         fixed_of[setting] = sum(price(site) for site in sites if site.decision == FIXED)
         by_part: dict[tuple[str, str], float] = {}
         for site in sites:
             key = (site.decision, site.part)
             by_part[key] = by_part.get(key, 0.0) + price(site)
-        items_of[setting] = {
-            decision.name: decision.incidence
-            @ np.array([by_part.get((decision.name, part), 0.0) for part in decision.parts])
+        parts_of[setting] = {
+            decision.name: np.array([by_part.get((decision.name, part), 0.0) for part in decision.parts])
             for decision in trace.decisions
         }
-    return AdditiveCost(unit, trace.decisions, fixed_of, items_of)
+    return PartCosts(trace.decisions, fixed_of, parts_of)
 
 
 def params_cost(trace: SpaceTrace) -> AdditiveCost:
