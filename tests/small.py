@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from latnas.cli.app import app, with_bare_options
+from latnas.spaces.choice import Choice
 from latnas.stages.export import ExportConfig
 from latnas.stages.profile import ProfileConfig
 from latnas.stages.search import SearchConfig, Searched, learning, search
 from latnas.words.reporting import Reporter, Silent
 
 PROFILE: dict[str, Any] = {
-    "device": "analytic", "data": "digits", "width": 4, "depth": 1, "networks": 4, "rounds": 4,
+    "device": "analytic", "data": "digits", "width": 4, "depth": 1, "calibrate": 4, "rounds": 4,
 }  # fmt: skip
 SEARCH: dict[str, Any] = {
     "data": "digits", "budgets": 2, "pool": 8, "trainings": 4, "training_steps": 2, "reduced_width": 4,
@@ -99,6 +101,22 @@ def latnas(*words: object) -> Typed:
     result = CliRunner().invoke(app, with_bare_options([str(word) for word in words]), prog_name="latnas")
     raised = None if isinstance(result.exception, SystemExit) else result.exception
     return Typed(result.exit_code, result.stdout, result.stderr, raised)
+
+
+class TwoByTwo(nn.Module):
+    """A space of four networks: every one can be measured."""
+
+    def __init__(self, width: int, channels: int, classes: int, **_: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, width, 3)
+        self.first, self.second = (
+            Choice({str(size): nn.Conv2d(width, width, size, padding=size // 2) for size in (1, 3)}) for _ in range(2)
+        )
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.second(self.first(self.stem(x))).mean((2, 3)))
+        return out
 
 
 class Heard(Silent):

@@ -16,13 +16,17 @@ from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, front_in, 
 from latnas.cli import app as command_line
 from latnas.cli.app import with_bare_options
 from latnas.errors import LatnasError
+from latnas.spaces.nasbench201 import EDGES
 from latnas.stages import search as searching
+from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import stage as exporting
 from latnas.stages.export.measuring import Bench
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import format_ms
 from latnas.words.front import load_front
 from latnas.words.table import load_table
 
-COMMANDS = ("profile", "search", "export", "spaces", "devices", "demo")
+COMMANDS = ("profile", "predict", "search", "export", "spaces", "devices", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -42,9 +46,95 @@ def test_a_profile_says_where_its_table_lies_and_how_good_it_is(empty: Path) -> 
     shown = latnas("profile", *as_typed(PROFILE))
     assert (shown.code, shown.raised) == (0, None)
     (path,) = empty.glob("latency_tables/*.json")
-    assert shown.stdout.endswith(f"table: {path.relative_to(empty)}\n")
+    assert f"table: {path.relative_to(empty)}\nnext: latnas search --table {path.relative_to(empty)}" in shown.stdout
     table = load_table(path)
-    assert f"{table.calibration.mean_error:.1%}" in shown.stdout and table.name in shown.stdout
+    assert f"{table.calibration.quality.mean_error:.1%}" in shown.stdout and table.name in shown.stdout
+    assert row_of(shown, "operations measured") == str(len(table.operations))
+    assert row_of(shown, "whole networks measured").startswith("4, from ")
+    assert row_of(shown, "networks that have not settled") == "0 of 4"
+
+
+def row_of(shown: Typed, name: str) -> str:
+    """What stands beside `name` in a table of two columns."""
+    (line,) = (line for line in shown.stdout.splitlines() if name in line)
+    return line.split(name)[1].strip(" |│")
+
+
+def test_a_profile_without_operations_says_so(empty: Path) -> None:
+    shown = latnas("profile", *as_typed(PROFILE), "--no-operations")
+    assert (shown.code, shown.raised) == (0, None)
+    assert row_of(shown, "operations measured") == "none: whole networks only"
+    (path,) = empty.glob("latency_tables/*.json")
+    assert load_table(path).operations == {}
+
+
+def test_a_profile_of_a_space_without_dead_parts_says_so(empty: Path) -> None:
+    shown = latnas("profile", *as_typed(PROFILE), "--space", "mbconv")
+    assert row_of(shown, "parts that do not reach the output") == "this space has none"
+
+
+def test_operations_that_had_no_time_to_settle_are_shown_as_doubtful(empty: Path) -> None:
+    shown = latnas("profile", *as_typed(PROFILE), "--max-seconds", 1e-9)
+    assert (shown.code, shown.raised) == (0, None)
+    table = load_table(next(empty.glob("latency_tables/*.json")))
+    assert row_of(shown, "doubtful operations") == str(len(table.doubtful))
+    doubts = [line for line in shown.stdout.splitlines() if line.startswith("doubtful: ")]
+    assert 0 < len(doubts) <= 12 and all("two halves of its rounds differ by 100%" in line for line in doubts)
+    assert row_of(shown, "networks that have not settled") == "4 of 4"
+
+
+def test_a_check_of_a_table_shows_each_fresh_network_and_how_far_it_is_off(here: Path) -> None:
+    before = contents(here)
+    shown = latnas("profile", *as_typed(PROFILE), "--verify", 6)
+    assert (shown.code, shown.raised) == (0, None)
+    assert contents(here) == before, "the table is there, and measuring leaves nothing behind"
+    assert "6 fresh networks, p50" in shown.stdout
+    rows = [line for line in shown.stdout.splitlines() if line.count("|") >= 5 and "%" in line]
+    assert [sum(word in line for line in rows) for word in (" front ", " random ")] == [3, 3]
+    assert all(any(f"{name}: " in line and "90 % promised" in line for line in shown.stdout.splitlines())
+               for name in ("front", "random"))  # fmt: skip
+    assert "the anchor takes 1.000 times what it took for the table" in shown.stdout
+    (path,) = here.glob("latency_tables/*.json")
+    assert shown.stdout.endswith(f"table: {path.relative_to(here)}\n")
+
+
+def test_of_many_fresh_networks_the_worst_are_shown(here: Path) -> None:
+    shown = latnas("profile", *as_typed(PROFILE), "--verify", 14)
+    assert "the worst 12 of 14 fresh networks" in shown.stdout
+
+
+SKIP = "none|none|none|skip_connect|none|none"
+
+
+def test_a_prediction_shows_latency_with_its_interval_and_the_sizes_of_the_network(here: Path) -> None:
+    before = contents(here)
+    shown = latnas("predict", SKIP, "--data", "digits")
+    assert (shown.code, shown.raised, shown.stderr) == (0, None, "")
+    table = load_table(next(here.glob("latency_tables/*.json")))
+    assert f"{table.name}, {table.quote}" in shown.stdout
+    (row,) = (line for line in shown.stdout.splitlines() if SKIP in line)
+    space = space_of(table)
+    predicted = latency_of(table, space).predict(
+        Architecture.of("default", dict(zip(EDGES, SKIP.split("|"), strict=True)))
+    )
+    assert "given" in row and format_ms(predicted.value_ms) in row
+    assert f"{format_ms(predicted.low_ms).split()[0]} to {format_ms(predicted.high_ms).split()[0]}" in row
+    assert contents(here) == before
+
+
+def test_a_prediction_of_a_run_shows_its_choices(here: Path) -> None:
+    shown = latnas("predict", "--run", "latest")
+    assert (shown.code, shown.raised) == (0, None)
+    front = load_front(front_in(here) / "front.json")
+    for choice in front.budgets:
+        (row,) = (line for line in shown.stdout.splitlines() if f"lambda {choice.lam:.2f}" in line)
+        assert str(front.networks[choice.network].as_architecture) in row
+
+
+def test_a_bare_prediction_is_of_random_networks(here: Path) -> None:
+    shown = latnas("predict", "--data", "digits")
+    assert shown.stdout.count("random") == 5
+    assert latnas("predict", "--data", "digits", "--random", 2).stdout.count("random") == 2
 
 
 def test_a_search_typed_again_changes_nothing_and_shows_the_choices(here: Path) -> None:

@@ -19,6 +19,7 @@ from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, front_in, 
 FAILED, WRONG_USAGE = 1, 2
 
 PROFILED = ["profile", *as_typed(PROFILE)]
+PREDICTED = ["predict", "--data", "digits"]
 SEARCHED = ["search", *as_typed(SEARCH)]
 EXPORTED = ["export", *as_typed(EXPORT)]
 
@@ -89,7 +90,56 @@ WORDS = {
     "no width": Case([*PROFILED, "--width", 0], WRONG_USAGE, "width must be between 1 and 1024, not 0"),
     "no depth": Case(["spaces", "--depth", 0], WRONG_USAGE, "depth must be between 1 and 64, not 0"),
     "far too wide": Case([*PROFILED, "--width", 5000], WRONG_USAGE, "width must be between 1 and 1024, not 5000"),
-    "more networks than there are": Case([*PROFILED, "--networks", 1000], FAILED, "use --networks"),
+    "too few networks": Case(
+        [*PROFILED, "--calibrate", 3], WRONG_USAGE, "--calibrate: Input should be greater than or equal to 4"
+    ),
+    "the flag of an earlier version": Case([*PROFILED, "--networks", 8], WRONG_USAGE, "No such option: --networks"),
+    "no tolerance": Case([*PROFILED, "--tolerance", 0], WRONG_USAGE, "--tolerance: Input should be greater than 0"),
+    "fewer fresh networks than none": Case([*PROFILED, "--verify", -1], WRONG_USAGE, "--verify: Input should be "),
+    "a check in an unknown space": Case(
+        [*PROFILED, "--verify", 2, "--space", "nope"], WRONG_USAGE, "no search space named 'nope'"
+    ),
+    "a prediction of too few items": Case(
+        [*PREDICTED, "none|skip_connect"], WRONG_USAGE,
+        "'none|skip_connect' has 2 items, and space 'nasbench201' has 6 decisions. Write one for each, with | between",
+    ),
+    "a prediction of an unknown item": Case(
+        [*PREDICTED, "none|none|none|skip|none|none"], WRONG_USAGE,
+        "none|none|none|skip|none|none is no architecture of space 'nasbench201': decision '0->3' has no item 'skip'",
+    ),
+    "a prediction of a network that leads nowhere": Case(
+        [*PREDICTED, "none|none|none|none|none|none"], WRONG_USAGE,
+        "the network none|none|none|none|none|none does not connect its input to its output.",
+    ),
+    "a prediction of a file that is not there": Case(
+        [*PREDICTED, "my/manifest.json"], WRONG_USAGE,
+        "there is no file my/manifest.json. Name a manifest.json, or items with | between.",
+    ),
+    "a prediction of a table": Case(
+        [*PREDICTED, "t.json"], FAILED, "t.json holds no architecture", lambda here: write(here / "t.json", b"{}")
+    ),
+    "a prediction of a file that is no JSON": Case(
+        [*PREDICTED, "t.json"], FAILED, "t.json is not valid JSON", lambda here: write(here / "t.json", b"{")
+    ),
+    "a prediction of a file that is no text": Case(
+        [*PREDICTED, "t.json"], FAILED, "cannot read t.json", lambda here: write(here / "t.json", b"\xff\x00")
+    ),
+    "a prediction of no network": Case(
+        [*PREDICTED, "--random", 0], WRONG_USAGE, "--random: Input should be greater than or equal to 1"
+    ),
+    "a prediction of no such run": Case(
+        [*PREDICTED, "--run", "mine"], WRONG_USAGE, "there is no run 'mine'. Runs in runs: nasbench201-"
+    ),
+    "a prediction of a search that is not finished": Case(
+        [*PREDICTED, "--run", "latest"], WRONG_USAGE, "is not finished. Type its command again to go on: latnas search",
+        lambda here: (front_in(here) / "front.json").unlink(),
+    ),
+    "a prediction by no such table": Case(
+        [*PREDICTED, "--table", "t.json"], WRONG_USAGE, "there is no table t.json. Measure one: latnas profile"
+    ),
+    "a prediction for images without a table": Case(
+        ["predict"], WRONG_USAGE, "Measure one: latnas profile --data fashion-mini"
+    ),
     "a range reversed": Case(
         [*SEARCHED, "--budget-range", "8ms:2ms"], WRONG_USAGE, "'8ms:2ms' is reversed. Write 2ms:8ms"
     ),
@@ -209,10 +259,20 @@ TABLES = {
         FAILED,
         "the table lacks 3 of the operations that space 'nasbench201' needs: ",
     ),
-    "of another version": (
-        changed_table(lambda table: table.update(schema="latnas-table-2")),
+    "of an earlier version": (
+        changed_table(lambda table: table.update(schema="latnas-table-1")),
         FAILED,
-        "t.json has schema 'latnas-table-2'; this latnas reads 'latnas-table-1'. Measure it again: latnas profile",
+        "t.json has schema 'latnas-table-1'; this latnas reads 'latnas-table-2'. Measure it again: latnas profile",
+    ),
+    "of another version": (
+        changed_table(lambda table: table.update(schema="latnas-table-3")),
+        FAILED,
+        "t.json has schema 'latnas-table-3'; this latnas reads 'latnas-table-2'. Measure it again: latnas profile",
+    ),
+    "lacking a part in its prices": (
+        changed_table(lambda table: table["calibration"]["prices"]["parts_ms"]["default"]["0->1"].pop("none")),
+        FAILED,
+        "the table's calibration lacks 1 of the parts of space 'nasbench201': none of 0->1",
     ),
     "of no version": (
         changed_table(lambda table: table.pop("schema")),
@@ -236,6 +296,12 @@ TABLES = {
 def test_tables_that_cannot_be_used(name: str, here: Path) -> None:
     prepare, code, message = TABLES[name]
     check(Case([*SEARCHED, "--table", "t.json"], code, message, prepare), here)
+
+
+@pytest.mark.parametrize("name", sorted(TABLES.keys() - {"for other images"}))
+def test_tables_that_cannot_be_predicted_from(name: str, here: Path) -> None:
+    prepare, code, message = TABLES[name]
+    check(Case([*PREDICTED, "--table", "t.json"], code, message, prepare), here)
 
 
 # Images

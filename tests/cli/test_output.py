@@ -16,8 +16,10 @@ from latnas.words.front import load_front
 from latnas.words.manifest import load_manifest
 from latnas.words.table import load_table
 
-TYPED = {
+TYPED: dict[str, list[object]] = {
     "profile": ["profile", *as_typed(PROFILE)],
+    "verify": ["profile", *as_typed(PROFILE), "--verify", 4],
+    "predict": ["predict", "--run", "latest", "--random", 2],
     "search": ["search", *as_typed(SEARCH)],
     "export": ["export", "--all", *as_typed(EXPORT)],
     "spaces": ["spaces", "--data", "digits", "--width", 4, "--depth", 1],
@@ -39,7 +41,45 @@ def test_a_profile_as_json_is_the_table_s_own_account(here: Path) -> None:
     table = load_table(Path(value["table"]))
     assert value["name"] == table.name
     assert (value["operations"], value["networks"]) == (len(table.operations), len(table.calibration.networks))
-    assert value["mean_error"] == pytest.approx(table.calibration.mean_error)
+    assert value["quality"] == table.calibration.quality.model_dump()
+    assert value["interval"] == [table.calibration.low, table.calibration.high]
+    assert table.dead_parts is not None and value["dead_parts"] == table.dead_parts.share
+    assert (value["unsettled"], value["doubtful"]) == ([], {})
+
+
+def test_a_check_as_json_has_every_network_predicted_and_measured(here: Path) -> None:
+    value = parsed(*TYPED["verify"])
+    assert value["name"] == load_table(Path(value["table"])).name
+    assert value["anchor_drift"] == pytest.approx(1)
+    assert [network["drawn"] for network in value["networks"]] == ["front", "front", "random", "random"]
+    for network in value["networks"]:
+        assert network["predicted_ms"].keys() == {"value", "low", "high"}
+        assert network["relative_ms"] == pytest.approx(network["measured_ms"])
+    for drawn in ("front", "random"):
+        errors = [
+            abs(network["predicted_ms"]["value"] / network["relative_ms"] - 1)
+            for network in value["networks"]
+            if network["drawn"] == drawn
+        ]
+        assert value["quality"][drawn]["mean_error"] == pytest.approx(sum(errors) / 2)
+        assert value["coverage"][drawn] in (0, 0.5, 1)
+
+
+def test_a_check_of_a_single_network_as_json_has_nothing_to_say_of_the_front(here: Path) -> None:
+    value = parsed("profile", *as_typed(PROFILE), "--verify", 1)
+    assert value["quality"]["front"] is None and value["coverage"].keys() == {"random"}
+
+
+def test_a_prediction_as_json_has_every_network_in_the_order_in_which_it_was_named(here: Path) -> None:
+    value = parsed(*TYPED["predict"])
+    assert [network["name"] for network in value["networks"]] == ["lambda 0.00", "lambda 1.00", "random", "random"]
+    front = load_front(front_in(here) / "front.json")
+    for shown, choice in zip(value["networks"], front.budgets, strict=False):
+        network = front.networks[choice.network]
+        assert shown["architecture"] == network.architecture
+        assert shown["predicted_ms"] == network.predicted_ms.model_dump()
+        assert (shown["params"], shown["macs"]) == (network.params, network.macs)
+    assert (value["table"], value["quote"]) == (front.table, front.quote)
 
 
 def test_a_search_as_json_has_a_choice_for_each_budget(here: Path) -> None:
@@ -70,7 +110,7 @@ def test_spaces_and_devices_as_json(empty: Path) -> None:
     assert profilers["analytic"]["devices"][0]["usable"] is True and profilers["analytic"]["error"] is None
 
 
-@pytest.mark.parametrize("command", ["profile", "search", "export"])
+@pytest.mark.parametrize("command", ["profile", "verify", "search", "export"])
 def test_progress_goes_to_stderr_and_quiet_leaves_it_out(here: Path, command: str) -> None:
     loud, quiet = latnas(*TYPED[command], "--json"), latnas(*TYPED[command], "--json", "--quiet")
     assert loud.stderr and quiet.stderr == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -13,7 +13,15 @@ import torch
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import Hypernetwork
-from latnas.hypernet.propose import best_within, extremes, propose, random_within, valid_neighbours
+from latnas.hypernet.propose import (
+    best_within,
+    cheapest,
+    dearest,
+    extremes,
+    propose,
+    random_within,
+    valid_neighbours,
+)
 from latnas.spaces.space import SETTING, Space, make_space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, macs_cost, params_cost
@@ -68,10 +76,31 @@ def test_the_extremes_are_those_of_brute_force(name: str, kind: str) -> None:
     space = space_called(name)
     cost = {"params": params_cost, "macs": macs_cost}.get(kind, lambda _: random_cost(space, 1))(space.trace)
     costs = costs_of(cost, everything(name))
-    cheapest, dearest = extremes(space, cost)
-    assert space.is_canonical(cheapest) and space.is_canonical(dearest)
-    assert cost.cost(cheapest) == pytest.approx(costs.min(), rel=1e-12)
-    assert cost.cost(dearest) == pytest.approx(costs.max(), rel=1e-12)
+    low, high = extremes(space, cost)
+    assert space.is_canonical(low) and space.is_canonical(high)
+    assert cost.cost(low) == pytest.approx(costs.min(), rel=1e-12)
+    assert cost.cost(high) == pytest.approx(costs.max(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "mbconv"])
+def test_the_cheapest_and_the_dearest_few_are_those_of_brute_force_in_order(name: str) -> None:
+    space = space_called(name)
+    cost = random_cost(space, 9)
+    costs = np.sort(costs_of(cost, everything(name)))
+    low, high = cheapest(space, cost, 12), dearest(space, cost, 12)
+    for found in (low, high):
+        assert len(set(found)) == 12 and all(space.is_canonical(architecture) for architecture in found)
+    # The solver rounds costs to steps: a cost may come before one that is less by a step for each decision.
+    slack = len(space.decisions) / STEPS * sum(float(np.ptp(vector)) for vector in cost.vectors())
+    assert costs_of(cost, tuple(low)) == pytest.approx(costs[:12], abs=slack)
+    assert costs_of(cost, tuple(high)) == pytest.approx(costs[::-1][:12], abs=slack)
+    assert (low[0], high[0]) == extremes(space, cost)
+
+
+def test_of_a_space_with_fewer_architectures_all_are_found() -> None:
+    space = space_called("mbconv")
+    cost = random_cost(space, 10)
+    assert set(cheapest(space, cost, 10_000)) == set(dearest(space, cost, 10_000)) == set(everything("mbconv"))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -181,8 +210,27 @@ def test_neighbours_are_those_that_enumeration_finds(name: str) -> None:
         raw = [Architecture.from_indices(SETTING, space.decisions, chosen) for chosen in one_away]
         near = {space.canonical(a) for a in raw if space.is_valid(a)} - {centre}
         budget = float(np.median([cost.cost(a) for a in near]))
-        found = valid_neighbours(space, centre, cost, budget)
+        found = valid_neighbours(space, centre, partial(is_within, cost, budget), len(raw))
         assert len(found) == len(set(found))
         assert set(found) == {a for a in near if cost.cost(a) <= budget}
         assert 0 < len(found) < len(near)
-        assert set(valid_neighbours(space, centre, cost, math.inf)) == near
+        assert set(valid_neighbours(space, centre, lambda _: True, len(raw))) == near
+        assert valid_neighbours(space, centre, lambda _: False, len(raw)) == []
+
+
+def is_within(cost: AdditiveCost, budget: float, architecture: Architecture) -> bool:
+    return cost.cost(architecture) <= budget
+
+
+def test_no_more_neighbours_are_looked_at_than_are_wanted() -> None:
+    """Whether one fits is asked of an exact prediction, which may take a while."""
+    centre, asked = CELLS.random(generator("centre", 0)), list[Architecture]()
+
+    def fits(architecture: Architecture) -> bool:
+        asked.append(architecture)
+        return len(asked) % 2 == 0
+
+    assert valid_neighbours(CELLS, centre, fits, 0) == [] == asked
+    found = valid_neighbours(CELLS, centre, fits, 3)
+    assert found == [asked[1], asked[3], asked[5]] and len(asked) == 6
+    assert all(CELLS.is_canonical(architecture) for architecture in asked) and centre not in asked

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,21 +28,23 @@ class World:
         self.records: list[RoundRecord] = []
         self.runners = {name: FakeRunner(self, name) for name in names or BASE}
 
-    def progress(self, done: int, asked: int) -> None:
-        self.round = done
+    def store(self, record: RoundRecord) -> None:
+        self.records.append(record)
+        self.round = record.index + 1
 
     def clock(self) -> float:
         return self.now
 
-    def measure(self, rounds: int, **options: object) -> Measurements:
+    def measure(self, rounds: int, previous: Sequence[RoundRecord] = (), **options: Any) -> Measurements:
+        self.round = max((record.index + 1 for record in previous), default=0)
         return measure(
             self.runners,
             anchor="anchor",
             rounds=rounds,
-            store=self.records.append,
-            progress=self.progress,
+            previous=previous,
+            store=self.store,
             clock=self.clock,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
 
 
@@ -75,21 +78,51 @@ def test_computed_times_come_back_to_the_last_bit() -> None:
     assert result.p50_factor == result.p90_factor == 1.0
 
 
-def test_the_floor_is_the_fastest_burst_and_the_median_is_the_middle_one() -> None:
-    factors = [1.4, 1.0, 1.1, 1.3, 1.2]
-    result = World(lambda name, round, n: n * BASE[name] * factors[round]).measure(rounds=5)
-    for name, item in result.items.items():
-        assert item.floor_seconds == pytest.approx(BASE[name])
-        assert item.median_seconds == pytest.approx(1.2 * BASE[name])
-        assert item.rounds == 5
+def shuffled(name: str, rounds: int) -> list[float]:
+    """Factors from 1.00 to 1.05 in an order that is another for every item, so that no round is a slow one."""
+    factors: list[float] = np.linspace(1.0, 1.05, rounds).tolist()
+    random.Random(name).shuffle(factors)
+    return factors
 
 
-def test_floors_agree_on_a_clock_with_two_speeds_where_single_medians_do_not() -> None:
-    result = World(noisy).measure(rounds=60)
+@pytest.mark.parametrize(
+    ("rounds", "first", "end"), [(1, 0, 1), (2, 0, 1), (3, 0, 2), (5, 0, 3), (10, 1, 5), (20, 2, 10), (25, 2, 13)]
+)
+def test_the_floor_is_the_mean_from_the_10th_to_the_50th_percentile(rounds: int, first: int, end: int) -> None:
+    factors = {name: shuffled(name, rounds) for name in BASE}
+    result = World(lambda name, round, n: n * BASE[name] * factors[name][round]).measure(rounds)
+    assert result.calm_rounds == rounds
     for name, item in result.items.items():
-        assert BASE[name] <= item.floor_seconds < 1.005 * BASE[name]
-        assert item.median_seconds > 1.05 * BASE[name]
+        expected = BASE[name] * np.mean(sorted(factors[name])[first:end])
+        assert item.floor_seconds == pytest.approx(expected, rel=1e-12)
+        assert item.median_seconds == pytest.approx(BASE[name] * np.median(factors[name]))
+        assert item.rounds == rounds
+
+
+def test_a_rare_fast_burst_does_not_move_the_floor() -> None:
+    """The fastest of all bursts would depend on whether the rounds held such a one."""
+    result = World(lambda name, round, n: n * BASE[name] * (0.85 if round == 7 and name == "network" else 1.0)).measure(
+        rounds=20
+    )
+    assert {name: item.floor_seconds for name, item in result.items.items()} == BASE
     assert result.unsettled() == ()
+
+
+def test_busy_rounds_count_for_the_median_and_not_for_the_floor() -> None:
+    result = World(lambda name, round, n: n * BASE[name] * (1.5 if round % 3 else 1.0)).measure(rounds=30)
+    assert result.calm_rounds == 10
+    assert {name: item.floor_seconds for name, item in result.items.items()} == BASE
+    assert {name: item.median_seconds for name, item in result.items.items()} == pytest.approx(
+        {name: 1.5 * seconds for name, seconds in BASE.items()}
+    )
+
+
+def test_floors_agree_on_a_clock_with_two_speeds_where_medians_do_not() -> None:
+    result = World(noisy).measure(rounds=60)
+    ratios = [item.floor_seconds / BASE[name] for name, item in result.items.items()]
+    assert min(ratios) >= 1.0 and max(ratios) < 1.02 and max(ratios) / min(ratios) < 1.01
+    assert all(item.median_seconds > 1.05 * item.floor_seconds for item in result.items.values())
+    assert result.unsettled(0.04) == ()
 
 
 def test_halves_compare_the_floors_of_odd_and_even_rounds() -> None:
@@ -98,6 +131,16 @@ def test_halves_compare_the_floors_of_odd_and_even_rounds() -> None:
     assert result.halves() == pytest.approx({"anchor": 0.0, "conv": 0.05, "pool": 0.0, "network": 0.0})
     assert result.unsettled() == ("conv",)
     assert result.unsettled(0.1) == ()
+
+
+def test_spans_compare_the_floors_of_the_earlier_and_the_later_half() -> None:
+    world = World(lambda name, round, n: n * BASE[name] * (1.05 if name == "conv" and round >= 10 else 1.0))
+    result = world.measure(rounds=20)
+    spans = {name: item.spans for name, item in result.items.items()}
+    assert spans == pytest.approx({"anchor": 0.0, "conv": 0.05, "pool": 0.0, "network": 0.0})
+    assert result.items["conv"].halves == 0.0
+    assert result.items["conv"].settled_within == result.items["conv"].spans
+    assert result.unsettled() == ("conv",)
 
 
 def test_one_round_settles_nothing() -> None:
@@ -151,12 +194,53 @@ def test_every_burst_follows_an_inference_that_is_not_timed() -> None:
     assert result.items["network"].median_seconds == pytest.approx(BASE["network"])
 
 
-def test_calm_rounds_are_those_in_which_the_anchor_is_near_its_floor() -> None:
+def test_calm_rounds_are_those_in_which_items_are_near_their_floors() -> None:
     drifts = [1.0, 1.05, 1.2, 1.5, 1.09, 1.11]
     result = World(lambda name, round, n: n * BASE[name] * drifts[round]).measure(rounds=6)
-    assert result.anchor_drift == pytest.approx(drifts)
+    assert result.drift == pytest.approx(drifts)
     assert result.calm_rounds == 3
     assert not result.too_few_calm_rounds
+
+
+@pytest.mark.parametrize("disturbed", ["anchor", "network"])
+def test_a_round_in_which_one_item_was_slow_is_calm_all_the_same(disturbed: str) -> None:
+    result = World(lambda name, round, n: n * BASE[name] * (3.0 if name == disturbed and round == 4 else 1.0)).measure(
+        8
+    )
+    assert result.drift == pytest.approx([1.0] * 8)
+    assert result.calm_rounds == 8
+
+
+def test_drift_is_seen_through_items_that_differ_in_noise_and_speed() -> None:
+    drifts = [1.0 if round % 5 < 3 else 1.3 for round in range(40)]
+    factors = {name: shuffled(name, 40) for name in BASE}
+    result = World(lambda name, round, n: n * BASE[name] * factors[name][round] * drifts[round]).measure(rounds=40)
+    assert result.calm_rounds == 24
+    assert [drift > 1.1 for drift in result.drift] == [drift > 1.1 for drift in drifts]
+
+
+def test_one_very_fast_round_does_not_make_all_others_busy() -> None:
+    result = World(lambda name, round, n: n * BASE[name] * (0.8 if round == 3 else 1.0)).measure(rounds=20)
+    assert result.calm_rounds == 20
+    assert {name: item.floor_seconds for name, item in result.items.items()} == BASE
+
+
+def test_busy_rounds_are_told_when_most_items_have_left() -> None:
+    """Only the anchor and one item are left when it gets busy."""
+
+    def seconds(name: str, round: int, n: int) -> float:
+        wobble = 1.03 if name == "network" and round % 2 else 1.0
+        return n * BASE[name] * wobble * (1.4 if round >= 20 else 1.0)
+
+    result = World(seconds).measure(rounds=32, least_rounds=8)
+    assert {name: item.rounds for name, item in result.items.items()} == {
+        "anchor": 32,
+        "conv": 8,
+        "pool": 8,
+        "network": 32,
+    }
+    assert result.calm_rounds == 20
+    assert result.items["network"].floor_seconds == pytest.approx(BASE["network"])
 
 
 def test_the_factors_are_quantiles_of_the_single_calls_in_calm_rounds_only() -> None:
@@ -168,20 +252,37 @@ def test_the_factors_are_quantiles_of_the_single_calls_in_calm_rounds_only() -> 
 
     world = World(seconds)
     result = world.measure(rounds=40)
-    calm = [s for record in world.records if record.index % 2 == 0 for s in record.singles_seconds]
+    calm = [s for record in world.records if record.index % 2 == 0 for s in record.singles["anchor"]]
     assert len(calm) == 20 * 8
     assert result.p50_factor == pytest.approx(np.quantile(calm, 0.5) / BASE["anchor"])
     assert result.p90_factor == pytest.approx(np.quantile(calm, 0.9) / BASE["anchor"])
     assert 1.0 < result.p50_factor < result.p90_factor < 2.0
 
 
+def test_single_calls_are_noted_of_the_anchor_and_of_witnesses() -> None:
+    extra = {"anchor": 1.25, "conv": 1.5, "pool": 1.75, "network": 1.0}
+    world = World(lambda name, round, n: n * BASE[name] * (extra[name] if n == 1 else 1.0))
+    result = world.measure(rounds=4, witnesses=["pool", "network"])
+    assert [set(record.singles) for record in world.records] == [{"anchor", "pool", "network"}] * 4
+    assert all(len(singles) == 8 for record in world.records for singles in record.singles.values())
+    assert result.factors == {
+        "anchor": pytest.approx((1.25, 1.25)),
+        "pool": pytest.approx((1.75, 1.75)),
+        "network": (1.0, 1.0),
+    }
+    assert (result.p50_factor, result.p90_factor) == result.factors["anchor"]
+
+
 def test_without_calm_rounds_the_calmest_quarter_is_used_and_said_so() -> None:
-    drifts = [1.0, *(1.5 + 0.1 * round for round in range(11))]
-    world = World(lambda name, round, n: n * BASE[name] * drifts[round])
-    result = world.measure(rounds=12)
+    """Every round is slower than the one before: a tenth of them is as calm as it gets, and not a quarter."""
+    drifts = 1.12 ** np.arange(40)
+    result = World(lambda name, round, n: n * BASE[name] * float(drifts[round])).measure(rounds=40)
     assert result.too_few_calm_rounds
-    assert result.calm_rounds == 1
-    assert result.p50_factor == pytest.approx(1.5)
+    assert result.calm_rounds == 4
+    assert result.drift == pytest.approx(drifts / drifts[3])
+    floor = drifts[1:5].mean()  # of the ten calmest, from the 10th to the 50th percentile
+    assert result.items["conv"].floor_seconds == pytest.approx(BASE["conv"] * floor)
+    assert result.p50_factor == pytest.approx(np.repeat(drifts[:10], 8)[[39, 40]].mean() / floor)
 
 
 def test_a_factor_is_never_below_one() -> None:
@@ -199,6 +300,13 @@ def test_a_time_that_is_no_time_is_discarded_and_counted(nonsense: float) -> Non
     assert (result.items["conv"].rounds, result.items["conv"].discarded) == (4, 2)
     assert (result.items["pool"].rounds, result.items["pool"].discarded) == (6, 0)
     assert result.rounds == 6
+
+
+def test_a_round_without_one_valid_time_moves_nothing() -> None:
+    result = World(lambda name, round, n: math.nan if round == 2 else n * BASE[name]).measure(rounds=6)
+    assert {name: item.floor_seconds for name, item in result.items.items()} == BASE
+    assert {item.rounds for item in result.items.values()} == {5}
+    assert result.rounds == 6 and result.p90_factor == 1.0
 
 
 def test_an_item_without_one_valid_time_is_an_error_that_names_it() -> None:
@@ -220,12 +328,20 @@ def test_a_runner_that_fails_is_named() -> None:
 
 
 def test_a_budget_stops_between_rounds_and_leaves_no_item_out() -> None:
+    whole = World(noisy)
+    whole.measure(rounds=50)
+    result = World(noisy).measure(rounds=50, budget_seconds=whole.now / 2, tolerance=1e-6)
+    assert 15 < result.rounds < 35
+    assert not result.is_complete
+    assert {item.rounds for item in result.items.values()} == {result.rounds}
+
+
+def test_a_measurement_that_a_budget_cut_short_is_complete_where_everything_had_settled() -> None:
     whole = World(steady)
     whole.measure(rounds=50)
     result = World(steady).measure(rounds=50, budget_seconds=whole.now / 2)
-    assert 15 < result.rounds < 25
-    assert not result.is_complete
-    assert {item.rounds for item in result.items.values()} == {result.rounds}
+    assert 15 < result.rounds < 35
+    assert result.is_complete
 
 
 def test_rounds_go_on_until_they_have_lasted_long_enough() -> None:
@@ -240,6 +356,17 @@ def test_rounds_go_on_until_they_have_lasted_long_enough() -> None:
     again = World(steady)
     assert again.measure(rounds=2, min_seconds=1.0, previous=slow_at_first.records) == result
     assert again.calls == []
+
+
+def test_progress_is_told_before_the_first_round_and_after_each_and_never_beyond_what_was_asked() -> None:
+    told: list[tuple[int, int]] = []
+    World(steady).measure(rounds=3, progress=lambda done, asked: told.append((done, asked)))
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    told.clear()
+    world = World(steady)
+    world.measure(rounds=2, min_seconds=0.1, progress=lambda done, asked: told.append((done, asked)))
+    assert len(told) == len(world.records) + 1
+    assert told[:3] == [(0, 2), (1, 2), (2, 2)] and set(told[3:]) == {(2, 2)}
 
 
 def test_a_clock_that_stands_still_does_not_keep_rounds_going_for_ever() -> None:
@@ -260,6 +387,63 @@ def test_no_budget_is_too_small_for_one_round() -> None:
     assert set(result.items) == set(BASE)
 
 
+@pytest.mark.parametrize(
+    ("rounds", "least", "expected"),
+    [(40, None, 40), (40, 1, 8), (40, 8, 8), (40, 9, 16), (40, 16, 16), (20, 17, 20), (20, 50, 20), (5, 1, 5)],
+)
+def test_items_that_have_settled_leave_at_the_next_look(rounds: int, least: int | None, expected: int) -> None:
+    """One looks at them every eight rounds."""
+    world = World(steady)
+    result = world.measure(rounds=rounds, least_rounds=least)
+    assert result.rounds == len(world.records) == expected
+    assert {item.rounds for item in result.items.values()} == {expected}
+    assert result.is_complete
+
+
+def test_an_item_stays_until_it_has_settled_and_the_anchor_stays_with_it() -> None:
+    factors = {"odd": lambda round: 1.05 if round % 2 else 1.0, "later": lambda round: 1.05 if round < 4 else 1.0}
+    base = {"anchor": 1e-4, "odd": 3e-4, "later": 2e-4, "quiet": 1e-4}
+
+    def seconds(name: str, round: int, n: int) -> float:
+        return n * base[name] * (factors[name](round) if name in factors else 1.0)
+
+    world = World(seconds, list(base))
+    result = world.measure(rounds=40, least_rounds=4)
+    rounds = {name: item.rounds for name, item in result.items.items()}
+    assert rounds == {"anchor": 40, "odd": 40, "later": 16, "quiet": 8}
+    assert result.unsettled() == ("odd",) and result.is_complete
+    for record in world.records:
+        assert set(record.bursts) == {name for name, count in rounds.items() if record.index < count}
+
+
+def test_tolerance_says_when_an_item_has_settled() -> None:
+    def seconds(name: str, round: int, n: int) -> float:
+        return n * BASE[name] * (1.03 if name == "conv" and round % 2 else 1.0)
+
+    assert World(seconds).measure(rounds=40, least_rounds=8, tolerance=0.02).items["conv"].rounds == 40
+    assert World(seconds).measure(rounds=40, least_rounds=8, tolerance=0.04).items["conv"].rounds == 8
+
+
+def test_busy_rounds_settle_nothing() -> None:
+    """At the first look four rounds of eight were calm, at the second eight of sixteen."""
+    result = World(lambda name, round, n: n * BASE[name] * (1.5 if round % 4 < 2 else 1.0)).measure(40, least_rounds=8)
+    assert result.rounds == 16
+    assert {name: item.floor_seconds for name, item in result.items.items()} == BASE
+
+
+def test_a_witness_that_has_left_is_not_called_singly_any_more() -> None:
+    world = World(lambda name, round, n: n * BASE[name] * (1.05 if name == "conv" and round % 2 else 1.0))
+    result = world.measure(rounds=16, least_rounds=8, witnesses=["pool"])
+    assert [set(record.singles) for record in world.records] == [{"anchor", "pool"}] * 8 + [{"anchor"}] * 8
+    assert set(result.factors) == {"anchor", "pool"}
+
+
+def test_nothing_leaves_before_rounds_have_lasted_long_enough() -> None:
+    result = World(steady).measure(rounds=10, least_rounds=8, min_seconds=1.0)
+    assert {item.rounds for item in result.items.values()} == {result.rounds}
+    assert result.rounds > 10
+
+
 def through_json(records: list[RoundRecord]) -> list[RoundRecord]:
     return [RoundRecord.from_json(json.loads(json.dumps(record.to_json()))) for record in records]
 
@@ -274,6 +458,25 @@ def test_a_resumed_measurement_equals_one_that_never_stopped(kept: int) -> None:
     assert previous == first.records
     assert second.measure(rounds=20, previous=previous) == expected
     assert first.records + second.records == whole.records
+
+
+def uneven(name: str, round: int, n: int) -> float:
+    """Items of different noise, which settle one after the other, on a clock with two speeds."""
+    draw = random.Random(f"{name} {round} {n} 3").random()
+    spread = {"anchor": 0.01, "pool": 0.02, "conv": 0.06, "network": 0.2}[name]
+    return n * BASE[name] * (1.3 if random.Random(round // 3).random() < 0.3 else 1.0) * (1.0 + spread * draw)
+
+
+@pytest.mark.parametrize("kept", [1, 7, 8, 9, 15, 16, 17, 31, 40])
+def test_a_resumed_measurement_equals_one_that_never_stopped_when_items_leave(kept: int) -> None:
+    options: dict[str, Any] = {"rounds": 60, "least_rounds": 8, "tolerance": 0.01, "witnesses": ["pool"]}
+    whole = World(uneven)
+    expected = whole.measure(**options)
+    assert len({item.rounds for item in expected.items.values()}) > 2, "items should leave at different times"
+    previous = through_json(whole.records[:kept])
+    again = World(uneven)
+    assert again.measure(**options, previous=previous) == expected
+    assert previous + again.records == whole.records
 
 
 def test_ctrl_c_keeps_every_finished_round() -> None:
@@ -306,7 +509,7 @@ def test_an_item_added_later_catches_up() -> None:
     assert {name: item.rounds for name, item in result.items.items()} == {
         "anchor": 8,
         "conv": 4,
-        "pool": 8,
+        "pool": 4,
         "network": 4,
     }
 
@@ -318,6 +521,12 @@ def test_single_calls_of_another_anchor_do_not_count() -> None:
     )
     measure(first.runners, anchor="pool", rounds=4, store=first.records.append)
     assert second.measure(rounds=8, previous=first.records).p90_factor == 1.0
+
+
+def test_an_anchor_without_one_valid_single_call_is_an_error_that_names_it() -> None:
+    world = World(lambda name, round, n: 0.0 if name == "anchor" and n == 1 else n * BASE[name])
+    with pytest.raises(MeasurementError, match="single call of the anchor 'anchor'"):
+        world.measure(rounds=3)
 
 
 def test_an_anchor_must_be_among_the_runners() -> None:
@@ -332,7 +541,11 @@ def test_an_anchor_must_be_among_the_runners() -> None:
         {"bursts": {"conv": [0, 1.0]}},
         {"bursts": {"conv": 1.0}},
         {"bursts": None},
-        {"singles_seconds": [math.nan]},
+        {"singles": {"anchor": [math.nan]}},
+        {"singles": {"anchor": [1e-4, 0.0]}},
+        {"singles": {"anchor": 1e-4}},
+        {"singles": [1e-4]},
+        {"discarded": None},
         {"round": "first"},
     ],
 )
@@ -341,6 +554,7 @@ def test_a_damaged_record_is_refused(change: dict[str, object]) -> None:
     world.measure(rounds=1)
     with pytest.raises(ValueError, match="round"):
         RoundRecord.from_json({**world.records[0].to_json(), **change})
-    for other in ([], None, "x", {}):
+    others: tuple[object, ...] = ([], None, "x", {})
+    for other in others:
         with pytest.raises(ValueError, match="not a record"):
             RoundRecord.from_json(other)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -113,3 +118,11 @@ def test_a_gpu_is_measured_where_the_package_has_the_provider() -> None:
     profiler = plugin.open("cuda", RunSettings())
     assert profiler.prepare(conv(8)).run(3) > 0
     assert profiler.describe()["gpu"]
+
+
+def test_nothing_is_left_in_the_home_folder_or_reported(tmp_path: Path) -> None:
+    script = "import latnas, onnxruntime"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []

@@ -23,14 +23,14 @@ from latnas.errors import LatnasError, UsageError
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.runs import RunFolder
-from latnas.stages.common.tables import space_of
+from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search import learning, search
-from latnas.stages.search.front import budget_range, reachable_range
+from latnas.stages.search.front import budget_range, predicted_ends, reachable_range
 from latnas.words import files
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
-from latnas.words.latency import LatencyModel, latency_model
+from latnas.words.latency import LatencyModel
 from latnas.words.table import load_table
 
 Judged = tuple[Front, Space, LatencyModel]
@@ -42,7 +42,7 @@ def found(small_run: Path) -> Judged:
     front = front_in(small_run)
     table = load_table(front / "table.json")
     space = space_of(table)
-    return load_front(front / "front.json"), space, latency_model(table, space.trace)
+    return load_front(front / "front.json"), space, latency_of(table, space)
 
 
 def cells(space: Space) -> list[Architecture]:
@@ -93,13 +93,29 @@ def test_each_choice_is_the_best_scored_within_its_budget_and_a_tighter_one_is_n
     assert latencies == sorted(latencies, reverse=True)
 
 
-def test_the_automatic_range_lies_within_what_all_networks_of_the_space_take(found: Judged) -> None:
+def test_where_predictions_are_linear_the_ends_are_those_of_all_networks(found: Judged) -> None:
+    _, space, latency = found
+    calibration = latency.table.calibration
+    prices = calibration.linear.model_copy(update={"contexts_ms": {}})
+    linear = calibration.model_copy(update={"prices": prices, "linear": prices})
+    latency = latency_of(latency.table.model_copy(update={"calibration": linear}), space)
+    costs = [latency.predict_ms(cell) for cell in cells(space)]
+    fastest, slowest = predicted_ends(space, latency)
+    assert (latency.predict_ms(fastest), latency.predict_ms(slowest)) == pytest.approx((min(costs), max(costs)))
+    assert space.is_canonical(fastest) and space.is_canonical(slowest)
+
+
+def test_the_automatic_range_begins_and_ends_with_networks_that_no_other_passes(found: Judged) -> None:
+    """The rivals are cells with at most two operations, and cells without skips."""
     front, space, latency = found
-    costs = [latency.cost.cost(cell) for cell in cells(space)]
+    quietest = [cell for cell in cells(space) if list(cell.items.values()).count("none") >= 4]
+    fullest = [cell for cell in cells(space) if set(cell.items.values()) <= {"nor_conv_3x3", "avg_pool_3x3"}]
+    costs = [latency.predict_ms(cell) for cell in [*quietest, *fullest]]
     fastest, surely, slowest = reachable_range(space, latency)
-    assert (fastest, slowest) == pytest.approx((min(costs), max(costs)))
+    assert fastest <= min(costs) * (1 + 1e-9) and slowest >= max(costs) * (1 - 1e-9)
+    assert (fastest, slowest) == tuple(latency.predict_ms(end) for end in predicted_ends(space, latency))
     assert (front.fastest_ms, front.slowest_ms) == (surely, slowest)
-    assert surely >= 1.05 * min(costs) * latency.table.calibration.high * 0.999999
+    assert surely >= 1.05 * fastest * latency.table.calibration.high * 0.999999
 
 
 def test_a_range_within_reach_is_taken_as_it_was_given(found: Judged, tmp_path: Path) -> None:

@@ -6,7 +6,19 @@ import pytest
 
 from latnas.words.architecture import Decision, Item
 from latnas.words.sites import FIXED, Site, SpaceTrace
-from latnas.words.table import Anchor, Calibration, LatencyTable, NetworkEntry, OperationEntry
+from latnas.words.table import (
+    SCHEMA,
+    Anchor,
+    Calibration,
+    DeadParts,
+    LatencyTable,
+    NetworkEntry,
+    Noise,
+    OperationEntry,
+    Prices,
+    Quality,
+    Witness,
+)
 
 OPTIONS = {"width": 8, "depth": 2, "image_size": 16, "channels": 3, "classes": 10}
 
@@ -51,16 +63,47 @@ def trace() -> SpaceTrace:
     return SpaceTrace("toy", OPTIONS, DECISIONS, {"default": SITES})
 
 
+# Binary fractions, so that sums are exact. A price may be below zero: what is merged away was paid elsewhere.
+PRICES = Prices(
+    fixed_ms={"default": 2.0},
+    parts_ms={
+        "default": {
+            "first": {"conv": 0.375, "skip": 0.0625},
+            "second": {"conv": 1.25, "pool": 0.125, "skip": -0.03125},
+            "node": {"0/conv": 0.375, "0/skip": 0.03125, "1/conv": 0.875},
+        }
+    },
+    contexts_ms={"ReLU": 0.5, "ReLU(add)": -0.25},
+)
+LINEAR = Prices(
+    fixed_ms={"default": 2.5},
+    parts_ms={
+        "default": {
+            "first": {"conv": 0.5, "skip": 0.0},
+            "second": {"conv": 1.5, "pool": 0.25, "skip": 0.125},
+            "node": {"0/conv": 0.5, "0/skip": 0.0, "1/conv": 1.0},
+        }
+    },
+)
+
+
 @pytest.fixture
 def table(trace: SpaceTrace) -> LatencyTable:
     architecture = {"setting": "default", "items": {"first": "conv", "second": "pool", "node": "0/conv"}}
     floors = {"a1": 0.25, "a2": 0.5, "b": 0.125, "c": 0.03125, "stem": 1.0, "head": 0.0625}
     networks = tuple(
-        NetworkEntry(architecture=architecture, floor_ms=2.0 * ms + 0.1, sum_ms=ms, halves=0.002)
+        NetworkEntry(
+            architecture=architecture,
+            drawn="end" if ms == 1.0 else "random",
+            floor_ms=2.0 * ms + 0.1,
+            sum_ms=ms,
+            left_out=-0.01,
+            halves=0.002,
+        )
         for ms in (1.0, 1.5, 2.0, 2.5)
     )
     return LatencyTable(
-        schema="latnas-table-1",
+        schema=SCHEMA,
         device="cuda:0",
         runtime="torch",
         measures="torch",
@@ -77,12 +120,32 @@ def table(trace: SpaceTrace) -> LatencyTable:
             for name, ms in floors.items()
         },
         calibration=Calibration(
-            scale=2.0, offset_ms=0.1, low=0.96875, high=1.03125, mean_error=0.01, networks=networks
+            prior="operations",
+            freedom="kinds 0.1",
+            prices=PRICES,
+            linear=LINEAR,
+            linear_error=0.03,
+            low=0.96875,
+            high=1.03125,
+            quality=Quality(
+                networks=4, mean_error=0.01, within5=1.0, within10=1.0, worst=0.02, spearman=0.9, kendall=None
+            ),
+            tried={"scale and offset": 0.02, "kinds 0.1": 0.01},
+            networks=networks,
         ),
         anchor=Anchor(
-            architecture=architecture, floor_ms=2.1, p50_factor=1.0625, p90_factor=1.25, calm_rounds=40, rounds=50
+            architecture=architecture,
+            floor_ms=2.1,
+            p50_factor=1.0625,
+            p90_factor=1.25,
+            calm_rounds=40,
+            rounds=50,
+            witnesses=(Witness(floor_ms=2.1, p50_factor=1.0625, p90_factor=1.25),),
         ),
+        dead_parts=DeadParts(share=0.02, probes=2),
+        noise=Noise(mean=0.002, p95=0.002),
         unsettled=(),
+        doubtful={"b": "dearer than a2, which does more"},
         created="2026-01-01T00:00:00+00:00",
         seconds=12.5,
     )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
 from latnas.words.architecture import Architecture
-from latnas.words.costs import AdditiveCost, CostModel, cost_of_sites, generic_costs, macs_cost, params_cost
+from latnas.words.costs import (
+    AdditiveCost,
+    CostModel,
+    PartCosts,
+    cost_of_sites,
+    generic_costs,
+    macs_cost,
+    params_cost,
+    parts_of_sites,
+    rough_work,
+)
 from latnas.words.sites import FIXED, Site, SpaceTrace
 
 
@@ -30,7 +42,7 @@ def summed(trace: SpaceTrace, architecture: Architecture, price: Callable[[Site]
 
 
 def price(site: Site) -> float:
-    return site.params / 7 + site.macs**0.5 + len(site.part)
+    return site.params / 7 + math.sqrt(site.macs) + len(site.part)
 
 
 def random_probabilities(trace: SpaceTrace, seed: int) -> dict[str, np.ndarray]:
@@ -135,16 +147,60 @@ def test_additive_costs_are_cost_models(trace: SpaceTrace) -> None:
     assert unit(AdditiveCost("ms", trace.decisions, {}, {})) == "ms"
 
 
+def test_rough_work_counts_an_activation_like_ten_multiply_adds(trace: SpaceTrace) -> None:
+    cost = rough_work(trace)
+    for architecture in architectures(trace):
+        expected = summed(trace, architecture, lambda site: site.macs + 10 * site.output_elements)
+        assert cost.cost(architecture) == expected
+
+
+# PartCosts
+
+
+def test_the_cost_of_a_part_is_the_sum_over_all_places_where_it_runs(trace: SpaceTrace) -> None:
+    small = tuple(replace(site, macs=site.macs // 4) for site in trace.sites["default"])
+    costs = parts_of_sites(replace(trace, sites={**trace.sites, "small": small}), lambda site: float(site.macs))
+    assert costs.decisions == trace.decisions
+    assert costs.fixed_of == {"default": 9000 + 80, "small": 2250 + 20}
+    assert {name: vector.tolist() for name, vector in costs.parts_of["default"].items()} == {
+        "first": [5000, 0],
+        "second": [5000 + 2500, 0, 0],
+        "node": [5000, 0, 2500],
+    }
+    assert {name: vector.tolist() for name, vector in costs.parts_of["small"].items()} == {
+        "first": [1250, 0],
+        "second": [1250 + 625, 0, 0],
+        "node": [1250, 0, 625],
+    }
+
+
+def test_an_item_costs_what_its_parts_cost(trace: SpaceTrace) -> None:
+    random = np.random.default_rng(0)
+    parts_of = {
+        setting: {d.name: random.normal(size=len(d.parts)) for d in trace.decisions} for setting in ("default", "wide")
+    }
+    cost = PartCosts(trace.decisions, {"default": 1.0, "wide": 2.0}, parts_of).of_items("ms")
+    assert cost.unit == "ms"
+    for setting, fixed in (("default", 1.0), ("wide", 2.0)):
+        for architecture in architectures(trace, setting):
+            expected = fixed + sum(
+                parts_of[setting][decision.name][decision.parts.index(part)]
+                for decision in trace.decisions
+                for part in architecture.parts(trace.decisions)[decision.name]
+            )
+            assert cost.cost(architecture) == pytest.approx(expected, rel=1e-12)
+
+
 # SpaceTrace
 
 
-def changed(trace: SpaceTrace, **fields: object) -> SpaceTrace:
+def changed(trace: SpaceTrace, **fields: Any) -> SpaceTrace:
     first, *rest = trace.sites["default"]
     return replace(trace, sites={"default": (replace(first, **fields), *rest)})
 
 
 @pytest.mark.parametrize("fields", [{"operation": "x"}, {"params": 1}, {"macs": 1}, {"input_shapes": ((1, 9),)}])
-def test_the_digest_changes_with_every_site(trace: SpaceTrace, fields: Mapping[str, object]) -> None:
+def test_the_digest_changes_with_every_site(trace: SpaceTrace, fields: Mapping[str, Any]) -> None:
     assert changed(trace, **fields).digest != trace.digest
 
 

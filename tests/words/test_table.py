@@ -66,6 +66,32 @@ def test_a_table_reads_back_as_it_was_written(table: LatencyTable, tmp_path: Pat
     assert path.read_text().endswith("}\n")
 
 
+@pytest.mark.parametrize(
+    ("path", "new"),
+    [
+        (("dead_parts",), None),  # a space in which nothing can be dead
+        (("dead_parts", "share"), -0.125),  # noise may be larger than what dead parts cost
+        (("operations",), {}),  # only whole networks were measured
+        (("calibration", "prices", "fixed_ms", "default"), -0.5),
+        (("calibration", "quality", "spearman"), None),
+        (("calibration", "networks", 0, "left_out"), -0.25),
+        (("doubtful",), {}),
+    ],
+)
+def test_what_a_table_may_lack_or_hold_below_zero_is_kept(
+    table: LatencyTable, tmp_path: Path, path: Steps, new: Any
+) -> None:
+    value = put(as_json(table), path, new)
+    LatencyTable.model_validate(value).save(tmp_path / "t.json")
+    assert as_json(load_table(tmp_path / "t.json")) == value
+
+
+def test_prices_without_contexts_need_not_say_so(table: LatencyTable, tmp_path: Path) -> None:
+    value = put(as_json(table), ("calibration", "linear", "contexts_ms"), REMOVED)
+    (tmp_path / "t.json").write_text(json.dumps(value))
+    assert load_table(tmp_path / "t.json") == table
+
+
 @given(st.lists(st.floats(min_value=0, allow_nan=False, allow_infinity=False), min_size=6, max_size=6))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_latencies_are_kept_to_the_last_bit(table: LatencyTable, tmp_path: Path, floors: list[float]) -> None:
@@ -89,13 +115,38 @@ def test_latencies_are_kept_to_the_last_bit(table: LatencyTable, tmp_path: Path,
         (("options", "width"), REMOVED, "options: Dictionary should have at least 5 items"),
         (("options", "widht"), 8, "options.widht.[key]: Input should be 'width', 'depth'"),
         (("options", "width"), 8.5, "options.width: Input should be a valid integer"),
-        (("calibration", "scale"), 0, "calibration.scale: Input should be greater than 0"),
+        (("calibration", "scale"), 1.0, "calibration.scale: Extra inputs are not permitted"),
+        (("calibration", "prior"), "guess", "calibration.prior: Input should be 'operations' or 'work'"),
+        (("calibration", "linear"), REMOVED, "calibration.linear: Field required"),
+        (
+            ("calibration", "prices", "parts_ms", "default", "node", "0/conv"),
+            math.nan,
+            "calibration.prices.parts_ms.default.node.0/conv: Input should be a finite number",
+        ),
+        (
+            ("calibration", "prices", "contexts_ms", "ReLU"),
+            math.inf,
+            "calibration.prices.contexts_ms.ReLU: Input should be a finite number",
+        ),
+        (("calibration", "quality", "within5"), 1.5, "quality.within5: Input should be less than or equal to 1"),
+        (("calibration", "quality", "kendall"), "high", "quality.kendall: Input should be a valid number"),
+        (("calibration", "quality", "kendall"), REMOVED, "quality.kendall: Field required"),
+        (("calibration", "tried", "kinds 0.1"), -0.1, "tried.kinds 0.1: Input should be greater than or equal to 0"),
+        (("calibration", "low"), 0, "calibration.low: Input should be greater than 0"),
         (("calibration", "low"), 1.5, "calibration.low: Input should be less than or equal to 1"),
         (("calibration", "high"), 0.5, "calibration.high: Input should be greater than or equal to 1"),
         (("calibration", "networks"), [], "calibration.networks: Tuple should have at least 4 items"),
         (("anchor", "p50_factor"), 0.9, "anchor.p50_factor: Input should be greater than or equal to 1"),
+        (("anchor", "witnesses", 0, "p90_factor"), 0.5, "anchor.witnesses.0.p90_factor: Input should be greater"),
+        (("anchor", "witnesses"), REMOVED, "anchor.witnesses: Field required"),
         (("anchor",), REMOVED, "anchor: Field required"),
+        (("dead_parts", "probes"), 0, "dead_parts.probes: Input should be greater than or equal to 1"),
+        (("dead_parts",), REMOVED, "dead_parts: Field required"),
+        (("noise", "p95"), -0.1, "noise.p95: Input should be greater than or equal to 0"),
+        (("doubtful",), {"a1": 3}, "doubtful.a1: Input should be a valid string"),
         (("anchor", "architecture", "setting"), 3, "anchor.architecture: Value error, an architecture is an object"),
+        (("calibration", "networks", 0, "drawn"), "twice", "networks.0.drawn: Input should be 'end', 'random' or 'fr"),
+        (("calibration", "networks", 0, "floor_ms"), 0, "networks.0.floor_ms: Input should be greater than 0"),
         (
             ("calibration", "networks", 1, "architecture", "items", "first"),
             None,
@@ -104,7 +155,8 @@ def test_latencies_are_kept_to_the_last_bit(table: LatencyTable, tmp_path: Path,
         (("quote",), "p95", "quote: Input should be 'floor', 'p50' or 'p90'"),
         (("batch",), 0, "batch: Input should be greater than or equal to 1"),
         (("environment",), {"host": 3}, "environment.host: Input should be a valid string"),
-        (("schema",), "latnas-table-0", "has schema 'latnas-table-0'; this latnas reads 'latnas-table-1'"),
+        (("schema",), "latnas-table-0", "has schema 'latnas-table-0'; this latnas reads 'latnas-table-2'"),
+        (("schema",), "latnas-table-1", "has schema 'latnas-table-1'; this latnas reads 'latnas-table-2'"),
         (("schema",), ["\n"], "has schema"),
         (("schema",), REMOVED, "is not a latency table: it names no schema"),
         ((), [1], "is not a latency table"),
@@ -177,7 +229,8 @@ def test_the_factor_is_that_of_the_quoted_statistic(table: LatencyTable) -> None
 
 def test_a_table_is_named_after_its_conditions_and_not_after_its_results(table: LatencyTable) -> None:
     assert table.name.startswith("cuda0-torch-toy-")
-    for results in ({"seconds": 99.0}, {"created": "later"}, {"quote": "p90"}, {"unsettled": ("x",)}):
+    changed: tuple[dict[str, Any], ...] = ({"seconds": 9.0}, {"created": "later"}, {"quote": "p90"}, {"doubtful": {}})
+    for results in changed:
         assert table.model_copy(update=results).name == table.name
     for conditions in (
         {"space_digest": "0"},

@@ -52,9 +52,19 @@ def profile(
     threads: Annotated[int | None, typer.Option(help="Threads of the runtime. Default 1.")] = None,
     precision: Annotated[str | None, typer.Option(help="Default fp32.")] = None,
     quote: Annotated[str | None, typer.Option(help="What budgets apply to: p50 (default), floor or p90.")] = None,
-    networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on. Default 12.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Bursts of each item. Default 100.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Stop measuring after this long.")] = None,
+    calibrate: Annotated[int | None, typer.Option(help="Whole networks to calibrate on. Default 40.")] = None,
+    operations: Annotated[
+        bool | None,
+        typer.Option("--operations/--no-operations", help="Measure operations too (default), or whole networks only."),
+    ] = None,
+    verify: Annotated[
+        int | None, typer.Option(help="Then predict and measure so many fresh networks; uses the table if it exists.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Bursts of each item at most. Default 800.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="An item has settled when halves agree within this. Default 0.005.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Stop measuring after this long. Default 180.")] = None,
     seed: Seed = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the table. Default latency_tables.")
@@ -69,15 +79,23 @@ def profile(
     """
     flags = _typed(locals())
     with _reporting(quiet) as report:
-        from latnas.cli import show
+        from latnas.cli import show, show_latency
         from latnas.cli.layers import resolve
         from latnas.stages import profile as stage
 
-        result = stage.profile(resolve(stage.ProfileConfig, flags, config, "profile"), report)
+        settings = resolve(stage.ProfileConfig, flags, config, "profile")
+        if settings.verify:
+            verified = stage.verify(settings, report)
+            if json:
+                show.print_json(show_latency.verified_json(verified))
+            else:
+                show_latency.show_verified(verified)
+            return
+        result = stage.profile(settings, report)
         if json:
-            show.print_json(show.profiled_json(result))
+            show.print_json(show_latency.profiled_json(result))
         else:
-            show.show_profiled(result)
+            show_latency.show_profiled(result)
 
 
 @app.command()
@@ -184,6 +202,41 @@ def export(
                 f"measured over budget: {', '.join(missed)}. The files were written, with that in their manifests. "
                 "The loosest budget: latnas export --lambda 0"
             )
+
+
+@app.command()
+def predict(
+    architecture: Annotated[
+        list[str] | None,
+        typer.Argument(help="Items with | between, as latnas prints them; or a manifest.json or a file like it."),
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="A run folder or name: the choices of its front.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
+    random: Annotated[int | None, typer.Option(help="So many random networks. Default 5 if nothing is named.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder to look for tables in. Default latency_tables.")] = None,
+    space: SpaceName = None,
+    data: Data = None,
+    seed: Seed = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict latencies from a table, each with its 90 percent interval.
+
+    Example: latnas predict --random 10
+    """
+    flags = _typed(locals()) | {"architecture": tuple(architecture or ())}
+    with _reporting(quiet) as report:
+        from latnas.cli import show, show_latency
+        from latnas.cli.layers import resolve
+        from latnas.stages import predict as stage
+
+        result = stage.predict(resolve(stage.PredictConfig, flags, config, "predict"), report)
+        if json:
+            show.print_json(show_latency.predicted_json(result))
+        else:
+            show_latency.show_predicted(result)
 
 
 @app.command()

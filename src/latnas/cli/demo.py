@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from latnas.cli import show
+from latnas.cli import show, show_latency
 from latnas.cli.console import print_table
 from latnas.data.sources import load_images
 from latnas.errors import UsageError
@@ -21,6 +21,14 @@ from latnas.words.reporting import Reporter
 SECONDS_PER_FILE = 7
 """What the exporter that PyTorch maintains takes for one network."""
 
+PROFILE_SECONDS = 30.0
+PREPARING_SECONDS = 10
+POOL_SECONDS = 6
+"""Two processes have started and imported what they need."""
+
+BESIDE_ONE_ANOTHER = 1.4
+"""How much faster two trainings are side by side than one after the other: two cores share caches and memory."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -28,6 +36,7 @@ class Preset:
 
     width: int
     depth: int
+    calibrate: int
     profile_rounds: int
     pool: int
     trainings: int
@@ -42,8 +51,8 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(8, 1, 80, 160, 8, 300, 250, 100, 150, 2, 4, 3, 6),
-    "smoke": Preset(4, 1, 12, 16, 4, 10, 20, 10, 20, 1, 1, 3, 1),
+    "quick": Preset(8, 1, 24, 300, 160, 8, 300, 250, 100, 150, 2, 4, 3, 6),
+    "smoke": Preset(4, 1, 8, 12, 16, 4, 10, 20, 10, 20, 1, 1, 3, 1),
 }
 
 
@@ -60,11 +69,18 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
     for line in _plan(sizes):
         report.say(line)
     profiled = profile(
-        ProfileConfig(width=sizes.width, depth=sizes.depth, rounds=sizes.profile_rounds, out=out / "latency_tables"),
+        ProfileConfig(
+            width=sizes.width,
+            depth=sizes.depth,
+            calibrate=sizes.calibrate,
+            rounds=sizes.profile_rounds,
+            max_seconds=PROFILE_SECONDS,
+            out=out / "latency_tables",
+        ),
         report,
     )
     if not json:
-        show.show_profiled(profiled)
+        show_latency.show_profiled(profiled)
     searched = search(
         SearchConfig(
             table=profiled.path, out=out / "runs", budgets=sizes.budgets, pool=sizes.pool, trainings=sizes.trainings,
@@ -98,7 +114,7 @@ def _plan(sizes: Preset) -> list[str]:
     )  # fmt: skip
     each = time_steps(space, data, Reduction())
     seconds = {
-        "profile": 5 + sizes.profile_rounds * 0.2,
+        "profile": PREPARING_SECONDS + min(sizes.profile_rounds * 0.1, PROFILE_SECONDS),
         "search": _search_seconds(sizes, each),
         "export": _export_seconds(sizes, each, len(data.train)),
     }
@@ -110,10 +126,11 @@ def _search_seconds(sizes: Preset, each: StepSeconds) -> float:
     proposals = sizes.rounds * (sizes.draws + 1) * max(2 * sizes.budgets - 1, 5)
     beside_one_another = sizes.warmup_steps * each.full + (sizes.pool + proposals) * each.features
     beside_one_another += sizes.trainings * sizes.training_steps * each.reduced
-    alone = sizes.joint_steps * each.full + sizes.rounds * sizes.hypernetwork_steps * 0.04
-    return 15 + beside_one_another / 2 + alone
+    alone = sizes.joint_steps * each.full + sizes.rounds * sizes.hypernetwork_steps * 0.06
+    return (3 + sizes.rounds) * POOL_SECONDS + beside_one_another / BESIDE_ONE_ANOTHER + alone
 
 
 def _export_seconds(sizes: Preset, each: StepSeconds, images: int) -> float:
-    networks = 3 * sizes.budgets
-    return 10 + networks * (sizes.epochs * (images // 64) * each.full / 2 + SECONDS_PER_FILE / 2)
+    networks = 3 * sizes.budgets - 2  # the tightest budget has one network for all three
+    training = sizes.epochs * (images // 64) * each.full
+    return 10 + POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / BESIDE_ONE_ANOTHER

@@ -10,7 +10,6 @@ from typing import Any
 from latnas.cli.console import print_table
 from latnas.latency.profiler import PluginReport
 from latnas.stages.export import ExportedFile
-from latnas.stages.profile import Profiled
 from latnas.stages.search import Searched
 from latnas.words.budgets import format_ms
 from latnas.words.sites import SpaceTrace
@@ -21,39 +20,6 @@ KINDS = {"search": "search", "random": "random", "most-macs": "most multiply-add
 def print_json(value: Any) -> None:
     """One object, on stdout."""
     sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def profiled_json(result: Profiled) -> dict[str, Any]:
-    table = result.table
-    return {
-        "table": str(result.path), "name": table.name, "operations": len(table.operations),
-        "networks": len(table.calibration.networks), "mean_error": result.fit.mean_error, "noise": result.noise_mean,
-        "p50_factor": table.anchor.p50_factor, "p90_factor": table.anchor.p90_factor, "quote": table.quote,
-        "unsettled": list(table.unsettled), "seconds": table.seconds,
-    }  # fmt: skip
-
-
-def show_profiled(result: Profiled) -> None:
-    """How good the table is."""
-    table, calibration = result.table, result.table.calibration
-    spread = max(calibration.high - 1, 1 - calibration.low)
-    rows = [
-        ["operations measured", str(len(table.operations))],
-        ["whole networks measured", str(len(calibration.networks))],
-        ["mean error, each left out in turn", f"{calibration.mean_error:.1%}"],
-        ["90 % interval of a prediction", f"±{spread:.1%}"],
-        ["noise (two halves of the rounds)", f"{result.noise_mean:.2%} on average"],
-        ["not settled within 1 %", f"{len(table.unsettled)} of {len(table.operations) + len(calibration.networks)}"],
-        [f"quoted statistic: {table.quote}", f"floor x {table.factor:.3f}"],
-        ["fastest and slowest measured", " to ".join(format_ms(ms) for ms in _ends(table.calibration.networks))],
-    ]
-    print_table(f"{table.name}", ["", ""], rows)
-    print(f"table: {result.path}")
-
-
-def _ends(networks: Sequence[Any]) -> tuple[float, float]:
-    floors = [network.floor_ms for network in networks]
-    return min(floors), max(floors)
 
 
 def searched_json(result: Searched) -> dict[str, Any]:

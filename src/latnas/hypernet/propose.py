@@ -6,7 +6,7 @@ near-duplicates. Without noise and probabilities the same gives random architect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,17 +23,8 @@ NODE_LIMIT = 50_000
 
 def best_within(space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, budget: float) -> Architecture | None:
     """The canonical architecture of highest summed score whose cost is within `budget`; None if there is none."""
-    solver = Solver(scores, cost.vectors(SETTING), fixed=cost.fixed(SETTING))
-
-    def accept(indices: tuple[int, ...]) -> bool:
-        return space.is_canonical(Architecture.from_indices(SETTING, space.decisions, indices))
-
-    try:
-        for solution in solver.best_first(budget, accept=accept, node_limit=NODE_LIMIT):
-            return Architecture.from_indices(SETTING, space.decisions, solution.items)
-    except SearchGap:
-        pass  # the best canonical ones lie too deep among equal computations: one proposal fewer
-    return None
+    found = _of_highest_score(space, scores, cost, 1, budget)
+    return found[0] if found else None
 
 
 def propose(
@@ -77,25 +68,57 @@ def random_within(
     return found
 
 
+def cheapest(space: Space, cost: AdditiveCost, count: int) -> list[Architecture]:
+    """Up to `count` canonical architectures of least cost, the cheapest first."""
+    return _of_highest_score(space, [-vector for vector in cost.vectors(SETTING)], cost, count)
+
+
+def dearest(space: Space, cost: AdditiveCost, count: int) -> list[Architecture]:
+    """Up to `count` canonical architectures of greatest cost, the dearest first."""
+    return _of_highest_score(space, list(cost.vectors(SETTING)), cost, count)
+
+
 def extremes(space: Space, cost: AdditiveCost) -> tuple[Architecture, Architecture]:
     """The cheapest and the dearest canonical architecture: the ends of the reachable range."""
-    vectors = cost.vectors(SETTING)
-    cheapest = best_within(space, [-vector for vector in vectors], cost, np.inf)
-    dearest = best_within(space, list(vectors), cost, np.inf)
-    if cheapest is None or dearest is None:
+    low, high = cheapest(space, cost, 1), dearest(space, cost, 1)
+    if not low or not high:
         raise LatnasError(f"space {space.name!r} has no valid architecture.")
-    return cheapest, dearest
+    return low[0], high[0]
 
 
-def valid_neighbours(space: Space, architecture: Architecture, cost: AdditiveCost, budget: float) -> list[Architecture]:
-    """Architectures one decision away, in canonical form and within the budget, without duplicates."""
+def valid_neighbours(
+    space: Space, architecture: Architecture, fits: Callable[[Architecture], bool], count: int
+) -> list[Architecture]:
+    """The first `count` architectures one decision away that fit, in canonical form, without duplicates."""
     found: dict[str, Architecture] = {}
     for neighbour in neighbours(architecture, space.decisions):
+        if len(found) == count:
+            break
         if space.is_valid(neighbour):
             canonical = space.canonical(neighbour)
-            if cost.cost(canonical) <= budget and canonical.key != architecture.key:
-                found.setdefault(canonical.key, canonical)
+            if canonical.key not in found and canonical.key != architecture.key and fits(canonical):
+                found[canonical.key] = canonical
     return list(found.values())
+
+
+def _of_highest_score(
+    space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, count: int, budget: float = np.inf
+) -> list[Architecture]:
+    """The canonical architectures of highest summed score whose cost is within `budget`."""
+    solver = Solver(scores, cost.vectors(SETTING), fixed=cost.fixed(SETTING))
+
+    def accept(indices: tuple[int, ...]) -> bool:
+        return space.is_canonical(Architecture.from_indices(SETTING, space.decisions, indices))
+
+    found: list[Architecture] = []
+    try:
+        for solution in solver.best_first(budget, accept=accept, node_limit=NODE_LIMIT):
+            found.append(Architecture.from_indices(SETTING, space.decisions, solution.items))
+            if len(found) == count:
+                break
+    except SearchGap:
+        pass  # the best canonical ones lie too deep among equal computations: some proposals fewer
+    return found
 
 
 def _noise(size: int, random: torch.Generator) -> np.ndarray:

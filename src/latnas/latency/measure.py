@@ -2,8 +2,10 @@
 
 On a machine that others use too, or whose clock changes, timing one item after the other compares moments,
 not items: the same network differs by up to 1.5x. So everything is measured round-robin, a few milliseconds
-at a time, and each item keeps its fastest burst, its floor. Two halves of the rounds then agree to 0.2
-percent on average (240 networks, ONNX Runtime, one thread, a 2-core virtual machine).
+at a time, and rounds in which all items were slow do not count. An item's floor is the mean of its bursts between
+their 10th and 50th percentile. Not the fastest burst: of networks of some milliseconds a rare burst is 15 percent
+faster than all others, so the fastest bursts of two halves of 60 rounds differed by 5.7 percent on average, these
+means by 0.9 percent (272 networks, ONNX Runtime, one thread, a 2-core virtual machine).
 
 This file needs the standard library and numpy only: it can be copied to a device by itself.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +23,12 @@ import numpy as np
 
 ANCHOR_SINGLES = 8
 CALM_DRIFT = 1.1
+FLOOR_FROM, FLOOR_TO = 0.1, 0.5
+POLISHES = 4
+SETTLING = 8
+"""Every so many rounds it is looked which items have settled."""
+LEAST_CALM = 8
+"""An item with fewer bursts in calm rounds has not settled."""
 # Shorter bursts than this cannot be: no runtime starts an inference in under 200 ns.
 MOST_INFERENCES = 1 << 14
 
@@ -45,24 +53,22 @@ class Burst(NamedTuple):
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round: a burst of every item, and single calls of the anchor.
+    """One round: a burst of every item that had not settled, and single calls of the anchor and of other witnesses.
 
     `discarded` names an item once for every time of it that was no time: not finite, zero or negative.
     """
 
     index: int
-    anchor: str
     bursts: Mapping[str, Burst]
-    singles_seconds: tuple[float, ...]
+    singles: Mapping[str, tuple[float, ...]]
     discarded: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
             "round": self.index,
-            "anchor": self.anchor,
             "bursts": {name: list(burst) for name, burst in self.bursts.items()},
-            "singles_seconds": list(self.singles_seconds),
+            "singles": {name: list(seconds) for name, seconds in self.singles.items()},
             "discarded": list(self.discarded),
         }
 
@@ -75,12 +81,12 @@ class RoundRecord:
         """
         try:
             bursts = {str(name): Burst(int(n), float(s)) for name, (n, s) in value["bursts"].items()}
-            singles = tuple(float(seconds) for seconds in value["singles_seconds"])
-            discarded = tuple(str(name) for name in value["discarded"])
-            record = cls(int(value["round"]), str(value["anchor"]), bursts, singles, discarded)
+            singles = {str(name): tuple(float(s) for s in seconds) for name, seconds in value["singles"].items()}
+            record = cls(int(value["round"]), bursts, singles, tuple(str(name) for name in value["discarded"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a record of a round of measurements: {error!r}") from error
-        times = [*singles, *(burst.seconds for burst in bursts.values())]
+        times = [second for seconds in singles.values() for second in seconds]
+        times += [burst.seconds for burst in bursts.values()]
         if not all(map(_is_a_time, times)) or any(burst.inferences < 1 for burst in bursts.values()):
             raise ValueError(f"round {record.index} holds a time or a number that is not positive")
         return record
@@ -93,10 +99,10 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class ItemTimes:
-    """One item: its fastest burst, its median burst, and how many rounds these are from.
+    """One item: its floor, its median burst, and how many rounds it was measured in.
 
-    `halves` is the relative difference between the floors of the odd and of the even rounds, 1 where one half
-    is empty.
+    `halves` is the relative difference between the floors of the odd and of the even rounds; `spans` that between
+    the floors of the earlier and of the later half. Both are 1 where one half is empty.
     """
 
     floor_seconds: float
@@ -104,16 +110,23 @@ class ItemTimes:
     rounds: int
     discarded: int
     halves: float
+    spans: float
+
+    @property
+    def settled_within(self) -> float:
+        """The larger of the two differences."""
+        return max(self.halves, self.spans)
 
 
 @dataclass(frozen=True)
 class Measurements:
     """What the rounds say.
 
-    `rounds` were finished, of `asked_rounds`; fewer if time ran out. `anchor_drift` is, for each round, the
-    anchor's burst over its floor; `calm_rounds` counts those within 10 percent. The factors are median and
-    90th percentile of the anchor's single calls in calm rounds, over its floor. Where less than a quarter of
-    the rounds was calm, they are from the calmest quarter and `too_few_calm_rounds` is set.
+    `rounds` were finished, of `asked_rounds`; fewer if time ran out or everything had settled. `drift` is, for each
+    round, how much slower than in calm ones all items were, by their median; rounds within 10 percent are calm. The
+    factors are median and 90th percentile of the anchor's single calls in calm rounds, over its floor. Where less than
+    a quarter of the rounds was calm, the calmest quarter counts and `too_few_calm_rounds` is set. `factors` has both
+    for each item of whose single calls a note was taken.
     """
 
     items: Mapping[str, ItemTimes]
@@ -121,25 +134,37 @@ class Measurements:
     rounds: int
     asked_rounds: int
     tolerance: float
-    anchor_drift: tuple[float, ...]
+    drift: tuple[float, ...]
     calm_rounds: int
     too_few_calm_rounds: bool
-    p50_factor: float
-    p90_factor: float
+    factors: Mapping[str, tuple[float, float]]
+
+    @property
+    def p50_factor(self) -> float:
+        """Typical over floor, of the anchor."""
+        return self.factors[self.anchor][0]
+
+    @property
+    def p90_factor(self) -> float:
+        """Nine calls in ten take at most this many times the floor, of the anchor."""
+        return self.factors[self.anchor][1]
 
     @property
     def is_complete(self) -> bool:
-        """Whether all rounds that were asked for were measured."""
-        return self.rounds >= self.asked_rounds
+        """Whether every item had all its rounds, or had settled before."""
+        waiting = set(self.unsettled())
+        return all(
+            one.rounds + one.discarded >= self.asked_rounds for name, one in self.items.items() if name in waiting
+        )
 
     def halves(self) -> dict[str, float]:
         """By item, how far the floors of the odd and the even rounds lie apart, relatively."""
         return {name: item.halves for name, item in self.items.items()}
 
     def unsettled(self, tolerance: float | None = None) -> tuple[str, ...]:
-        """Items whose halves lie further apart than `tolerance`: more rounds may still lower their floors."""
+        """Items whose halves lie further apart than `tolerance`: more rounds may still move their floors."""
         limit = self.tolerance if tolerance is None else tolerance
-        return tuple(name for name, item in self.items.items() if item.halves > limit)
+        return tuple(name for name, item in self.items.items() if item.settled_within > limit)
 
 
 def measure(
@@ -147,6 +172,8 @@ def measure(
     *,
     anchor: str,
     rounds: int,
+    least_rounds: int | None = None,
+    witnesses: Sequence[str] = (),
     burst_seconds: float = 0.003,
     min_seconds: float = 0.0,
     budget_seconds: float | None = None,
@@ -157,19 +184,22 @@ def measure(
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measurements:
-    """Measures every runner in `rounds` rounds, in another order each time, and the anchor's single calls.
+    """Measures every runner in up to `rounds` rounds, in another order each time, and single calls of some.
 
     Args:
         runners: what to measure, by name.
-        anchor: the runner that tells calm rounds from busy ones.
-        rounds: how many bursts each item gets.
+        anchor: the runner that stays to the end, and whose single calls give the factors.
+        rounds: how many bursts each item gets at most.
+        least_rounds: an item that has settled after so many gets no more. By default every item gets all `rounds`.
+        witnesses: more runners whose single calls are noted.
         burst_seconds: about how long a burst takes, unless a single inference takes longer.
         min_seconds: rounds go on until their bursts add up to this. A clock can keep one speed for seconds.
         budget_seconds: no further round is begun that would end later than this. One round always runs.
         store: is given each round as soon as it is finished, so that an interruption loses none.
         previous: rounds that an interrupted call on this machine stored; they count.
         progress: is told (rounds done, `rounds`), first before any round.
-        tolerance: what `unsettled` goes by. It stops nothing early: halves can agree while both are slow.
+        tolerance: an item has settled when halves of its calm rounds agree within this, odd with even and earlier
+            with later ones.
         seed: of the order within rounds.
         clock: what `budget_seconds` is read from.
 
@@ -180,22 +210,27 @@ def measure(
         raise ValueError(f"the anchor {anchor!r} is not among the runners")
     if rounds < 1 or not burst_seconds > 0:
         raise ValueError(f"rounds and burst_seconds must be positive, got {rounds} and {burst_seconds}")
+    least = rounds if least_rounds is None else min(least_rounds, rounds)
     began, records = clock(), list(previous)
-    done, measured = _finished(records, runners), math.fsum(record.measured_seconds for record in records)
+    measured = math.fsum(record.measured_seconds for record in records)
     keep, tell = store or (lambda record: None), progress or (lambda done, asked: None)
+    done = _finished(records, runners)
     tell(done, rounds)
     last_seconds, lengths = 0.0, dict[str, int]()
-    while done < rounds or 0 < measured < min_seconds:
+    settled = _settled(records[: len(records) // SETTLING * SETTLING], list(runners), least, tolerance)
+    while left := list(runners) if 0 < measured < min_seconds else _left(records, runners, rounds, settled):
         if done and budget_seconds is not None and clock() - began + last_seconds > budget_seconds:
             break
         lengths = lengths or _burst_lengths(runners, records, burst_seconds)
         round_began, index = clock(), max((record.index for record in records), default=-1) + 1
-        record = _round(index, runners, lengths, anchor, seed)
+        record = _round(index, runners, {*left, anchor}, lengths, {anchor, *witnesses}, seed)
         keep(record)
         records.append(record)
         done, measured = done + 1, measured + record.measured_seconds
+        if len(records) % SETTLING == 0:
+            settled = _settled(records, list(runners), least, tolerance)
         last_seconds = clock() - round_began
-        tell(done, rounds)
+        tell(min(done, rounds), rounds)
     return summarise(records, list(runners), anchor, rounds, tolerance)
 
 
@@ -207,29 +242,49 @@ def summarise(
     Raises:
         MeasurementError: an item has no valid burst, or the anchor no valid single call.
     """
-    items = {name: _item_times(name, records) for name in names}
-    floor = items[anchor].floor_seconds
-    drifts = [(r.bursts[anchor].seconds / floor, r) for r in records if anchor in r.bursts]
-    chosen = [(drift, r) for drift, r in drifts if drift <= CALM_DRIFT]
-    num_calm, enough = len(chosen), math.ceil(len(drifts) / 4)
+    drifts = _drifts(records, names)
+    chosen = {record.index for record, drift in zip(records, drifts, strict=True) if drift <= CALM_DRIFT}
+    num_calm, enough = len(chosen), math.ceil(len(records) / 4)
     if num_calm < enough:
-        chosen = sorted(drifts, key=lambda pair: (pair[0], pair[1].index))[:enough]
-    singles = [s for _, record in chosen if record.anchor == anchor for s in record.singles_seconds]
-    if not singles:
+        order = sorted(range(len(records)), key=lambda position: (drifts[position], position))
+        chosen = {records[position].index for position in order[:enough]}
+    items = {name: _item_times(name, records, chosen) for name in names}
+    factors = {}
+    for name in dict.fromkeys([anchor, *(name for record in records for name in record.singles)]):
+        singles = [s for record in records if record.index in chosen for s in record.singles.get(name, ())]
+        if name in items and singles:
+            p50, p90 = np.quantile(singles, (0.5, 0.9)) / items[name].floor_seconds
+            factors[name] = (max(1.0, float(p50)), max(1.0, float(p90)))
+    if anchor not in factors:
         raise MeasurementError(f"no valid time of a single call of the anchor {anchor!r} in any calm round")
-    drift, few = tuple(drift for drift, _ in drifts), num_calm < enough
-    p50, p90 = (max(1.0, float(s) / floor) for s in np.quantile(singles, (0.5, 0.9)))
-    done = _finished(records, names)
-    return Measurements(items, anchor, done, asked_rounds, tolerance, drift, num_calm, few, p50, p90)
+    done, few = _finished(records, names), num_calm < enough
+    return Measurements(items, anchor, done, asked_rounds, tolerance, tuple(drifts), num_calm, few, factors)
+
+
+def _left(records: Sequence[RoundRecord], names: Iterable[str], rounds: int, settled: Set[str]) -> list[str]:
+    done = _rounds_of(records, names)
+    return [name for name in names if done[name] < rounds and name not in settled]
+
+
+def _settled(records: Sequence[RoundRecord], names: Sequence[str], least: int, tolerance: float) -> set[str]:
+    """Items that need no further round, although they had not all of them."""
+    done = _rounds_of(records, names)
+    enough = [name for name in names if done[name] >= max(least, LEAST_CALM)]
+    if not enough:
+        return set()
+    calm = {r.index for r, drift in zip(records, _drifts(records, names), strict=True) if drift <= CALM_DRIFT}
+    in_calm = _rounds_of([record for record in records if record.index in calm], names)
+    candidates = [name for name in enough if in_calm[name] >= LEAST_CALM]
+    return {name for name in candidates if _item_times(name, records, calm).settled_within <= tolerance}
 
 
 def _round(
-    index: int, runners: Mapping[str, Runner], lengths: Mapping[str, int], anchor: str, seed: int
+    index: int, runners: Mapping[str, Runner], names: Set[str], lengths: Mapping[str, int], singly: Set[str], seed: int
 ) -> RoundRecord:
-    order = sorted(runners)
+    order = sorted(names)
     random.Random(f"{seed} {index}").shuffle(order)
     bursts: dict[str, Burst] = {}
-    singles: list[float] = []
+    singles: dict[str, tuple[float, ...]] = {}
     discarded: list[str] = []
     for name in order:
         # Another item has just filled the caches. Floors without this one inference are 1.3 percent, at most
@@ -241,11 +296,28 @@ def _round(
             bursts[name] = Burst(n, seconds)
         else:
             discarded.append(name)
-        if name == anchor:
+        if name in singly:
             calls = [_run(name, runners[name], 1) for _ in range(ANCHOR_SINGLES)]
-            singles = [call for call in calls if _is_a_time(call)]
-            discarded += [name] * (len(calls) - len(singles))
-    return RoundRecord(index, anchor, bursts, tuple(singles), tuple(discarded))
+            singles[name] = tuple(call for call in calls if _is_a_time(call))
+            discarded += [name] * (len(calls) - len(singles[name]))
+    return RoundRecord(index, bursts, singles, tuple(discarded))
+
+
+def _drifts(records: Sequence[RoundRecord], names: Sequence[str]) -> list[float]:
+    """For each round, how much slower its items were than in calm ones: Tukey's median polish of the bursts' logs.
+
+    One is what the calmest tenth of the rounds have.
+    """
+    logs = np.array([[_log(record, name) for name in names] for record in records])
+    present = ~np.isnan(logs).all(axis=1) if logs.size else np.zeros(len(records), bool)
+    drifts = np.zeros(len(records))
+    if present.any():
+        logs = logs[:, ~np.isnan(logs).all(axis=0)]
+        for _ in range(POLISHES):
+            items = np.nanmedian(logs - drifts[:, None], axis=0)
+            drifts[present] = np.nanmedian(logs[present] - items, axis=1)
+        drifts -= np.quantile(drifts[present], 0.1, method="lower")
+    return [float(drift) for drift in np.exp(drifts)]
 
 
 def _burst_lengths(
@@ -279,20 +351,44 @@ def _run(name: str, runner: Runner, n: int) -> float:
         raise MeasurementError(f"measuring {name} failed: {type(error).__name__}: {error}") from error
 
 
-def _item_times(name: str, records: Sequence[RoundRecord]) -> ItemTimes:
-    bursts = [(record.index % 2, record.bursts[name].seconds) for record in records if name in record.bursts]
+def _log(record: RoundRecord, name: str) -> float:
+    return math.log(record.bursts[name].seconds) if name in record.bursts else math.nan
+
+
+def _item_times(name: str, records: Sequence[RoundRecord], calm: Set[int]) -> ItemTimes:
+    """Of its bursts in calm rounds, or of all where it has none in these."""
+    all_bursts = [(record.index, record.bursts[name].seconds) for record in records if name in record.bursts]
     discarded = sum(record.discarded.count(name) for record in records)
-    if not bursts:
+    if not all_bursts:
         raise MeasurementError(f"{name} has no valid time: all {discarded} were zero, negative or not finite")
-    even, odd = ([seconds for half, seconds in bursts if half == wanted] for wanted in (0, 1))
-    floor, median = min(even + odd), float(np.median(even + odd))
-    halves = abs(min(even) - min(odd)) / floor if even and odd else 1.0
-    return ItemTimes(floor, median, len(bursts), discarded, halves)
+    bursts = [(index, seconds) for index, seconds in all_bursts if index in calm] or all_bursts
+    seconds = [second for _, second in bursts]
+    floor, middle = _floor(seconds), len(bursts) // 2
+
+    def apart(one: list[float], other: list[float]) -> float:
+        return abs(_floor(one) - _floor(other)) / floor if one and other else 1.0
+
+    halves = apart([s for index, s in bursts if index % 2 == 0], [s for index, s in bursts if index % 2])
+    spans = apart(seconds[:middle], seconds[middle:])
+    return ItemTimes(floor, float(np.median([s for _, s in all_bursts])), len(all_bursts), discarded, halves, spans)
+
+
+def _floor(seconds: Sequence[float]) -> float:
+    """The mean between the 10th and the 50th percentile; of very few, of the faster half."""
+    ordered = sorted(seconds)
+    first = int(FLOOR_FROM * len(ordered))
+    kept = ordered[first : max(math.ceil(FLOOR_TO * len(ordered)), first + 1)]
+    # Relative to the smallest, so that equal times give that time to the last bit.
+    return kept[0] + math.fsum(second - kept[0] for second in kept) / len(kept)
+
+
+def _rounds_of(records: Sequence[RoundRecord], names: Iterable[str]) -> dict[str, int]:
+    return {name: sum(name in r.bursts or name in r.discarded for r in records) for name in names}
 
 
 def _finished(records: Sequence[RoundRecord], names: Iterable[str]) -> int:
-    """Rounds that every item has had, whichever they were: an item added later catches up."""
-    return min(sum(name in r.bursts or name in r.discarded for r in records) for name in names)
+    """Rounds that the item of most rounds has had: the anchor has had them all."""
+    return max(_rounds_of(records, names).values(), default=0)
 
 
 def _is_a_time(seconds: float) -> bool:

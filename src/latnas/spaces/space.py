@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError, UsageError
-from latnas.spaces.choice import Choice, choices, contains_choice, decisions_of, total
+from latnas.spaces.choice import Choice, choices, contains_choice, decisions_of, path_of, total
+from latnas.spaces.context import ContextTracer
 from latnas.spaces.mbconv import MbConv
 from latnas.spaces.nasbench201 import NasBench201
 from latnas.spaces.operations import Normalise, Nothing
@@ -114,6 +115,10 @@ class Space:
         """A module and example inputs for an operation of `trace.operations`."""
         return self._traced[1][digest]
 
+    def context(self, architecture: Architecture) -> Mapping[str, float]:
+        """What a runtime may merge in a canonical architecture: see `ContextTracer.amounts`."""
+        return self._contexts.amounts(path_of(architecture, self.decisions))
+
     def example(self, batch: int = 1) -> Tensor:
         """Zeros of the shape of `batch` images."""
         size = self.options.image_size
@@ -163,6 +168,12 @@ class Space:
         assert isinstance(derived, Classifier)
         return derived
 
+    def derive_as_written(self, network: Classifier, architecture: Architecture) -> Classifier:
+        """As `derive`, without taking the canonical form: with parts that do not reach the output."""
+        derived = derive_module(network, architecture, self.decisions)
+        assert isinstance(derived, Classifier)
+        return derived
+
     def reduced(self, width: int, image_size: int) -> Space:
         """The same space, narrower and for smaller images, with every layer kept."""
         options = replace(
@@ -179,6 +190,10 @@ class Space:
     @cached_property
     def _blueprint(self) -> Classifier:
         return self.network(seed=0)
+
+    @cached_property
+    def _contexts(self) -> ContextTracer:
+        return ContextTracer(self.network(seed=0), self.decisions, self.example())
 
     @cached_property
     def _traced(self) -> tuple[Any, dict[str, TracedOperation]]:

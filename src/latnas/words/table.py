@@ -15,10 +15,12 @@ from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
 from latnas.words.files import read_json, write_atomically
 
-SCHEMA = "latnas-table-1"
+SCHEMA = "latnas-table-2"
 
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Quote = Literal["floor", "p50", "p90"]
 Option = Literal["width", "depth", "image_size", "channels", "classes"]
 
@@ -58,31 +60,91 @@ class OperationEntry(_Frozen):
 
 
 class NetworkEntry(_Frozen):
-    """One whole network, measured, beside the sum of its operations."""
+    """One whole network, measured, beside the sum of its operations and what it is predicted to take.
+
+    `drawn` says how it came in: an end of the range, at random, or near the front that a search will use. `left_out` is
+    measured / predicted - 1, predicted by a fit without this network.
+    """
 
     architecture: ArchitectureJson
+    drawn: Literal["end", "random", "front"]
     floor_ms: Positive
     sum_ms: Milliseconds
+    left_out: Finite
     halves: Milliseconds
 
 
-class Calibration(_Frozen):
-    """floor = scale x sum + offset, with relative errors seen when each network was left out in turn.
+class Quality(_Frozen):
+    """How well predictions agree with measurements: relative errors, shares and rank correlations, all out of 1.
 
-    `low` and `high` multiply a prediction to give its 90 percent interval.
+    Correlations are None where all networks were measured or predicted equal.
     """
 
-    kind: Literal["affine"] = "affine"
-    scale: Positive
-    offset_ms: Annotated[float, Field(allow_inf_nan=False)]
+    networks: Annotated[int, Field(ge=1)]
+    mean_error: Milliseconds
+    within5: Share
+    within10: Share
+    worst: Milliseconds
+    spearman: Finite | None
+    kendall: Finite | None
+
+
+class Prices(_Frozen):
+    """The milliseconds of a network's pieces: `fixed_ms` by setting, `parts_ms` by setting, decision and part.
+
+    `contexts_ms` is what a thousand output elements of a class of primitive operations cost beside that, such as
+    `ReLU(add)`: it depends on neighbouring parts what a runtime merges.
+    """
+
+    fixed_ms: dict[str, Finite]
+    parts_ms: dict[str, dict[str, dict[str, Finite]]]
+    contexts_ms: dict[str, Finite] = {}
+
+
+class Calibration(_Frozen):
+    """What pieces cost inside of whole networks, fitted to measured ones.
+
+    `prior` is what the fit starts from: the measured operations, or an estimate from multiply-adds and activations.
+    `freedom` says how far it was let stray, `tried` has the mean left-out error of each that was tried. `linear`
+    are the best prices without contexts, for solvers and gradients, with their own left-out error. `low` and `high`
+    multiply a prediction to give its 90 percent interval. `quality` is of the networks, each left out in turn.
+    """
+
+    prior: Literal["operations", "work"]
+    freedom: str
+    prices: Prices
+    linear: Prices
+    linear_error: Milliseconds
     low: Annotated[float, Field(gt=0, le=1)]
     high: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    mean_error: Milliseconds
+    quality: Quality
+    tried: dict[str, Milliseconds]
     networks: Annotated[tuple[NetworkEntry, ...], Field(min_length=4)]
 
 
+class DeadParts(_Frozen):
+    """What parts cost that do not reach the output, as a share of their price: 0 is free, 1 is full price.
+
+    From pairs of probe networks that compute the same, one with dead parts and one without.
+    """
+
+    share: Finite
+    probes: Annotated[int, Field(ge=1)]
+
+
+class Witness(_Frozen):
+    """A network whose single calls were noted: whether one factor serves small and large networks."""
+
+    floor_ms: Positive
+    p50_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    p90_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+
 class Anchor(_Frozen):
-    """The network measured throughout: its floor, and the frozen factors from floor to typical latency."""
+    """The network measured throughout: its floor, and the frozen factors from floor to typical latency.
+
+    `witnesses` are the anchor itself, the fastest and the slowest network.
+    """
 
     architecture: ArchitectureJson
     floor_ms: Positive
@@ -90,12 +152,20 @@ class Anchor(_Frozen):
     p90_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     calm_rounds: int
     rounds: int
+    witnesses: tuple[Witness, ...]
+
+
+class Noise(_Frozen):
+    """How far the floors of the odd and of the even rounds lie apart over all networks, relatively."""
+
+    mean: Milliseconds
+    p95: Milliseconds
 
 
 class LatencyTable(_Frozen):
     """Everything that `latnas profile` found out, and under which conditions. See latency_tables/README.md."""
 
-    table_schema: Literal["latnas-table-1"] = Field(alias="schema")
+    table_schema: Literal["latnas-table-2"] = Field(alias="schema")
     device: str
     runtime: str
     measures: Literal["onnx", "torch", "none"]
@@ -110,7 +180,10 @@ class LatencyTable(_Frozen):
     operations: dict[str, OperationEntry]
     calibration: Calibration
     anchor: Anchor
+    dead_parts: DeadParts | None
+    noise: Noise
     unsettled: tuple[str, ...]
+    doubtful: dict[str, str]
     created: str
     seconds: Milliseconds
 

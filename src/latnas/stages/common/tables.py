@@ -10,6 +10,7 @@ from latnas.data.images import ImageData
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.profiler import Profiler, RunSettings, load_plugin
 from latnas.spaces.space import Space, make_space
+from latnas.words.latency import LatencyModel, latency_model
 from latnas.words.table import LatencyTable, load_table
 
 FOLDER = Path("latency_tables")
@@ -58,6 +59,15 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
 def space_of(table: LatencyTable) -> Space:
     """The space that a table was measured for."""
     return make_space(table.space, **table.options)
+
+
+def latency_of(table: LatencyTable, space: Space) -> LatencyModel:
+    """What the table says of the architectures of its space.
+
+    Raises:
+        LatnasError: the table is of another space, or lacks something.
+    """
+    return latency_model(table, space.trace, space.context)
 
 
 def check_images(table: LatencyTable, data: ImageData) -> None:

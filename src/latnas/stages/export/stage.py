@@ -16,7 +16,7 @@ from latnas.errors import LatnasError, UsageError
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder, open_run
-from latnas.stages.common.tables import open_profiler, space_of, why_stale
+from latnas.stages.common.tables import latency_of, open_profiler, space_of, why_stale
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.final_training import ONNX, recipe_for
 from latnas.stages.export.measuring import Bench, Times
@@ -27,7 +27,7 @@ from latnas.words.budgets import format_ms
 from latnas.words.costs import macs_cost, params_cost
 from latnas.words.files import write_atomically
 from latnas.words.front import load_front
-from latnas.words.latency import LatencyModel, latency_model
+from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Check, Manifest, Predicted, ReachedAccuracy, Status
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import load_table
@@ -80,7 +80,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
             f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
         )
     space = space_of(table)
-    latency = latency_model(table, space.trace)
+    latency = latency_of(table, space)
     stale = why_stale(table)
     if stale is not None:
         report.warn(f"the device of table {name} is not here ({stale}): files will be unverified")

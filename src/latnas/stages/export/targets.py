@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,6 +24,9 @@ from latnas.words.solver import SearchGap, Solver
 
 ATTEMPTS = 4
 """How many times a few candidates are measured before a budget counts as missed."""
+
+SCANNED = 60
+"""Solutions of the solver, whose costs are linear, that are predicted exactly."""
 
 HEADROOM = 1.01
 """A finalist must measure this far below its budget: two measurements of one network differ by about a percent."""
@@ -60,8 +64,8 @@ def make_targets(
         fitting = [n.as_architecture for n in front.within(budget) if not certain or n.predicted_ms.high <= budget]
         targets.append(Target("search", lam, budget, tuple(fitting or [front.networks[0].as_architecture])))
         if config.baselines:
-            targets.append(Target("random", lam, budget, _random(space, latency, budget, config)))
-            targets.append(Target("most-macs", lam, budget, _most_macs(space, latency, budget, config)))
+            targets.append(Target("random", lam, budget, _random(space, latency, budget, front, config)))
+            targets.append(Target("most-macs", lam, budget, _most_macs(space, latency, budget, front, config)))
     return targets
 
 
@@ -82,24 +86,38 @@ def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[t
     return sorted(by_name.values())
 
 
-def _random(space: Space, latency: LatencyModel, budget: float, config: ExportConfig) -> tuple[Architecture, ...]:
+def _random(
+    space: Space, latency: LatencyModel, budget: float, front: Front, config: ExportConfig
+) -> tuple[Architecture, ...]:
+    """Random networks that are predicted to be within the budget; where these are too rare to draw, the fastest."""
     random = generator(config.seed, "random baseline", budget_name(budget))
-    drawn = [random_within(space, latency.cost, budget, random) for _ in range(ATTEMPTS * config.finalists)]
-    return tuple(_distinct(drawn))
+    drawn: list[Architecture] = []
+    with suppress(LatnasError):  # at the tight end linear costs may be a little above all budgets
+        drawn += [random_within(space, latency.cost, budget, random) for _ in range(ATTEMPTS * config.finalists)]
+    fitting = [architecture for architecture in drawn if latency.predict_ms(architecture) <= budget]
+    return tuple(_distinct(fitting)) or (front.networks[0].as_architecture,)
 
 
-def _most_macs(space: Space, latency: LatencyModel, budget: float, config: ExportConfig) -> tuple[Architecture, ...]:
+def _most_macs(
+    space: Space, latency: LatencyModel, budget: float, front: Front, config: ExportConfig
+) -> tuple[Architecture, ...]:
+    """The networks of most multiply-adds that are predicted to be within the budget, those of the front among them."""
     macs = macs_cost(space.trace)
     solver = Solver(macs.vectors(SETTING), latency.cost.vectors(SETTING), fixed=latency.cost.fixed(SETTING))
+    slack = 1.0 + 2.0 * latency.table.calibration.linear_error
 
     def architecture(indices: Sequence[int]) -> Architecture:
         return Architecture.from_indices(SETTING, space.decisions, indices)
 
-    solutions = solver.best_first(budget, accept=lambda indices: space.is_canonical(architecture(indices)))
+    solutions = solver.best_first(slack * budget, accept=lambda indices: space.is_canonical(architecture(indices)))
+    found = [n.as_architecture for n in front.within(budget)]
     try:
-        return tuple(architecture(solution.items) for solution in islice(solutions, ATTEMPTS * config.finalists))
+        found += [architecture(solution.items) for solution in islice(solutions, SCANNED)]
     except SearchGap as gap:
         raise LatnasError(f"the network with most multiply-adds within {budget:.4g} ms was not found: {gap}") from gap
+    fitting = [one for one in _distinct(found) if latency.predict_ms(one) <= budget]
+    fitting.sort(key=lambda one: (-macs.cost(one), latency.predict_ms(one), one.key))
+    return tuple(fitting[: ATTEMPTS * config.finalists]) or (front.networks[0].as_architecture,)
 
 
 def _distinct(architectures: Sequence[Architecture]) -> list[Architecture]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from latnas.errors import UsageError
-from latnas.hypernet.propose import extremes
+from latnas.hypernet.propose import cheapest, dearest
 from latnas.ranking.judge import Score
 from latnas.spaces.space import Space
 from latnas.stages.search.config import SearchConfig
@@ -21,13 +21,26 @@ from latnas.words.pareto import pareto_front
 SAFETY = 1.05
 """`auto` begins this far above the upper interval end of the fastest network: a budget that can surely be met."""
 
+END_CANDIDATES = 12
+
+
+def predicted_ends(space: Space, latency: LatencyModel) -> tuple[Architecture, Architecture]:
+    """The networks of least and of greatest predicted latency.
+
+    The linear costs of the solver name some candidates for each end, and the calibration has its own.
+    """
+    candidates = [*cheapest(space, latency.cost, END_CANDIDATES), *dearest(space, latency.cost, END_CANDIDATES)]
+    candidates += [Architecture.from_json(entry.architecture) for entry in latency.table.calibration.networks]
+    ordered = sorted(candidates, key=lambda one: (latency.predict_ms(one), one.key))
+    return ordered[0], ordered[-1]
+
 
 def reachable_range(space: Space, latency: LatencyModel) -> tuple[float, float, float]:
     """Predicted ms of the fastest network, of the tightest budget that `auto` takes, and of the slowest network.
 
     Where the fastest network was measured for calibration, `auto` does not begin below that measurement either.
     """
-    fastest, slowest = extremes(space, latency.cost)
+    fastest, slowest = predicted_ends(space, latency)
     low, high = latency.predict(fastest), latency.predict(slowest)
     measured = [
         latency.quoted_ms(entry.floor_ms)
@@ -77,7 +90,7 @@ def make_front(
     On these frozen scores and predictions a tighter budget never gets a slower network: ties go to the faster one.
     """
     params, macs = params_cost(space.trace), macs_cost(space.trace)
-    pairs = sorted(zip(architectures, scores, strict=True), key=lambda pair: (latency.cost.cost(pair[0]), pair[0].key))
+    pairs = sorted(zip(architectures, scores, strict=True), key=lambda pair: (latency.predict_ms(pair[0]), pair[0].key))
     networks = tuple(
         ScoredNetwork(
             architecture=architecture.to_json(),

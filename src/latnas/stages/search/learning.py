@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import AdditiveCost
 from latnas.words.files import append_line, read_json, read_lines, write_atomically, write_json
+from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
 CHECKPOINT = "search.safetensors"
@@ -41,8 +43,13 @@ class Problem:
     """What is searched: a space, its latency in ms, and the budgets."""
 
     space: Space
-    cost: AdditiveCost
+    latency: LatencyModel
     budgets: BudgetRange
+
+    @property
+    def cost(self) -> AdditiveCost:
+        """For gradients and the solver, which need a cost that is linear in the items."""
+        return self.latency.cost
 
 
 class Rounds:
@@ -122,9 +129,10 @@ class Rounds:
         by_key = {proposal.key: proposal for proposal in found}
         ranked = sorted(zip(scores, known, strict=True), key=lambda pair: (-pair[0], pair[1].key))
         for _, budget in pairs:
-            best = next((a for _, a in ranked if problem.cost.cost(a) <= budget), None)
-            near = valid_neighbours(problem.space, best, problem.cost, budget) if best is not None else []
-            for neighbour in near[:NEIGHBOURS]:
+            fits = partial(_fits, problem.latency, budget)
+            best = next((a for _, a in ranked if fits(a)), None)
+            near = valid_neighbours(problem.space, best, fits, NEIGHBOURS) if best is not None else []
+            for neighbour in near:
                 by_key.setdefault(neighbour.key, neighbour)
         return list(by_key.values())
 
@@ -149,3 +157,7 @@ class Rounds:
         if metrics.exists():
             kept = [line for line in read_lines(metrics) if line["step"] < self._step]
             write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _fits(latency: LatencyModel, budget_ms: float, architecture: Architecture) -> bool:
+    return latency.predict_ms(architecture) <= budget_ms

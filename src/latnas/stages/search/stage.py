@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from latnas.data.sources import load_images
-from latnas.hypernet.propose import extremes
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.ranking.judge import Score
 from latnas.stages.common.runs import RunFolder, default_name
-from latnas.stages.common.tables import check_images, find_table, space_of, why_stale
+from latnas.stages.common.tables import check_images, find_table, latency_of, space_of, why_stale
 from latnas.stages.search import accuracy
 from latnas.stages.search.config import SearchConfig
-from latnas.stages.search.front import budget_range, make_front
+from latnas.stages.search.front import budget_range, make_front, predicted_ends
 from latnas.stages.search.learning import Problem, Rounds
 from latnas.training.checkpoint import save_tensors
 from latnas.training.tasks import Task, one_thread, run_tasks
@@ -22,7 +21,6 @@ from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
 from latnas.words.front import Front, load_front
-from latnas.words.latency import latency_model
 from latnas.words.reporting import Reporter, Silent
 
 WEIGHTS = "weights.safetensors"
@@ -57,7 +55,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     if stale is not None:
         report.warn(f"the table {table.name} was not measured under the conditions here: {stale}")
     space = space_of(table)
-    latency = latency_model(table, space.trace)
+    latency = latency_of(table, space)
     budgets = budget_range(config, space, latency)
     recorded = config.recorded(space.name, data.fingerprint)
     run = RunFolder(config.out / (config.name or default_name(space.name, {**recorded, "table": table.name})))
@@ -79,7 +77,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         scores = accuracy.Scores(config, space, data, run)
         pool = accuracy.initial_pool(space, config)
         known = {architecture.key for architecture in pool}
-        pool += [a for a in extremes(space, latency.cost) if a.key not in known]
+        pool += [a for a in predicted_ends(space, latency) if a.key not in known]
         feature_tasks = scores.tasks(pool)
         recipe = Recipe(config.warmup_steps + config.joint_steps, pad=0, flip=data.mirrors)
         warm_up = Task(
@@ -108,7 +106,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
 
         trainer = supernet_trainer(space, data, recipe, config.seed)
         trainer.load(run.supernet / CHECKPOINT)
-        rounds = Rounds(Problem(space, latency.cost, budgets), config, data, trainer, folder)
+        rounds = Rounds(Problem(space, latency, budgets), config, data, trainer, folder)
         found = rounds.run(pool, judging, report)
         if not (run.supernet / WEIGHTS).exists():
             weights = network_of(trainer).state_dict()

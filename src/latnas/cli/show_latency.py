@@ -1,0 +1,149 @@
+"""Latency tables, their verification, and predictions, as tables and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latnas.cli.console import print_table
+from latnas.stages.predict import Predicted
+from latnas.stages.profile import Profiled, Verification
+from latnas.words.budgets import format_ms
+from latnas.words.latency import Prediction
+from latnas.words.table import LatencyTable, Quality
+
+ROWS_SHOWN = 12
+
+
+def profiled_json(result: Profiled) -> dict[str, Any]:
+    table = result.table
+    calibration = table.calibration
+    return {
+        "table": str(result.path), "name": table.name, "operations": len(table.operations),
+        "networks": len(calibration.networks), "freedom": calibration.freedom,
+        "quality": calibration.quality.model_dump(), "interval": [calibration.low, calibration.high],
+        "noise": table.noise.model_dump(), "quote": table.quote, "p50_factor": table.anchor.p50_factor,
+        "p90_factor": table.anchor.p90_factor,
+        "dead_parts": None if table.dead_parts is None else table.dead_parts.share,
+        "unsettled": list(table.unsettled), "doubtful": table.doubtful, "seconds": table.seconds,
+    }  # fmt: skip
+
+
+def show_profiled(result: Profiled) -> None:
+    """How good the table is."""
+    table, calibration = result.table, result.table.calibration
+    spread = max(calibration.high - 1, 1 - calibration.low)
+    floors = [network.floor_ms for network in calibration.networks]
+    rows = [
+        ["operations measured", str(len(table.operations)) if table.operations else "none: whole networks only"],
+        ["whole networks measured", f"{len(floors)}, from {format_ms(min(floors))} to {format_ms(max(floors))}"],
+        *_quality_rows("each network left out in turn", calibration.quality),
+        ["90 % interval of a prediction", f"±{spread:.1%}"],
+        ["noise (two halves of the rounds)", f"{table.noise.mean:.2%} on average, 95 % below {table.noise.p95:.2%}"],
+        ["networks that have not settled", f"{len(table.unsettled)} of {len(floors)}"],
+        [f"quoted statistic: {table.quote}", f"floor x {table.factor:.3f}{_witnesses(table)}"],
+        ["parts that do not reach the output", _dead_parts(table)],
+        ["doubtful operations", str(len(table.doubtful))],
+        ["time", f"{table.seconds:.0f} s"],
+    ]
+    print_table(table.name, ["", ""], rows)
+    for label, reason in list(table.doubtful.items())[:ROWS_SHOWN]:
+        print(f"doubtful: {label} {reason}")
+    print(f"table: {result.path}\nnext: latnas search --table {result.path}, or check it: latnas profile --verify 20")
+
+
+def verified_json(result: Verification) -> dict[str, Any]:
+    quality = {name: result.of(*drawn) for name, drawn in _GROUPS}
+    return {
+        "table": str(result.path), "name": result.table.name, "anchor_drift": result.anchor_drift,
+        "quality": {name: None if one is None else one.model_dump() for name, one in quality.items()},
+        "coverage": {name: result.coverage(*drawn) for name, drawn in _GROUPS if quality[name] is not None},
+        "networks": [
+            {
+                "architecture": one.architecture.to_json(), "drawn": one.drawn, "predicted_ms": one.predicted.to_json(),
+                "measured_ms": one.measured_ms, "relative_ms": one.relative_ms,
+            }
+            for one in result.networks
+        ],
+    }  # fmt: skip
+
+
+def show_verified(result: Verification) -> None:
+    """Each fresh network, the worst first, and how well the table predicts them."""
+    ranked = sorted(result.networks, key=lambda one: -abs(one.relative_ms / one.predicted.value_ms - 1))
+    rows = [
+        [
+            str(one.architecture), one.drawn, interval(one.predicted), format_ms(one.measured_ms),
+            f"{one.relative_ms / one.predicted.value_ms - 1:+.1%}",
+        ]
+        for one in ranked[:ROWS_SHOWN]
+    ]  # fmt: skip
+    columns = ["architecture", "drawn", "predicted (90 %)", "measured", "off by"]
+    shown = f"the worst {len(rows)} of " if len(rows) < len(ranked) else ""
+    print_table(f"{shown}{len(ranked)} fresh networks, {result.table.quote}", columns, rows, left=2)
+    for name, drawn in _GROUPS:
+        quality = result.of(*drawn)
+        if quality is not None:
+            values = ", ".join(f"{value} {what}" for what, value in _quality_rows("", quality))
+            print(f"{name}: {values}; {result.coverage(*drawn):.0%} within their intervals (90 % promised)")
+    print(
+        f"the anchor takes {result.anchor_drift:.3f} times what it took for the table; errors are counted "
+        f"relative to that\ntable: {result.path}"
+    )
+
+
+_GROUPS: tuple[tuple[str, tuple[Any, ...]], ...] = (("random", ("random",)), ("front", ("front",)))
+
+
+def predicted_json(result: Predicted) -> dict[str, Any]:
+    return {
+        "table": result.table.name, "quote": result.table.quote,
+        "networks": [
+            {
+                "name": one.name, "architecture": one.architecture.to_json(), "predicted_ms": one.latency.to_json(),
+                "params": one.params, "macs": one.macs,
+            }
+            for one in result.networks
+        ],
+    }  # fmt: skip
+
+
+def show_predicted(result: Predicted) -> None:
+    """One row for each network."""
+    rows = [
+        [one.name, interval(one.latency), f"{one.params:,}", f"{one.macs / 1e6:.2f} M", str(one.architecture)]
+        for one in result.networks
+    ]
+    columns = ["", "predicted (90 %)", "parameters", "multiply-adds", "architecture"]
+    print_table(f"{result.table.name}, {result.table.quote}", columns, rows)
+
+
+def interval(predicted: Prediction) -> str:
+    """`1.84 ms (1.80 to 1.88)`."""
+    low, high = (format_ms(ms).removesuffix(" ms") for ms in (predicted.low_ms, predicted.high_ms))
+    return f"{format_ms(predicted.value_ms)} ({low} to {high})"
+
+
+def _quality_rows(prefix: str, quality: Quality) -> list[list[str]]:
+    start = f"{prefix}: " if prefix else ""
+    ranks = "-" if quality.spearman is None else f"{quality.spearman:.3f}"
+    return [
+        [f"{start}mean error", f"{quality.mean_error:.1%}"],
+        [f"{start}within 5 %, 10 %", f"{quality.within5:.0%}, {quality.within10:.0%}"],
+        [f"{start}rank correlation", ranks],
+    ]
+
+
+def _witnesses(table: LatencyTable) -> str:
+    """The factor of the fastest and the slowest network, where they were noted."""
+    others = sorted(table.anchor.witnesses, key=lambda one: one.floor_ms)
+    if table.quote == "floor" or len(others) < 2:
+        return ""
+    factors = [getattr(one, f"{table.quote}_factor") for one in (others[0], others[-1])]
+    return f" (fastest {factors[0]:.3f}, slowest {factors[1]:.3f})"
+
+
+def _dead_parts(table: LatencyTable) -> str:
+    if table.dead_parts is None:
+        return "this space has none"
+    share = round(100 * table.dead_parts.share)
+    return f"cost {share} % of their price ({table.dead_parts.probes} probe networks)"

@@ -1,0 +1,146 @@
+"""Stage `predict`: latencies of architectures according to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latnas.data.randomness import generator
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError, UsageError
+from latnas.spaces.space import SETTING, Space
+from latnas.stages.common.runs import open_run
+from latnas.stages.common.tables import find_table, latency_of, space_of, why_stale
+from latnas.words.architecture import Architecture
+from latnas.words.costs import macs_cost, params_cost
+from latnas.words.files import read_json
+from latnas.words.front import load_front
+from latnas.words.latency import Prediction
+from latnas.words.reporting import Reporter, Silent
+from latnas.words.table import LatencyTable, load_table
+
+RANDOM = 5
+
+
+class PredictConfig(BaseModel):
+    """Which architectures, against which table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: tuple[str, ...] = ()
+    run: str | None = None
+    runs: Path = Path("runs")
+    random: int | None = Field(None, ge=1, le=10_000)
+    table: Path | None = None
+    tables: Path = Path("latency_tables")
+    space: str | None = None
+    data: str = "fashion-mini"
+    seed: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class PredictedNetwork:
+    """One architecture, in canonical form; `name` says where it came from."""
+
+    name: str
+    architecture: Architecture
+    latency: Prediction
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The table, and what it says of each architecture."""
+
+    table: LatencyTable
+    networks: tuple[PredictedNetwork, ...]
+
+
+def predict(config: PredictConfig, report: Reporter | None = None) -> Predicted:
+    """Predicts the architectures that are named, a front's choices, and random ones, in this order.
+
+    Raises:
+        UsageError: no table or run fits, or what is named is no architecture of the table's space.
+        LatnasError: a file is broken.
+    """
+    report = report or Silent()
+    table, chosen = _table_and_front(config)
+    stale = why_stale(table)
+    if stale is not None:
+        report.warn(f"the table {table.name} was not measured under the conditions here: {stale}")
+    space = space_of(table)
+    latency = latency_of(table, space)
+    params, macs = params_cost(space.trace), macs_cost(space.trace)
+    networks = []
+    for name, architecture in [*_named(config, space), *chosen, *_random(config, space, bool(chosen))]:
+        canonical = space.canonical(architecture)
+        networks.append(
+            PredictedNetwork(
+                name, canonical, latency.predict(canonical), int(params.cost(canonical)), int(macs.cost(canonical))
+            )
+        )
+    return Predicted(table, tuple(networks))
+
+
+def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[str, Architecture]]]:
+    """The table, and the choices of the run's front if a run is named: by the run's own table unless another is."""
+    if config.run is None:
+        return find_table(config.table, config.space, load_images(config.data), config.tables)[1], []
+    run = open_run(config.run, config.runs)
+    known = run.tables()
+    if not known:
+        raise UsageError(f"the search of {run.path} is not finished. Type its command again to go on: latnas search")
+    folder = run.front(known[0])
+    table = load_table(config.table or folder / "table.json")
+    front = load_front(folder / "front.json")
+    return table, [
+        (f"lambda {choice.lam:.2f}", front.networks[choice.network].as_architecture) for choice in front.budgets
+    ]
+
+
+def _named(config: PredictConfig, space: Space) -> Iterator[tuple[str, Architecture]]:
+    for text in config.architecture:
+        path = Path(text)
+        architecture = _from_file(path) if path.suffix == ".json" else _from_text(text, space)
+        try:
+            architecture.check(space.decisions)
+        except LatnasError as error:
+            raise UsageError(
+                f"{text} is no architecture of space {space.name!r}: {error} See its items: latnas spaces"
+            ) from error
+        if not space.is_valid(architecture):
+            raise UsageError(f"the network {text} does not connect its input to its output.")
+        yield (path.parent.name or path.name if path.suffix == ".json" else "given"), architecture
+
+
+def _from_file(path: Path) -> Architecture:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}. Name a manifest.json, or items with | between.")
+    value = read_json(path)
+    if isinstance(value, dict) and isinstance(value.get("architecture"), dict):
+        value = value["architecture"]
+    try:
+        return Architecture.from_json(value)
+    except LatnasError as error:
+        raise LatnasError(f"{path} holds no architecture: {error}") from error
+
+
+def _from_text(text: str, space: Space) -> Architecture:
+    items = text.split("|")
+    if len(items) != len(space.decisions):
+        raise UsageError(
+            f"{text!r} has {len(items)} items, and space {space.name!r} has {len(space.decisions)} decisions. "
+            "Write one for each, with | between: latnas spaces"
+        )
+    return Architecture.of(SETTING, {d.name: item.strip() for d, item in zip(space.decisions, items, strict=True)})
+
+
+def _random(config: PredictConfig, space: Space, has_front: bool) -> list[tuple[str, Architecture]]:
+    bare = not config.architecture and not has_front
+    count = config.random if config.random is not None else RANDOM if bare else 0
+    random = generator(config.seed, "predict")
+    return [("random", space.random(random)) for _ in range(count)]

@@ -1,0 +1,39 @@
+"""What `latnas profile` is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latnas.words.table import Quote
+
+
+class ProfileConfig(BaseModel):
+    """What to measure, where, and for how long.
+
+    `calibrate` whole networks are measured; `operations` may be left out, then these networks are all there is.
+    `rounds` is the most that an item gets: what has settled within `tolerance` gets fewer. `max_seconds` is for
+    measuring alone, preparations come on top. `verify` fresh networks are predicted and measured afterwards.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = "cpu"
+    runtime: str | None = None
+    space: str = "nasbench201"
+    width: int | None = None
+    depth: int | None = None
+    data: str = "fashion-mini"
+    batch: int = Field(1, ge=1, le=4096)
+    threads: int = Field(1, ge=1, le=1024)
+    precision: str = "fp32"
+    quote: Quote = "p50"
+    calibrate: int = Field(40, ge=4, le=1000)
+    operations: bool = True
+    rounds: int = Field(800, ge=4, le=100_000)
+    tolerance: float = Field(0.005, gt=0, lt=1)
+    max_seconds: float | None = Field(180.0, gt=0)
+    verify: int = Field(0, ge=0, le=1000)
+    seed: int = Field(0, ge=0)
+    out: Path = Path("latency_tables")

@@ -1,0 +1,149 @@
+"""Which whole networks are measured: random ones, and ones near the front that a search will use.
+
+A search picks what the model under-predicts, so intervals earned on random networks alone do not hold for what it
+picks. The front is not known yet; many parameters and multiply-adds for their latency come near it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from latnas.errors import LatnasError
+from latnas.hypernet.hypernetwork import gumbel
+from latnas.hypernet.propose import best_within, extremes
+from latnas.latency.calibration import LEAST_NETWORKS
+from latnas.spaces.operations import Nothing
+from latnas.spaces.space import SETTING, Space
+from latnas.words.architecture import Architecture
+from latnas.words.costs import AdditiveCost, macs_cost, params_cost, rough_work
+
+Drawn = Literal["end", "random", "front"]
+
+DRAWS_PER_NETWORK = 50
+NOISE = 0.5
+"""Gumbel noise on scores, in units of their mean deviation within a decision: diverse, and still near the front."""
+
+ANCHORS = 9
+PROBES = 3
+PROBE_DRAWS = 300
+LEAST_DEAD = 0.15
+
+
+@dataclass(frozen=True)
+class DrawnNetwork:
+    """A network to measure, and how it came in."""
+
+    architecture: Architecture
+    drawn: Drawn
+
+
+def calibration_networks(space: Space, cost: AdditiveCost, count: int, random: torch.Generator) -> list[DrawnNetwork]:
+    """The cheapest and the dearest network, then random ones and ones near the front, half of each.
+
+    The ends are in, because a budget range begins and ends there, and a fit extrapolates badly.
+
+    Raises:
+        LatnasError: the space has fewer distinct architectures.
+    """
+    drawn = [DrawnNetwork(architecture, "end") for architecture in dict.fromkeys(extremes(space, cost))]
+    drawn += near_front(space, cost, (count - len(drawn)) // 2, random, [one.architecture for one in drawn])
+    drawn += at_random(space, count - len(drawn), random, [one.architecture for one in drawn])
+    if len(drawn) < LEAST_NETWORKS:
+        raise LatnasError(
+            f"space {space.name!r} has {len(drawn)} distinct networks, too few to calibrate on: measure them by export."
+        )
+    if len(drawn) < count:
+        raise LatnasError(
+            f"space {space.name!r} gave {len(drawn)} distinct networks in {DRAWS_PER_NETWORK * count} draws; "
+            f"use --calibrate {len(drawn)} or fewer."
+        )
+    return drawn
+
+
+def at_random(space: Space, count: int, random: torch.Generator, without: Sequence[Architecture]) -> list[DrawnNetwork]:
+    """Up to `count` distinct random networks, none of them in `without`."""
+    keys = {architecture.key for architecture in without}
+    found: dict[str, DrawnNetwork] = {}
+    for _ in range(DRAWS_PER_NETWORK * count):
+        if len(found) == count:
+            break
+        architecture = space.random(random)
+        if architecture.key not in keys:
+            found.setdefault(architecture.key, DrawnNetwork(architecture, "random"))
+    return list(found.values())
+
+
+def near_front(
+    space: Space, cost: AdditiveCost, count: int, random: torch.Generator, without: Sequence[Architecture]
+) -> list[DrawnNetwork]:
+    """Up to `count` distinct networks with much in them for their cost, over the whole range of costs.
+
+    Perturb and solve: a random mixture of parameters and multiply-adds, and noise, to be maximised within a budget.
+    """
+    cheapest, dearest = (cost.cost(architecture) for architecture in extremes(space, cost))
+    scores = [_normalised(model.vectors(SETTING)) for model in (params_cost(space.trace), macs_cost(space.trace))]
+    keys = {architecture.key for architecture in without}
+    found: dict[str, DrawnNetwork] = {}
+    for _ in range(DRAWS_PER_NETWORK * count):
+        if len(found) == count:
+            break
+        position, share = torch.rand(2, generator=random).tolist()
+        budget = cheapest + (dearest - cheapest) * position**2  # more of the tight budgets: they are the hard ones
+        mixed = [
+            share * one + (1 - share) * other + NOISE * gumbel((len(one),), random).double().numpy()
+            for one, other in zip(*scores, strict=True)
+        ]
+        architecture = best_within(space, mixed, cost, budget)
+        if architecture is not None and architecture.key not in keys:
+            found.setdefault(architecture.key, DrawnNetwork(architecture, "front"))
+    return list(found.values())
+
+
+def anchor_network(space: Space, random: torch.Generator) -> Architecture:
+    """A network of middling work: the median of a few random ones."""
+    work = rough_work(space.trace)
+    drawn = sorted((space.random(random) for _ in range(ANCHORS)), key=lambda one: (work.cost(one), one.key))
+    return drawn[ANCHORS // 2]
+
+
+def probe_networks(space: Space, cost: AdditiveCost, random: torch.Generator) -> list[Architecture]:
+    """Up to three networks of which much does not reach the output: their canonical forms cost a good deal less."""
+    found: dict[str, tuple[float, Architecture]] = {}
+    for _ in range(PROBE_DRAWS):
+        indices = [int(torch.randint(len(d.items), (), generator=random)) for d in space.decisions]
+        raw = Architecture.from_indices(SETTING, space.decisions, indices)
+        if space.is_valid(raw):
+            dead = 1.0 - cost.cost(space.canonical(raw)) / cost.cost(raw)
+            if dead > LEAST_DEAD:
+                found[raw.key] = (dead, raw)
+    ranked = sorted(found.values(), key=lambda pair: (-pair[0], pair[1].key))
+    supernet = space.network(seed=0)
+    running = (raw for _, raw in ranked if _runs_all_of_it(space.derive_as_written(supernet, raw), space))
+    return list(islice(running, PROBES))
+
+
+def _runs_all_of_it(network: nn.Module, space: Space) -> bool:
+    """Whether every module runs: dead parts that nothing reaches do not, and would prove nothing."""
+    waiting = {module for module in network.modules() if not (list(module.children()) or isinstance(module, Nothing))}
+
+    def ran(module: nn.Module, *_: object) -> None:
+        waiting.discard(module)
+
+    hooks = [module.register_forward_hook(ran) for module in tuple(waiting)]
+    with torch.no_grad():
+        network.eval()(space.example())
+    for hook in hooks:
+        hook.remove()
+    return not waiting
+
+
+def _normalised(vectors: Sequence[np.ndarray]) -> list[np.ndarray]:
+    deviation = float(np.mean([vector.std() for vector in vectors]))
+    return [vector / max(deviation, 1e-12) for vector in vectors]

@@ -1,0 +1,132 @@
+"""The device with everything that is measured on it: prepared, measured round-robin, and kept when interrupted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from latnas.errors import LatnasError
+from latnas.latency.measure import MeasurementError, Measurements, RoundRecord, Runner, measure
+from latnas.latency.profiler import Profiler
+from latnas.latency.workload import Workload
+from latnas.spaces.space import Space
+from latnas.stages.profile.config import ProfileConfig
+from latnas.words.architecture import Architecture
+from latnas.words.files import append_line, read_lines
+from latnas.words.reporting import Reporter
+
+ANCHOR = "anchor"
+LEAST_ROUNDS = 40
+
+
+class Rig:
+    """One device, one space and one anchor network, which is measured beside everything.
+
+    Args:
+        partial: finished rounds go to `<partial>-<phase>.jsonl` at once; the same call later goes on from there.
+    """
+
+    def __init__(
+        self, space: Space, profiler: Profiler, anchor: Architecture, config: ProfileConfig, partial: Path,
+        report: Reporter,
+    ) -> None:  # fmt: skip
+        self._space, self._profiler, self._config, self._partial, self._report = (
+            space,
+            profiler,
+            config,
+            partial,
+            report,
+        )
+        self._supernet = space.network(seed=0)
+        self._anchor = profiler.prepare(self.network(anchor))
+
+    def network(self, architecture: Architecture) -> Workload:
+        """The canonical network of an architecture, untrained: weights do not change its time."""
+        return Workload(self._space.derive(self._supernet, architecture), self._space.example(self._config.batch))
+
+    def network_with_dead_parts(self, architecture: Architecture) -> Workload:
+        """The network as it is written, with what does not reach its output."""
+        module = self._space.derive_as_written(self._supernet, architecture)
+        return Workload(module, self._space.example(self._config.batch))
+
+    def measure(
+        self,
+        phase: str,
+        workloads: Mapping[str, Workload],
+        max_seconds: float | None,
+        witnesses: Sequence[str] = (),
+        names: Mapping[str, str] | None = None,
+    ) -> Measurements:
+        """Measures workloads and the anchor until they have settled, or time is up.
+
+        Args:
+            phase: names the file of its rounds.
+            workloads: by any key but "anchor".
+            max_seconds: of measuring, without preparations.
+            witnesses: keys of which single calls are noted too.
+            names: what to call a workload in a message, where its key says little.
+
+        Raises:
+            LatnasError: a workload cannot be run, or the device failed; what was measured is kept.
+        """
+        runners = {**self._prepare(workloads, names or {}), ANCHOR: self._anchor}
+        partial = Path(f"{self._partial}-{phase}.jsonl")
+        try:
+            previous = [RoundRecord.from_json(value) for value in read_lines(partial)]
+        except ValueError as error:
+            raise LatnasError(f"{partial}: {error}. Delete this file to measure from the start.") from error
+        if previous:
+            self._report.say(f"going on from {len(previous)} rounds of an interrupted profile ({partial})")
+        config = self._config
+        began = time.monotonic()
+        try:
+            with self._report.bar(f"measuring {phase}") as bar:
+                return measure(
+                    runners,
+                    anchor=ANCHOR,
+                    rounds=config.rounds,
+                    least_rounds=LEAST_ROUNDS,
+                    witnesses=witnesses,
+                    tolerance=config.tolerance,
+                    budget_seconds=max_seconds,
+                    store=lambda record: append_line(partial, record.to_json()),
+                    previous=previous,
+                    progress=lambda done, rounds: bar.update(
+                        *_progress(done, rounds, time.monotonic() - began, max_seconds), "rounds"
+                    ),
+                    seed=config.seed,
+                )
+        except MeasurementError as error:
+            raise LatnasError(
+                f"{error}. What was measured is kept in {partial}; the same command goes on from there."
+            ) from error
+
+    def forget(self) -> None:
+        """Deletes the rounds: their table is written."""
+        for path in self._partial.parent.glob(f"{self._partial.name}-*"):
+            path.unlink()
+
+    def _prepare(self, workloads: Mapping[str, Workload], names: Mapping[str, str]) -> dict[str, Runner]:
+        runners: dict[str, Runner] = {}
+        with self._report.bar("preparing") as bar:
+            for number, (key, workload) in enumerate(workloads.items()):
+                bar.update(number, len(workloads))
+                try:
+                    runners[key] = self._profiler.prepare(workload)
+                except LatnasError:
+                    raise
+                except Exception as error:
+                    raise LatnasError(
+                        f"{names.get(key, key)} cannot be run on this device: {type(error).__name__}: "
+                        f"{str(error)[:300]}. Another runtime may: latnas devices"
+                    ) from error
+            bar.update(len(workloads), len(workloads))
+        return runners
+
+
+def _progress(done: int, rounds: int, seconds: float, max_seconds: float | None) -> tuple[int, int]:
+    """(done, of how many): at most as many rounds as there is time for."""
+    if max_seconds is None or not done or not seconds:
+        return done, rounds
+    return done, max(done, min(rounds, int(done * max_seconds / seconds)))

@@ -1,0 +1,292 @@
+"""Stage `profile`: a latency table from isolated operations and whole networks."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from latnas.data.randomness import generator
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError
+from latnas.latency.agreement import agreement
+from latnas.latency.calibration import Fit, calibrate, freedoms
+from latnas.latency.measure import ItemTimes, Measurements
+from latnas.latency.profiler import Profiler, ProfilerPlugin, RunSettings, choose
+from latnas.latency.workload import Workload, identity_workload
+from latnas.spaces.space import Space, make_space
+from latnas.stages.profile.config import ProfileConfig
+from latnas.stages.profile.doubts import doubtful_operations
+from latnas.stages.profile.networks import DrawnNetwork, anchor_network, calibration_networks, probe_networks
+from latnas.stages.profile.rig import ANCHOR, Rig
+from latnas.words.architecture import Architecture
+from latnas.words.costs import PartCosts, parts_of_sites
+from latnas.words.files import read_json, write_json
+from latnas.words.latency import parts_of_operations
+from latnas.words.reporting import Reporter, Silent
+from latnas.words.table import (
+    SCHEMA,
+    Anchor,
+    Calibration,
+    DeadParts,
+    LatencyTable,
+    NetworkEntry,
+    Noise,
+    OperationEntry,
+    Prices,
+    Witness,
+    identity_of,
+    table_name,
+)
+
+SHARE_OF_OPERATIONS = 0.25
+"""Of the time for measuring. A prior need not be as exact as what corrects it."""
+
+TYPICAL_MS_PER_MAC = 1e-7
+"""The prior without operations: only its proportions matter, since its scale is fitted."""
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """The table and where it lies."""
+
+    path: Path
+    table: LatencyTable
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured, and with what."""
+
+    space: Space
+    plugin: ProfilerPlugin
+    profiler: Profiler
+    environment: dict[str, str]
+    name: str
+
+
+def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
+    """Measures operations and whole networks round-robin, fits what pieces cost inside networks, writes the table.
+
+    Every finished round is kept at once in `<out>/.partial/`: the same call again goes on from there.
+
+    Raises:
+        UsageError: unknown space, data, device or runtime.
+        LatnasError: something could not be run or measured, or the measurements contradict one another.
+    """
+    report = report or Silent()
+    began = time.monotonic()
+    given = setting_of(config, report)
+    space, trace = given.space, given.space.trace
+    random = generator(config.seed, "calibration")
+    anchor = anchor_network(space, random)
+    partial = config.out / ".partial" / _call_name(given.name, config)
+    rig = Rig(space, given.profiler, anchor, config, partial, report)
+    report.say(
+        f"{given.name}: {len(trace.operations) if config.operations else 'no'} distinct operations and "
+        f"{config.calibrate} networks of {space.name}, on {config.device} with {given.plugin.runtime}"
+    )
+    chosen = Path(f"{partial}-networks.json")
+    seconds = config.max_seconds
+    operations: dict[str, OperationEntry] = {}
+    if config.operations:
+        # Once the networks are chosen, nothing may change the prior that they were chosen by.
+        limit = 0.0 if chosen.exists() else None if seconds is None else SHARE_OF_OPERATIONS * seconds
+        operations = _measure_operations(space, rig, limit, config.batch)
+    prior = parts_of_operations(operations, trace) if operations else _rough_prior(space)
+    networks = _networks(space, prior, config, chosen)
+    probes = probe_networks(space, prior.of_items("ms"), generator(config.seed, "probes"))
+    left = None if seconds is None else (1.0 - SHARE_OF_OPERATIONS * bool(operations)) * seconds
+    measured = _measure_networks(rig, networks, probes, left)
+
+    floors = [_ms(measured.items[one.architecture.key]) for one in networks]
+    architectures = [one.architecture for one in networks]
+    contexts = [space.context(architecture) for architecture in architectures]
+    fit = calibrate(architectures, floors, prior, contexts)
+    linear = calibrate(architectures, floors, prior, contexts, freedoms(contexts=False))
+    if not fit.is_informative:
+        report.warn(
+            f"predictions are off by {fit.mean_error:.0%}, and guessing the same time for every network by "
+            f"{fit.error_of_a_constant:.0%}: the device was busy, or too few networks were measured. Measure again in "
+            "quiet: latnas profile --calibrate 60 --rounds 2000"
+        )
+    halves = [measured.items[one.architecture.key].halves for one in networks]
+    sums = prior.of_items("ms")
+    table = LatencyTable(
+        schema=SCHEMA,
+        device=config.device,
+        runtime=given.plugin.runtime,
+        measures=given.plugin.measures,
+        environment=given.environment,
+        batch=config.batch,
+        threads=config.threads,
+        precision=config.precision,
+        space=space.name,
+        options=dict(trace.options),
+        space_digest=trace.digest,
+        quote=config.quote,
+        operations=operations,
+        calibration=Calibration(
+            prior="operations" if operations else "work",
+            freedom=fit.freedom.name,
+            prices=_prices(fit),
+            linear=_prices(linear),
+            linear_error=linear.mean_error,
+            low=fit.low,
+            high=fit.high,
+            quality=agreement([floor / (1 + error) for floor, error in zip(floors, fit.left_out, strict=True)], floors),
+            tried=dict(fit.errors),
+            networks=tuple(
+                NetworkEntry(
+                    architecture=one.architecture.to_json(), drawn=one.drawn, floor_ms=floor,
+                    sum_ms=sums.cost(one.architecture), left_out=error, halves=half,
+                )
+                for one, floor, error, half in zip(networks, floors, fit.left_out, halves, strict=True)
+            ),
+        ),
+        anchor=Anchor(
+            architecture=anchor.to_json(),
+            floor_ms=_ms(measured.items[ANCHOR]),
+            p50_factor=measured.p50_factor,
+            p90_factor=measured.p90_factor,
+            calm_rounds=measured.calm_rounds,
+            rounds=measured.rounds,
+            witnesses=tuple(
+                Witness(floor_ms=_ms(measured.items[key]), p50_factor=p50, p90_factor=p90)
+                for key, (p50, p90) in measured.factors.items()
+            ),
+        ),
+        dead_parts=_dead_parts(probes, space, prior, measured),
+        noise=Noise(mean=float(np.mean(halves)), p95=float(np.quantile(halves, 0.95))),
+        unsettled=tuple(str(by_key) for by_key in _readable(measured, networks)),
+        doubtful=doubtful_operations(operations, trace),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - began, 1),
+    )  # fmt: skip
+    path = config.out / f"{given.name}.json"
+    table.save(path)
+    rig.forget()
+    return Profiled(path, table)
+
+
+def setting_of(config: ProfileConfig, report: Reporter) -> Setting:
+    """The space and the device that a config names.
+
+    Raises:
+        UsageError: one of them does not exist here.
+    """
+    data = load_images(config.data)
+    space = make_space(
+        config.space, width=config.width, depth=config.depth,
+        image_size=data.size, channels=data.channels, classes=len(data.classes),
+    )  # fmt: skip
+    plugin, note = choose(config.device, config.runtime)
+    if note:
+        report.warn(note)
+    settings = RunSettings(batch=config.batch, threads=config.threads, precision=config.precision)
+    profiler = plugin.open(config.device, settings)
+    environment = profiler.describe()
+    identity = identity_of(space.trace.digest, environment, config.batch, config.threads, config.precision)
+    name = table_name(config.device, plugin.runtime, config.space, identity)
+    return Setting(space, plugin, profiler, environment, name)
+
+
+def _measure_operations(space: Space, rig: Rig, max_seconds: float | None, batch: int) -> dict[str, OperationEntry]:
+    """Every distinct operation, and an empty graph for each shape of input."""
+    workloads: dict[str, Workload] = {}
+    names = {}
+    for digest, site in space.trace.operations.items():
+        operation = space.operation(digest)
+        example = tuple(value.expand(batch, *value.shape[1:]).contiguous() for value in operation.example)
+        workloads[f"operation {digest}"] = Workload(operation.module, example)
+        names[f"operation {digest}"] = f"operation {site.label!r}"
+        workloads.setdefault(f"overhead {_shape_key(site.input_shapes)}", identity_workload(example))
+    measured = rig.measure("operations", workloads, max_seconds, names=names)
+    return {
+        digest: OperationEntry(
+            label=site.label,
+            floor_ms=_ms(measured.items[f"operation {digest}"]),
+            overhead_ms=_ms(measured.items[f"overhead {_shape_key(site.input_shapes)}"]),
+            halves=measured.items[f"operation {digest}"].halves,
+        )
+        for digest, site in space.trace.operations.items()
+    }
+
+
+def _measure_networks(
+    rig: Rig, networks: Sequence[DrawnNetwork], probes: Sequence[Architecture], max_seconds: float | None
+) -> Measurements:
+    """The networks to calibrate on, and each probe with its dead parts and without."""
+    workloads = {one.architecture.key: rig.network(one.architecture) for one in networks}
+    for probe in probes:
+        workloads[f"dead {probe.key}"] = rig.network_with_dead_parts(probe)
+        workloads[f"live {probe.key}"] = rig.network(probe)
+    names = {one.architecture.key: f"network {one.architecture}" for one in networks}
+    ends = [one.architecture.key for one in networks if one.drawn == "end"]
+    return rig.measure("networks", workloads, max_seconds, witnesses=ends, names=names)
+
+
+def _networks(space: Space, prior: PartCosts, config: ProfileConfig, chosen: Path) -> list[DrawnNetwork]:
+    """Those of the interrupted call, if there was one; they are kept so that floors may settle otherwise."""
+    if not chosen.exists():
+        random = generator(config.seed, "networks")
+        drawn = calibration_networks(space, prior.of_items("ms"), config.calibrate, random)
+        write_json(chosen, [[one.architecture.to_json(), one.drawn] for one in drawn])
+    kept = read_json(chosen)
+    try:
+        return [DrawnNetwork(Architecture.from_json(architecture), drawn) for architecture, drawn in kept]
+    except (TypeError, ValueError, LatnasError) as error:
+        raise LatnasError(f"{chosen} is damaged: {error}. Delete this file to choose networks again.") from error
+
+
+def _call_name(name: str, config: ProfileConfig) -> str:
+    """What an interrupted call is continued by: the table, and what was to be measured for it."""
+    return f"{name}-{config.seed}-{config.calibrate}" + ("" if config.operations else "-networks-only")
+
+
+def _rough_prior(space: Space) -> PartCosts:
+    return parts_of_sites(space.trace, lambda site: TYPICAL_MS_PER_MAC * (site.macs + 10 * site.output_elements))
+
+
+def _dead_parts(
+    probes: Sequence[Architecture], space: Space, prior: PartCosts, measured: Measurements
+) -> DeadParts | None:
+    """The share of their price that dead parts cost, by the median probe."""
+    if not probes:
+        return None
+    cost = prior.of_items("ms")
+    shares = []
+    for probe in probes:
+        dead, live = (_ms(measured.items[f"{kind} {probe.key}"]) for kind in ("dead", "live"))
+        alive = cost.cost(space.canonical(probe))
+        # The prior may be off by a factor: it is taken from the network without dead parts.
+        shares.append((dead - live) / (live / alive * (cost.cost(probe) - alive)))
+    return DeadParts(share=float(np.median(shares)), probes=len(shares))
+
+
+def _prices(fit: Fit) -> Prices:
+    return Prices(
+        fixed_ms=dict(fit.parts.fixed_of),
+        parts_ms={
+            setting: {d.name: dict(zip(d.parts, vectors[d.name].tolist(), strict=True)) for d in fit.parts.decisions}
+            for setting, vectors in fit.parts.parts_of.items()
+        },
+        contexts_ms={name: ms for name, ms in fit.context_ms.items() if ms},
+    )
+
+
+def _readable(measured: Measurements, networks: Sequence[DrawnNetwork]) -> list[str]:
+    by_key: Mapping[str, str] = {one.architecture.key: str(one.architecture) for one in networks}
+    return [by_key[key] for key in measured.unsettled() if key in by_key]
+
+
+def _shape_key(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ",".join("x".join(map(str, shape[1:])) for shape in shapes)
+
+
+def _ms(times: ItemTimes) -> float:
+    return times.floor_seconds * 1e3

@@ -1,0 +1,112 @@
+"""Fresh networks, predicted and measured: whether a table can be relied on, here and now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from latnas.data.randomness import generator
+from latnas.errors import LatnasError
+from latnas.latency.agreement import agreement
+from latnas.stages.common.tables import latency_of, why_stale
+from latnas.stages.profile.config import ProfileConfig
+from latnas.stages.profile.networks import Drawn, at_random, near_front
+from latnas.stages.profile.rig import ANCHOR, Rig
+from latnas.stages.profile.stage import profile, setting_of
+from latnas.words.architecture import Architecture
+from latnas.words.latency import Prediction
+from latnas.words.reporting import Reporter, Silent
+from latnas.words.table import LatencyTable, Quality, load_table
+
+DRIFTED = 1.1
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One network: predicted and measured, in the table's quoted statistic.
+
+    `measured_ms` is as measured now; `relative_ms` is that over the anchor's drift, so that a device which is a few
+    percent faster or slower today does not count as an error of every prediction.
+    """
+
+    architecture: Architecture
+    drawn: Drawn
+    predicted: Prediction
+    measured_ms: float
+    relative_ms: float
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the measurement is within the 90 percent interval."""
+        return self.predicted.low_ms <= self.relative_ms <= self.predicted.high_ms
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a table's predictions of fresh networks agree with measurements. `anchor_drift` is the anchor over its floor
+    in the table: near 1 unless the device is not what it was."""
+
+    path: Path
+    table: LatencyTable
+    networks: tuple[Verified, ...]
+    anchor_drift: float
+
+    def of(self, *drawn: Drawn) -> Quality | None:
+        """Agreement on the networks drawn in these ways; None if there are none."""
+        chosen = [one for one in self.networks if one.drawn in drawn]
+        if not chosen:
+            return None
+        return agreement([one.predicted.value_ms for one in chosen], [one.relative_ms for one in chosen])
+
+    def coverage(self, *drawn: Drawn) -> float:
+        """The share of measurements within their intervals; 90 percent are promised."""
+        chosen = [one.is_covered for one in self.networks if one.drawn in drawn]
+        return sum(chosen) / max(len(chosen), 1)
+
+
+def verify(config: ProfileConfig, report: Reporter | None = None) -> Verification:
+    """Predicts and measures `config.verify` networks that the table does not know, half of them near the front.
+
+    The table is the one that `profile` would write, and is measured first where it is not there.
+
+    Raises:
+        UsageError, LatnasError: as `profile`.
+    """
+    report = report or Silent()
+    given = setting_of(config, report)
+    path = config.out / f"{given.name}.json"
+    table = load_table(path) if path.exists() else profile(config, report).table
+    stale = why_stale(table)
+    if stale is not None:
+        report.warn(f"the table {table.name} was not measured under the conditions here: {stale}")
+    latency = latency_of(table, given.space)
+    known = [Architecture.from_json(entry.architecture) for entry in table.calibration.networks]
+    random = generator(config.seed, "verify")
+    drawn = near_front(given.space, latency.cost, config.verify // 2, random, known)
+    known += [one.architecture for one in drawn]
+    drawn += at_random(given.space, config.verify - len(drawn), random, known)
+    if not drawn:
+        raise LatnasError(f"space {given.space.name!r} has no networks that the table {table.name} does not know.")
+    anchor = Architecture.from_json(table.anchor.architecture)
+    partial = config.out / ".partial" / f"{given.name}-{config.seed}-verify"
+    rig = Rig(given.space, given.profiler, anchor, config, partial, report)
+    workloads = {one.architecture.key: rig.network(one.architecture) for one in drawn}
+    measured = rig.measure("fresh networks", workloads, config.max_seconds)
+    rig.forget()
+    drift = 1e3 * measured.items[ANCHOR].floor_seconds / table.anchor.floor_ms
+    if not 1 / DRIFTED < drift < DRIFTED:
+        report.warn(
+            f"the anchor network takes {drift:.2f} times what it took when the table was measured: the device is busy, "
+            "or has changed. Make a new table: latnas profile"
+        )
+    verified = tuple(
+        Verified(
+            one.architecture,
+            one.drawn,
+            latency.predict(one.architecture),
+            latency.quoted_ms(1e3 * measured.items[one.architecture.key].floor_seconds),
+            latency.quoted_ms(1e3 * measured.items[one.architecture.key].floor_seconds / drift),
+        )
+        for one in drawn
+    )
+    return Verification(path, table, verified, drift)
