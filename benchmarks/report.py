@@ -1,0 +1,90 @@
+"""What every benchmark prints and writes: rows, and what was to be reached."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from latnas.words.files import write_json
+
+LONG = 12
+PACKAGES = ("latnas", "torch", "onnxruntime", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Reach:
+    """One thing that was to be reached."""
+
+    what: str
+    value: float
+    reach: float
+    better: Literal["lower", "higher"]
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.reach if self.better == "lower" else self.value >= self.reach
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser with what all benchmarks take."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", type=Path, metavar="FILE", help="write rows and reach to this file")
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
+def finish(
+    benchmark: str, rows: Sequence[Mapping[str, Any]], reach: Sequence[Reach], device: str, out: Path | None
+) -> None:
+    """Prints the rows and the reach as tables, and writes both as JSON (docs/design.md, section 10)."""
+    _print(benchmark, rows)
+    met = [
+        {"what": one.what, "value": one.value, "reach": one.reach, "better": one.better, "met": one.met}
+        for one in reach
+    ]
+    if reach:
+        _print("reach", [{**one, "met": "yes" if one["met"] else "no"} for one in met])
+    if out is not None:
+        value = {
+            "benchmark": benchmark,
+            "device": device,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "command": " ".join(["python", *sys.argv]),
+            "rows": list(rows),
+            "reach": met,
+        }
+        write_json(out, json.loads(json.dumps(value)))
+
+
+def _print(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each row; where rows are long, one column for each."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [[_text(row.get(name, "")) for name in columns] for row in rows]
+    if len(columns) > LONG:
+        lines = [[name, *values] for name, values in zip(columns, zip(*lines, strict=True), strict=True)]
+        columns = ["", *(str(number + 1) for number in range(len(rows)))]
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    Console(width=180, highlight=False, markup=False).print(table)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def as_row(**values: Any) -> dict[str, Any]:
+    """A row, its numbers rounded to five digits, so that results can be compared by eye."""
+    return {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in values.items()}
