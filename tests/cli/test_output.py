@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,8 @@ def test_a_table_keeps_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> N
     print_table("title [x]", ["name", "number"], [["a" * 60, "1"], ["x[b] :key:", "2"]])
     out = capsys.readouterr().out
     assert "a" * 60 in out and "title [x]" in out and "x[b] :key:" in out
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    shown = latnas("--version")
+    assert (shown.code, shown.stdout, shown.stderr) == (0, f"latnas {version('latnas')}\n", "")

@@ -558,3 +558,14 @@ def test_a_damaged_record_is_refused(change: dict[str, object]) -> None:
     for other in others:
         with pytest.raises(ValueError, match="not a record"):
             RoundRecord.from_json(other)
+
+
+def test_a_clock_that_steps_does_not_move_a_floor() -> None:
+    """One burst seems to take no time to speak of, another an hour."""
+
+    def stepping(name: str, round: int, n: int) -> float:
+        stepped = {7: 1e-3, 13: 1e6}.get(round, 1.0) if name == "conv" and n > 1 else 1.0
+        return stepped * noisy(name, round, n)
+
+    steady_clock, stepping_clock = (World(seconds).measure(rounds=60).items["conv"] for seconds in (noisy, stepping))
+    assert stepping_clock.floor_seconds == pytest.approx(steady_clock.floor_seconds, rel=0.01)

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from latnas import __version__
 from latnas.errors import INTERRUPTED, LatnasError, TargetMissedError
 
 app = typer.Typer(
     name="latnas",
-    help="One search, many latency budgets: one ONNX model for each, measured on your device.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a target not met, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -36,6 +36,21 @@ SpaceName = Annotated[str | None, typer.Option(help="A search space; see latnas 
 Width = Annotated[int | None, typer.Option(help="Channels of the first stage. Default: the space's own.")]
 Depth = Annotated[int | None, typer.Option(help="Cells or layers of a stage. Default: the space's own.")]
 Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"latnas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One search, many latency budgets: one ONNX model for each, measured on your device."""
 
 
 @app.command()

@@ -119,7 +119,8 @@ class Rig:
                 except Exception as error:
                     raise LatnasError(
                         f"{names.get(key, key)} cannot be run on this device: {type(error).__name__}: "
-                        f"{str(error)[:300]}. Another runtime may: latnas devices"
+                        f"{str(error)[:300]}. Another runtime may (latnas devices), or measure whole networks alone: "
+                        "latnas profile --no-operations"
                     ) from error
             bar.update(len(workloads), len(workloads))
         return runners

@@ -89,6 +89,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     report.say(
         f"{given.name}: {len(trace.operations) if config.operations else 'no'} distinct operations and "
         f"{config.calibrate} networks of {space.name}, on {config.device} with {given.plugin.runtime}"
+        + ("" if config.max_seconds is None else f"; measuring takes at most {config.max_seconds:.0f} s")
     )
     chosen = Path(f"{partial}-networks.json")
     seconds = config.max_seconds
