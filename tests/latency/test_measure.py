@@ -89,14 +89,27 @@ def shuffled(name: str, rounds: int) -> list[float]:
     ("rounds", "first", "end"), [(1, 0, 1), (2, 0, 1), (3, 0, 2), (5, 0, 3), (10, 1, 5), (20, 2, 10), (25, 2, 13)]
 )
 def test_the_floor_is_the_mean_from_the_10th_to_the_50th_percentile(rounds: int, first: int, end: int) -> None:
-    factors = {name: shuffled(name, rounds) for name in BASE}
-    result = World(lambda name, round, n: n * BASE[name] * factors[name][round]).measure(rounds)
+    factors = shuffled("conv", rounds)
+    result = World(lambda name, round, n: n * BASE[name] * (factors[round] if name == "conv" else 1.0)).measure(rounds)
     assert result.calm_rounds == rounds
-    for name, item in result.items.items():
-        expected = BASE[name] * np.mean(sorted(factors[name])[first:end])
-        assert item.floor_seconds == pytest.approx(expected, rel=1e-12)
-        assert item.median_seconds == pytest.approx(BASE[name] * np.median(factors[name]))
-        assert item.rounds == rounds
+    item = result.items["conv"]
+    assert item.floor_seconds == pytest.approx(BASE["conv"] * np.mean(sorted(factors)[first:end]), rel=1e-12)
+    assert item.median_seconds == pytest.approx(BASE["conv"] * np.median(factors))
+    assert item.rounds == rounds
+
+
+def test_an_item_that_settled_while_the_device_was_slower_is_compared_with_the_others_all_the_same() -> None:
+    """After round 40 everything is six percent faster, which is still calm; `pool` leaves before, `network` after."""
+
+    def seconds(name: str, round: int, n: int) -> float:
+        unsteady = 1.0 + 0.04 * random.Random(f"{name} {round} {n}").random() if name == "network" else 1.0
+        return n * BASE[name] * unsteady * (1.06 if round < 40 else 1.0)
+
+    world = World(seconds)
+    result = world.measure(rounds=200, least_rounds=16, tolerance=1e-4)
+    assert result.items["pool"].rounds <= 40 < result.items["network"].rounds
+    ratio = result.items["network"].floor_seconds / result.items["pool"].floor_seconds
+    assert ratio == pytest.approx(1.01 * BASE["network"] / BASE["pool"], rel=0.01)
 
 
 def test_a_rare_fast_burst_does_not_move_the_floor() -> None:
@@ -120,7 +133,7 @@ def test_busy_rounds_count_for_the_median_and_not_for_the_floor() -> None:
 def test_floors_agree_on_a_clock_with_two_speeds_where_medians_do_not() -> None:
     result = World(noisy).measure(rounds=60)
     ratios = [item.floor_seconds / BASE[name] for name, item in result.items.items()]
-    assert min(ratios) >= 1.0 and max(ratios) < 1.02 and max(ratios) / min(ratios) < 1.01
+    assert min(ratios) > 0.99 and max(ratios) < 1.02 and max(ratios) / min(ratios) < 1.01
     assert all(item.median_seconds > 1.05 * item.floor_seconds for item in result.items.values())
     assert result.unsettled(0.04) == ()
 
@@ -128,7 +141,8 @@ def test_floors_agree_on_a_clock_with_two_speeds_where_medians_do_not() -> None:
 def test_halves_compare_the_floors_of_odd_and_even_rounds() -> None:
     world = World(lambda name, round, n: n * BASE[name] * (1.05 if name == "conv" and round % 2 else 1.0))
     result = world.measure(rounds=6)
-    assert result.halves() == pytest.approx({"anchor": 0.0, "conv": 0.05, "pool": 0.0, "network": 0.0})
+    halves = {name: item.halves for name, item in result.items.items()}
+    assert halves == pytest.approx({"anchor": 0.0, "conv": 0.05, "pool": 0.0, "network": 0.0})
     assert result.unsettled() == ("conv",)
     assert result.unsettled(0.1) == ()
 
@@ -332,46 +346,14 @@ def test_a_budget_stops_between_rounds_and_leaves_no_item_out() -> None:
     whole.measure(rounds=50)
     result = World(noisy).measure(rounds=50, budget_seconds=whole.now / 2, tolerance=1e-6)
     assert 15 < result.rounds < 35
-    assert not result.is_complete
     assert {item.rounds for item in result.items.values()} == {result.rounds}
 
 
-def test_a_measurement_that_a_budget_cut_short_is_complete_where_everything_had_settled() -> None:
+def test_a_budget_stops_between_rounds() -> None:
     whole = World(steady)
     whole.measure(rounds=50)
     result = World(steady).measure(rounds=50, budget_seconds=whole.now / 2)
     assert 15 < result.rounds < 35
-    assert result.is_complete
-
-
-def test_rounds_go_on_until_they_have_lasted_long_enough() -> None:
-    """A clock that keeps a speed for seconds would else be seen at one speed only."""
-    slow_at_first = World(lambda name, round, n: n * BASE[name] * (1.5 if round < 10 else 1.0))
-    result = slow_at_first.measure(rounds=2, min_seconds=1.0)
-    assert 2 < result.rounds == len(slow_at_first.records)
-    assert sum(record.measured_seconds for record in slow_at_first.records[:-1]) < 1.0
-    assert sum(record.measured_seconds for record in slow_at_first.records) >= 1.0
-    assert result.items["conv"].floor_seconds == pytest.approx(BASE["conv"])
-    assert result.is_complete
-    again = World(steady)
-    assert again.measure(rounds=2, min_seconds=1.0, previous=slow_at_first.records) == result
-    assert again.calls == []
-
-
-def test_progress_is_told_before_the_first_round_and_after_each_and_never_beyond_what_was_asked() -> None:
-    told: list[tuple[int, int]] = []
-    World(steady).measure(rounds=3, progress=lambda done, asked: told.append((done, asked)))
-    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    told.clear()
-    world = World(steady)
-    world.measure(rounds=2, min_seconds=0.1, progress=lambda done, asked: told.append((done, asked)))
-    assert len(told) == len(world.records) + 1
-    assert told[:3] == [(0, 2), (1, 2), (2, 2)] and set(told[3:]) == {(2, 2)}
-
-
-def test_a_clock_that_stands_still_does_not_keep_rounds_going_for_ever() -> None:
-    with pytest.raises(MeasurementError, match="no valid time"):
-        World(lambda name, round, n: 0.0).measure(rounds=2, min_seconds=1.0)
 
 
 def test_the_warm_up_does_not_count_as_a_slow_round() -> None:
@@ -397,7 +379,6 @@ def test_items_that_have_settled_leave_at_the_next_look(rounds: int, least: int 
     result = world.measure(rounds=rounds, least_rounds=least)
     assert result.rounds == len(world.records) == expected
     assert {item.rounds for item in result.items.values()} == {expected}
-    assert result.is_complete
 
 
 def test_an_item_stays_until_it_has_settled_and_the_anchor_stays_with_it() -> None:
@@ -411,7 +392,7 @@ def test_an_item_stays_until_it_has_settled_and_the_anchor_stays_with_it() -> No
     result = world.measure(rounds=40, least_rounds=4)
     rounds = {name: item.rounds for name, item in result.items.items()}
     assert rounds == {"anchor": 40, "odd": 40, "later": 16, "quiet": 8}
-    assert result.unsettled() == ("odd",) and result.is_complete
+    assert result.unsettled() == ("odd",)
     for record in world.records:
         assert set(record.bursts) == {name for name, count in rounds.items() if record.index < count}
 
@@ -436,12 +417,6 @@ def test_a_witness_that_has_left_is_not_called_singly_any_more() -> None:
     result = world.measure(rounds=16, least_rounds=8, witnesses=["pool"])
     assert [set(record.singles) for record in world.records] == [{"anchor", "pool"}] * 8 + [{"anchor"}] * 8
     assert set(result.factors) == {"anchor", "pool"}
-
-
-def test_nothing_leaves_before_rounds_have_lasted_long_enough() -> None:
-    result = World(steady).measure(rounds=10, least_rounds=8, min_seconds=1.0)
-    assert {item.rounds for item in result.items.values()} == {result.rounds}
-    assert result.rounds > 10
 
 
 def through_json(records: list[RoundRecord]) -> list[RoundRecord]:
@@ -505,7 +480,6 @@ def test_an_item_added_later_catches_up() -> None:
     first, second = World(steady, ["anchor", "pool"]), World(steady)
     first.measure(rounds=4)
     result = second.measure(rounds=4, previous=first.records)
-    assert result.is_complete
     assert {name: item.rounds for name, item in result.items.items()} == {
         "anchor": 8,
         "conv": 4,
@@ -569,3 +543,9 @@ def test_a_clock_that_steps_does_not_move_a_floor() -> None:
 
     steady_clock, stepping_clock = (World(seconds).measure(rounds=60).items["conv"] for seconds in (noisy, stepping))
     assert stepping_clock.floor_seconds == pytest.approx(steady_clock.floor_seconds, rel=0.01)
+
+
+def test_progress_is_told_before_the_first_round_and_after_each() -> None:
+    told: list[tuple[int, int]] = []
+    measure(World(steady).runners, anchor="anchor", rounds=3, progress=lambda done, asked: told.append((done, asked)))
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]

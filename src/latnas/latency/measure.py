@@ -25,6 +25,8 @@ ANCHOR_SINGLES = 8
 CALM_DRIFT = 1.1
 FLOOR_FROM, FLOOR_TO = 0.1, 0.5
 POLISHES = 4
+ERA = 12
+"""An era's level is a median over so many rounds before and after."""
 SETTLING = 8
 """Every so many rounds it is looked which items have settled."""
 LEAST_CALM = 8
@@ -91,11 +93,6 @@ class RoundRecord:
             raise ValueError(f"round {record.index} holds a time or a number that is not positive")
         return record
 
-    @property
-    def measured_seconds(self) -> float:
-        """How long its bursts took together."""
-        return math.fsum(burst.inferences * burst.seconds for burst in self.bursts.values())
-
 
 @dataclass(frozen=True)
 class ItemTimes:
@@ -149,18 +146,6 @@ class Measurements:
         """Nine calls in ten take at most this many times the floor, of the anchor."""
         return self.factors[self.anchor][1]
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every item had all its rounds, or had settled before."""
-        waiting = set(self.unsettled())
-        return all(
-            one.rounds + one.discarded >= self.asked_rounds for name, one in self.items.items() if name in waiting
-        )
-
-    def halves(self) -> dict[str, float]:
-        """By item, how far the floors of the odd and the even rounds lie apart, relatively."""
-        return {name: item.halves for name, item in self.items.items()}
-
     def unsettled(self, tolerance: float | None = None) -> tuple[str, ...]:
         """Items whose halves lie further apart than `tolerance`: more rounds may still move their floors."""
         limit = self.tolerance if tolerance is None else tolerance
@@ -175,7 +160,6 @@ def measure(
     least_rounds: int | None = None,
     witnesses: Sequence[str] = (),
     burst_seconds: float = 0.003,
-    min_seconds: float = 0.0,
     budget_seconds: float | None = None,
     store: Callable[[RoundRecord], None] | None = None,
     previous: Iterable[RoundRecord] = (),
@@ -193,7 +177,6 @@ def measure(
         least_rounds: an item that has settled after so many gets no more. By default every item gets all `rounds`.
         witnesses: more runners whose single calls are noted.
         burst_seconds: about how long a burst takes, unless a single inference takes longer.
-        min_seconds: rounds go on until their bursts add up to this. A clock can keep one speed for seconds.
         budget_seconds: no further round is begun that would end later than this. One round always runs.
         store: is given each round as soon as it is finished, so that an interruption loses none.
         previous: rounds that an interrupted call on this machine stored; they count.
@@ -212,13 +195,12 @@ def measure(
         raise ValueError(f"rounds and burst_seconds must be positive, got {rounds} and {burst_seconds}")
     least = rounds if least_rounds is None else min(least_rounds, rounds)
     began, records = clock(), list(previous)
-    measured = math.fsum(record.measured_seconds for record in records)
     keep, tell = store or (lambda record: None), progress or (lambda done, asked: None)
     done = _finished(records, runners)
     tell(done, rounds)
     last_seconds, lengths = 0.0, dict[str, int]()
     settled = _settled(records[: len(records) // SETTLING * SETTLING], list(runners), least, tolerance)
-    while left := list(runners) if 0 < measured < min_seconds else _left(records, runners, rounds, settled):
+    while left := _left(records, runners, rounds, settled):
         if done and budget_seconds is not None and clock() - began + last_seconds > budget_seconds:
             break
         lengths = lengths or _burst_lengths(runners, records, burst_seconds)
@@ -226,7 +208,7 @@ def measure(
         record = _round(index, runners, {*left, anchor}, lengths, {anchor, *witnesses}, seed)
         keep(record)
         records.append(record)
-        done, measured = done + 1, measured + record.measured_seconds
+        done += 1
         if len(records) % SETTLING == 0:
             settled = _settled(records, list(runners), least, tolerance)
         last_seconds = clock() - round_began
@@ -243,11 +225,11 @@ def summarise(
         MeasurementError: an item has no valid burst, or the anchor no valid single call.
     """
     drifts = _drifts(records, names)
-    chosen = {record.index for record, drift in zip(records, drifts, strict=True) if drift <= CALM_DRIFT}
+    chosen = _calm(records, drifts)
     num_calm, enough = len(chosen), math.ceil(len(records) / 4)
     if num_calm < enough:
         order = sorted(range(len(records)), key=lambda position: (drifts[position], position))
-        chosen = {records[position].index for position in order[:enough]}
+        chosen = _with_levels([(records[position].index, drifts[position]) for position in sorted(order[:enough])])
     items = {name: _item_times(name, records, chosen) for name in names}
     factors = {}
     for name in dict.fromkeys([anchor, *(name for record in records for name in record.singles)]):
@@ -272,7 +254,7 @@ def _settled(records: Sequence[RoundRecord], names: Sequence[str], least: int, t
     enough = [name for name in names if done[name] >= max(least, LEAST_CALM)]
     if not enough:
         return set()
-    calm = {r.index for r, drift in zip(records, _drifts(records, names), strict=True) if drift <= CALM_DRIFT}
+    calm = _calm(records, _drifts(records, names))
     in_calm = _rounds_of([record for record in records if record.index in calm], names)
     candidates = [name for name in enough if in_calm[name] >= LEAST_CALM]
     return {name for name in candidates if _item_times(name, records, calm).settled_within <= tolerance}
@@ -355,13 +337,33 @@ def _log(record: RoundRecord, name: str) -> float:
     return math.log(record.bursts[name].seconds) if name in record.bursts else math.nan
 
 
-def _item_times(name: str, records: Sequence[RoundRecord], calm: Set[int]) -> ItemTimes:
-    """Of its bursts in calm rounds, or of all where it has none in these."""
+def _calm(records: Sequence[RoundRecord], drifts: Sequence[float]) -> dict[int, float]:
+    """Calm rounds by index, each with its era's level: the median drift of the calm rounds around it."""
+    calm = [(r.index, drift) for r, drift in zip(records, drifts, strict=True) if drift <= CALM_DRIFT]
+    return _with_levels(calm)
+
+
+def _with_levels(rounds: Sequence[tuple[int, float]]) -> dict[int, float]:
+    if not rounds:
+        return {}
+    drifts = [drift for _, drift in rounds]
+    around = [drifts[max(at - ERA, 0) : at + ERA + 1] for at in range(len(drifts))]
+    levels = np.array([np.median(some) for some in around])
+    levels /= np.quantile(levels, 0.1, method="lower")
+    return {index: float(level) for (index, _), level in zip(rounds, levels, strict=True)}
+
+
+def _item_times(name: str, records: Sequence[RoundRecord], calm: Mapping[int, float]) -> ItemTimes:
+    """Of its bursts in calm rounds, or of all where it has none in these.
+
+    Bursts are taken over the level of their era: an item that settled early would else be compared with items that
+    were still measured when the device had become five percent faster.
+    """
     all_bursts = [(record.index, record.bursts[name].seconds) for record in records if name in record.bursts]
     discarded = sum(record.discarded.count(name) for record in records)
     if not all_bursts:
         raise MeasurementError(f"{name} has no valid time: all {discarded} were zero, negative or not finite")
-    bursts = [(index, seconds) for index, seconds in all_bursts if index in calm] or all_bursts
+    bursts = [(index, seconds / calm[index]) for index, seconds in all_bursts if index in calm] or all_bursts
     seconds = [second for _, second in bursts]
     floor, middle = _floor(seconds), len(bursts) // 2
 
