@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from latnas.errors import LatnasError
 from latnas.spaces.choice import Choice
 from latnas.spaces.nasbench201 import EDGES
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
@@ -252,14 +253,16 @@ def test_operations_are_one_where_they_are_given_the_same_and_only_there(middle:
     assert own(middle).context(only("1"))[kind] == pytest.approx(times * 0.256)
 
 
-def test_a_network_whose_control_flow_depends_on_data_has_no_classes() -> None:
+def test_a_network_whose_control_flow_depends_on_data_is_refused_and_not_given_no_classes() -> None:
     space = own(lambda x: F.relu(x) if x.sum() > 0 else x)
-    assert space.context(only("1")) == {}
+    with pytest.raises(LatnasError, match="cannot be traced: TraceError"):
+        space.context(only("1"))
     assert space.derive(space.network(0), only("1"))(space.example()).shape == (1, 5)
 
 
-def test_a_cell_that_is_not_connected_has_no_classes() -> None:
-    assert context(a01="nor_conv_3x3") == {}
+def test_a_cell_that_is_not_connected_is_refused() -> None:
+    with pytest.raises(LatnasError, match="does not connect its input to its output"):
+        context(a01="nor_conv_3x3")
 
 
 # What must not change

@@ -634,3 +634,18 @@ def test_other_constants_of_the_formula_make_another_table(
         other.operations[digest].floor_ms > entry.floor_ms or entry.cost_ms == 0
         for digest, entry in profiled.table.operations.items()
     )
+
+
+def test_a_space_that_cannot_be_traced_is_predicted_by_parts_alone_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untraceable(self: Space, architecture: Architecture) -> Any:
+        raise LatnasError("Classifier cannot be traced")
+
+    monkeypatch.setattr(Space, "context", untraceable)
+    heard = Heard()
+    prices = profile(profile_config(tmp_path), heard).table.calibration.prices
+    assert prices.contexts_ms == {}
+    assert any(
+        "merges in these networks is not predicted" in line and "cannot be traced" in line for line in heard.warned
+    )

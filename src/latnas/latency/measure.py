@@ -196,11 +196,12 @@ def measure(
     least = rounds if least_rounds is None else min(least_rounds, rounds)
     began, records = clock(), list(previous)
     keep, tell = store or (lambda record: None), progress or (lambda done, asked: None)
-    done = _finished(records, runners)
+    done_of = _rounds_of(records, runners)
+    done = max(done_of.values())  # the anchor has had them all
     tell(done, rounds)
     last_seconds, lengths = 0.0, dict[str, int]()
     settled = _settled(records[: len(records) // SETTLING * SETTLING], list(runners), least, tolerance)
-    while left := _left(records, runners, rounds, settled):
+    while left := [name for name in runners if done_of[name] < rounds and name not in settled]:
         if done and budget_seconds is not None and clock() - began + last_seconds > budget_seconds:
             break
         lengths = lengths or _burst_lengths(runners, records, burst_seconds)
@@ -208,6 +209,7 @@ def measure(
         record = _round(index, runners, {*left, anchor}, lengths, {anchor, *witnesses}, seed)
         keep(record)
         records.append(record)
+        done_of |= {name: done_of[name] + 1 for name in {*left, anchor}}
         done += 1
         if len(records) % SETTLING == 0:
             settled = _settled(records, list(runners), least, tolerance)
@@ -241,11 +243,6 @@ def summarise(
         raise MeasurementError(f"no valid time of a single call of the anchor {anchor!r} in any calm round")
     done, few = _finished(records, names), num_calm < enough
     return Measurements(items, anchor, done, asked_rounds, tolerance, tuple(drifts), num_calm, few, factors)
-
-
-def _left(records: Sequence[RoundRecord], names: Iterable[str], rounds: int, settled: Set[str]) -> list[str]:
-    done = _rounds_of(records, names)
-    return [name for name in names if done[name] < rounds and name not in settled]
 
 
 def _settled(records: Sequence[RoundRecord], names: Sequence[str], least: int, tolerance: float) -> set[str]:

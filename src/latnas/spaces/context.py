@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from latnas.errors import LatnasError
 from latnas.spaces.choice import Selection, everything, selecting
 from latnas.words.architecture import Decision
 
@@ -41,13 +42,18 @@ class ContextTracer:
         self._input = example.numel() // example.shape[0]
 
     def amounts(self, path: Selection) -> dict[str, float]:
-        """Thousands of output elements for one image, by class; nothing where the path cannot be traced."""
+        """Thousands of output elements for one image, by class.
+
+        Raises:
+            LatnasError: the path cannot be traced, because what it does depends on the values of its input.
+        """
         try:
             with selecting(path), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 graph = _Tracer().trace(self._network)
-        except Exception:  # noqa: BLE001  control flow that depends on data: there are simply no classes then
-            return {}
+        except Exception as error:
+            what = type(self._network).__name__
+            raise LatnasError(f"{what} cannot be traced: {type(error).__name__}: {str(error)[:200]}") from error
         return self._classes(graph)
 
     def _classes(self, graph: fx.Graph) -> dict[str, float]:

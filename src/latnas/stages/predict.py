@@ -13,7 +13,7 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.runs import open_run
-from latnas.stages.common.tables import find_table, latency_of, space_of, why_stale
+from latnas.stages.common.tables import find_table, latency_of, space_of, warn_if_stale
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
 from latnas.words.files import read_json
@@ -69,9 +69,7 @@ def predict(config: PredictConfig, report: Reporter | None = None) -> Predicted:
     """
     report = report or Silent()
     table, chosen = _table_and_front(config)
-    stale = why_stale(table)
-    if stale is not None:
-        report.warn(f"the table {table.name} was not measured under the conditions here: {stale}")
+    warn_if_stale(table, report)
     space = space_of(table)
     latency = latency_of(table, space)
     params, macs = params_cost(space.trace), macs_cost(space.trace)

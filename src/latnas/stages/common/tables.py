@@ -11,6 +11,7 @@ from latnas.errors import LatnasError, UsageError
 from latnas.latency.profiler import Profiler, RunSettings, load_plugin
 from latnas.spaces.space import Space, make_space
 from latnas.words.latency import LatencyModel, latency_model
+from latnas.words.reporting import Reporter
 from latnas.words.table import LatencyTable, load_table
 
 FOLDER = Path("latency_tables")
@@ -107,6 +108,13 @@ def why_stale(table: LatencyTable) -> str | None:
         if here.get(name) != table.environment.get(name)
     ]
     return "; ".join(differing) or None
+
+
+def warn_if_stale(table: LatencyTable, report: Reporter) -> None:
+    """Says what differs between the conditions of a table and this machine, if anything does."""
+    stale = why_stale(table)
+    if stale is not None:
+        report.warn(f"the table {table.name} was not measured under the conditions here: {stale}")
 
 
 def _fits(table: LatencyTable, space: str | None, data: ImageData) -> bool:

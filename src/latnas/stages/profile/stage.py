@@ -106,7 +106,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
 
     floors = [_ms(measured.items[one.architecture.key]) for one in networks]
     architectures = [one.architecture for one in networks]
-    contexts = [space.context(architecture) for architecture in architectures]
+    contexts = _contexts(space, architectures, report)
     fit = calibrate(architectures, floors, prior, contexts)
     linear = calibrate(architectures, floors, prior, contexts, freedoms(contexts=False))
     if not fit.is_informative:
@@ -163,7 +163,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
         ),
         dead_parts=_dead_parts(probes, space, prior, measured),
         noise=Noise(mean=float(np.mean(halves)), p95=float(np.quantile(halves, 0.95))),
-        unsettled=tuple(str(by_key) for by_key in _readable(measured, networks)),
+        unsettled=tuple(_readable(measured, networks)),
         doubtful=doubtful_operations(operations, trace),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 1),
@@ -267,6 +267,15 @@ def _dead_parts(
         # The prior may be off by a factor: it is taken from the network without dead parts.
         shares.append((dead - live) / (live / alive * (cost.cost(probe) - alive)))
     return DeadParts(share=float(np.median(shares)), probes=len(shares))
+
+
+def _contexts(space: Space, networks: Sequence[Architecture], report: Reporter) -> list[Mapping[str, float]]:
+    """Of each network; none where the space cannot be traced, and then predictions go by parts alone."""
+    try:
+        return [space.context(architecture) for architecture in networks]
+    except LatnasError as error:
+        report.warn(f"what the runtime merges in these networks is not predicted: {error}")
+        return [{} for _ in networks]
 
 
 def _prices(fit: Fit) -> Prices:

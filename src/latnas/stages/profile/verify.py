@@ -8,7 +8,7 @@ from pathlib import Path
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.latency.agreement import agreement
-from latnas.stages.common.tables import latency_of, why_stale
+from latnas.stages.common.tables import latency_of, warn_if_stale
 from latnas.stages.profile.config import ProfileConfig
 from latnas.stages.profile.networks import Drawn, at_random, near_front
 from latnas.stages.profile.rig import ANCHOR, Rig
@@ -76,9 +76,7 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
     given = setting_of(config, report)
     path = config.out / f"{given.name}.json"
     table = load_table(path) if path.exists() else profile(config, report).table
-    stale = why_stale(table)
-    if stale is not None:
-        report.warn(f"the table {table.name} was not measured under the conditions here: {stale}")
+    warn_if_stale(table, report)
     latency = latency_of(table, given.space)
     known = [Architecture.from_json(entry.architecture) for entry in table.calibration.networks]
     random = generator(config.seed, "verify")

@@ -10,7 +10,7 @@ from latnas.data.sources import load_images
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.ranking.judge import Score
 from latnas.stages.common.runs import RunFolder, default_name
-from latnas.stages.common.tables import check_images, find_table, latency_of, space_of, why_stale
+from latnas.stages.common.tables import check_images, find_table, latency_of, space_of, warn_if_stale
 from latnas.stages.search import accuracy
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import budget_range, make_front, predicted_ends
@@ -51,9 +51,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     data = load_images(config.data)
     table_path, table = find_table(config.table, config.space, data, config.tables)
     check_images(table, data)
-    stale = why_stale(table)
-    if stale is not None:
-        report.warn(f"the table {table.name} was not measured under the conditions here: {stale}")
+    warn_if_stale(table, report)
     space = space_of(table)
     latency = latency_of(table, space)
     budgets = budget_range(config, space, latency)
