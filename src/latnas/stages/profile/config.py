@@ -29,7 +29,7 @@ class ProfileConfig(BaseModel):
     threads: int = Field(1, ge=1, le=1024)
     precision: str = "fp32"
     quote: Quote = "p50"
-    calibrate: int = Field(40, ge=4, le=1000)
+    calibrate: int = Field(40, ge=4, le=200)
     operations: bool = True
     rounds: int = Field(800, ge=4, le=100_000)
     tolerance: float = Field(0.005, gt=0, lt=1)

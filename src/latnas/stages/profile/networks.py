@@ -6,7 +6,7 @@ picks. The front is not known yet; many parameters and multiply-adds for their l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -26,7 +26,7 @@ from latnas.words.costs import AdditiveCost, macs_cost, params_cost, rough_work
 
 Drawn = Literal["end", "random", "front"]
 
-DRAWS_PER_NETWORK = 50
+DRAWS_IN_VAIN = 200
 NOISE = 0.5
 """Gumbel noise on scores, in units of their mean deviation within a decision: diverse, and still near the front."""
 
@@ -61,7 +61,7 @@ def calibration_networks(space: Space, cost: AdditiveCost, count: int, random: t
         )
     if len(drawn) < count:
         raise LatnasError(
-            f"space {space.name!r} gave {len(drawn)} distinct networks in {DRAWS_PER_NETWORK * count} draws; "
+            f"space {space.name!r} gave {len(drawn)} distinct networks, and then no new one in {DRAWS_IN_VAIN} draws; "
             f"use --calibrate {len(drawn)} or fewer."
         )
     return drawn
@@ -69,15 +69,7 @@ def calibration_networks(space: Space, cost: AdditiveCost, count: int, random: t
 
 def at_random(space: Space, count: int, random: torch.Generator, without: Sequence[Architecture]) -> list[DrawnNetwork]:
     """Up to `count` distinct random networks, none of them in `without`."""
-    keys = {architecture.key for architecture in without}
-    found: dict[str, DrawnNetwork] = {}
-    for _ in range(DRAWS_PER_NETWORK * count):
-        if len(found) == count:
-            break
-        architecture = space.random(random)
-        if architecture.key not in keys:
-            found.setdefault(architecture.key, DrawnNetwork(architecture, "random"))
-    return list(found.values())
+    return _distinct(lambda: space.random(random), "random", count, without)
 
 
 def near_front(
@@ -89,21 +81,35 @@ def near_front(
     """
     cheapest, dearest = (cost.cost(architecture) for architecture in extremes(space, cost))
     scores = [_normalised(model.vectors(SETTING)) for model in (params_cost(space.trace), macs_cost(space.trace))]
-    keys = {architecture.key for architecture in without}
-    found: dict[str, DrawnNetwork] = {}
-    for _ in range(DRAWS_PER_NETWORK * count):
-        if len(found) == count:
-            break
+
+    def draw() -> Architecture | None:
         position, share = torch.rand(2, generator=random).tolist()
         budget = cheapest + (dearest - cheapest) * position**2  # more of the tight budgets: they are the hard ones
         mixed = [
             share * one + (1 - share) * other + NOISE * gumbel((len(one),), random).double().numpy()
             for one, other in zip(*scores, strict=True)
         ]
-        architecture = best_within(space, mixed, cost, budget)
-        if architecture is not None and architecture.key not in keys:
-            found.setdefault(architecture.key, DrawnNetwork(architecture, "front"))
-    return list(found.values())
+        return best_within(space, mixed, cost, budget)
+
+    return _distinct(draw, "front", count, without)
+
+
+def _distinct(
+    draw: Callable[[], Architecture | None], drawn: Drawn, count: int, without: Sequence[Architecture]
+) -> list[DrawnNetwork]:
+    """Draws until there are `count` new ones, or many draws in a row have brought nothing new."""
+    keys = {architecture.key for architecture in without}
+    found: list[DrawnNetwork] = []
+    in_vain = 0
+    while len(found) < count and in_vain < DRAWS_IN_VAIN:
+        architecture = draw()
+        if architecture is None or architecture.key in keys:
+            in_vain += 1
+            continue
+        keys.add(architecture.key)
+        found.append(DrawnNetwork(architecture, drawn))
+        in_vain = 0
+    return found
 
 
 def anchor_network(space: Space, random: torch.Generator) -> Architecture:
