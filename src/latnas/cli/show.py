@@ -95,7 +95,7 @@ def export_row(file: ExportedFile) -> list[str]:
     return [
         KINDS[manifest.kind],
         format_ms(manifest.budget_ms),
-        f"{format_ms(predicted.value)} ({_number(predicted.low)} to {_number(predicted.high)})",
+        interval(predicted.value, predicted.low, predicted.high),
         measured,
         manifest.status,
         f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})",
@@ -104,8 +104,10 @@ def export_row(file: ExportedFile) -> list[str]:
     ]
 
 
-def _number(ms: float) -> str:
-    return format_ms(ms).removesuffix(" ms")
+def interval(value_ms: float, low_ms: float, high_ms: float) -> str:
+    """`1.84 ms (1.80 to 1.88)`."""
+    low, high = (format_ms(ms).removesuffix(" ms") for ms in (low_ms, high_ms))
+    return f"{format_ms(value_ms)} ({low} to {high})"
 
 
 def spaces_json(traces: Sequence[SpaceTrace]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from latnas.cli.console import print_table
+from latnas.cli.show import interval
 from latnas.stages.predict import Predicted
 from latnas.stages.profile import Profiled, Verification
 from latnas.words.budgets import format_ms
@@ -72,7 +73,7 @@ def show_verified(result: Verification) -> None:
     ranked = sorted(result.networks, key=lambda one: -abs(one.relative_ms / one.predicted.value_ms - 1))
     rows = [
         [
-            str(one.architecture), one.drawn, interval(one.predicted), format_ms(one.measured_ms),
+            str(one.architecture), one.drawn, _interval(one.predicted), format_ms(one.measured_ms),
             f"{one.relative_ms / one.predicted.value_ms - 1:+.1%}",
         ]
         for one in ranked[:ROWS_SHOWN]
@@ -110,17 +111,15 @@ def predicted_json(result: Predicted) -> dict[str, Any]:
 def show_predicted(result: Predicted) -> None:
     """One row for each network."""
     rows = [
-        [one.name, interval(one.latency), f"{one.params:,}", f"{one.macs / 1e6:.2f} M", str(one.architecture)]
+        [one.name, _interval(one.latency), f"{one.params:,}", f"{one.macs / 1e6:.2f} M", str(one.architecture)]
         for one in result.networks
     ]
     columns = ["", "predicted (90 %)", "parameters", "multiply-adds", "architecture"]
     print_table(f"{result.table.name}, {result.table.quote}", columns, rows)
 
 
-def interval(predicted: Prediction) -> str:
-    """`1.84 ms (1.80 to 1.88)`."""
-    low, high = (format_ms(ms).removesuffix(" ms") for ms in (predicted.low_ms, predicted.high_ms))
-    return f"{format_ms(predicted.value_ms)} ({low} to {high})"
+def _interval(predicted: Prediction) -> str:
+    return interval(predicted.value_ms, predicted.low_ms, predicted.high_ms)
 
 
 def _quality_rows(prefix: str, quality: Quality) -> list[list[str]]:
