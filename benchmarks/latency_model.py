@@ -2,17 +2,18 @@
 
     python benchmarks/latency_model.py --json benchmarks/results/latency_model.json
 
-For each space: a table is made as `latnas profile` makes it, and timed. Then a pool of networks and at least 120
-held-out random ones are measured together. Five sets of 40 are drawn from the pool, half near the front; each is
-fitted, predicts the held-out networks, and derives networks near its own front, which are measured too: a search
-selects what a model under-predicts. Errors of derived networks are relative to the anchor, measured beside them.
+For each space: a table is made as `latnas profile` makes it, and timed. Then five sets of 40 networks, chosen as
+`latnas profile` chooses them from other draws, and at least 120 held-out random networks are measured together. Each
+set is fitted, predicts the held-out networks, and derives networks near its own front, which are measured too: a search
+selects what a model under-predicts. They are measured beside some of the networks before, by which drift is told.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +22,22 @@ from report import Reach, as_row, finish, parser
 from latnas.cli.console import ConsoleReporter
 from latnas.data.randomness import generator
 from latnas.latency.agreement import agreement
-from latnas.latency.calibration import Fit, Freedom, calibrate, freedoms
+from latnas.latency.calibration import Fit, calibrate, freedoms
 from latnas.latency.measure import Measurements
+from latnas.latency.problem import Freedom
 from latnas.spaces.space import SPACES, Space
 from latnas.stages.profile import ProfileConfig, profile
-from latnas.stages.profile.networks import DrawnNetwork, at_random, calibration_networks, near_front
-from latnas.stages.profile.rig import ANCHOR, Rig
+from latnas.stages.profile.networks import Chosen, Contexts, at_random, calibration_networks, near_front, sample_of
+from latnas.stages.profile.rig import Rig
 from latnas.stages.profile.stage import setting_of
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts
 from latnas.words.latency import parts_of_operations
 from latnas.words.table import Quality
 
-DRAWS, CALIBRATE, POOL = 5, 40, 62
+DRAWS, CALIBRATE = 5, 40
 DERIVED_PER_DRAW = 12
+REFERENCES = 20
 METHODS = ("plain sum", "scale and offset", "latnas")
 POINTS = 100.0
 
@@ -45,44 +48,25 @@ class Drawn:
 
     fit: Fit
     affine: Fit
-    derived: tuple[DrawnNetwork, ...]
+    derived: tuple[Architecture, ...]
 
 
-def predicted_ms(fit: Fit, space: Space, networks: Sequence[Architecture]) -> np.ndarray:
-    """[N]: with contexts, as `LatencyModel.predict` does."""
-    pieces = fit.parts.of_items("ms")
-    merged = [
-        sum(fit.context_ms.get(name, 0.0) * amount for name, amount in space.context(one).items())
-        if fit.context_ms
-        else 0.0
-        for one in networks
-    ]
-    return np.array([pieces.cost(one) for one in networks]) + merged
-
-
-def draw_sets(
-    space: Space, prior: PartCosts, pool: Sequence[DrawnNetwork], floors: dict[str, float], draws: int, seed: int
+def fit_sets(
+    space: Space, prior: PartCosts, sets: Sequence[Chosen], contexts: Contexts, floors: Mapping[str, float], seed: int
 ) -> list[Drawn]:
     """Fits each set, and derives networks that none of them has seen."""
     found = []
-    known = [one.architecture for one in pool]
-    by_kind = {kind: [one for one in pool if one.drawn == kind] for kind in ("end", "front", "random")}
-    for number in range(draws):
-        random = np.random.default_rng([seed, number])
-        wanted = (CALIBRATE - len(by_kind["end"])) // 2
-        chosen = list(by_kind["end"])
-        for kind in ("front", "random"):
-            chosen += [by_kind[kind][i] for i in random.choice(len(by_kind[kind]), wanted, replace=False)]
-        networks = [one.architecture for one in chosen]
-        times = [floors[one.key] for one in networks]
-        contexts = [space.context(one) for one in networks]
-        fit = calibrate(networks, times, prior, contexts)
-        linear = calibrate(networks, times, prior, contexts, freedoms(contexts=False))
-        affine = calibrate(networks, times, prior, contexts, [Freedom(), Freedom(absolute=True)])
+    known = [one.architecture for chosen in sets for one in chosen.measured]
+    for number, chosen in enumerate(sets):
+        sample = sample_of([one.architecture for one in chosen.measured], contexts)
+        times = [floors[network.key] for network in sample.networks]
+        fit = calibrate(sample, times, prior, typical=sample_of([one.architecture for one in chosen.typical], contexts))
+        linear = calibrate(sample, times, prior, freedoms(contexts=False))
+        affine = calibrate(sample, times, prior, [Freedom(), Freedom(absolute=True)])
         guide = linear.parts.of_items("ms")
         derived = near_front(space, guide, DERIVED_PER_DRAW, generator(seed, "derived", number), known)
         known += [one.architecture for one in derived]
-        found.append(Drawn(fit, affine, tuple(derived)))
+        found.append(Drawn(fit, affine, tuple(one.architecture for one in derived)))
     return found
 
 
@@ -101,21 +85,24 @@ def benchmark_space(
     anchor = Architecture.from_json(table.anchor.architecture)
     rig = Rig(space, given.profiler, anchor, config, config.out / ".partial" / f"benchmark-{space.name}", report)
     prior = parts_of_operations(table.operations, space.trace)
-    pool = calibration_networks(space, prior.of_items("ms"), POOL, generator(config.seed, "pool"))
-    fresh = at_random(space, held_out, generator(config.seed, "held out"), [one.architecture for one in pool])
-    workloads = {one.architecture.key: rig.network(one.architecture) for one in [*pool, *fresh]}
-    measured = rig.measure("pool and held-out networks", workloads, pool_seconds)
+    contexts = cache(space.context)
+    chosen = [
+        calibration_networks(space, prior, contexts, CALIBRATE, generator(config.seed, "set", number))
+        for number in range(draws)
+    ]
+    pool = list(dict.fromkeys(one.architecture for some in chosen for one in some.measured))
+    networks = [one.architecture for one in at_random(space, held_out, generator(config.seed, "held out"), pool)]
+    workloads = {network.key: rig.network(network) for network in [*pool, *networks]}
+    measured = rig.measure("networks to fit and held-out ones", workloads, pool_seconds)
     floors = floors_of(measured)
-    sets = draw_sets(space, prior, pool, floors, draws, config.seed)
-    derived = [one for drawn in sets for one in drawn.derived]
-    rig_again = rig.measure(
-        "derived networks", {one.architecture.key: rig.network(one.architecture) for one in derived}, config.max_seconds
-    )
-    again = floors_of(rig_again)
-    drift = again[ANCHOR] / floors[ANCHOR]
+    sets = fit_sets(space, prior, chosen, contexts, floors, config.seed)
+    references = networks[:REFERENCES]
+    derived = [network for drawn in sets for network in drawn.derived]
+    workloads = {network.key: rig.network(network) for network in [*references, *derived]}
+    again = floors_of(rig.measure("derived networks", workloads, pool_seconds))
+    drift = float(np.median([again[network.key] / floors[network.key] for network in references]))
     rig.forget()
 
-    networks = [one.architecture for one in fresh]
     truth = np.array([floors[one.key] for one in networks])
     sums = prior.of_items("ms")
     halves = [measured.items[one.key].halves for one in networks]
@@ -125,14 +112,13 @@ def benchmark_space(
     for drawn in sets:
         by_method = {
             "plain sum": np.array([sums.cost(one) for one in networks]),
-            "scale and offset": predicted_ms(drawn.affine, space, networks),
-            "latnas": predicted_ms(drawn.fit, space, networks),
+            "scale and offset": drawn.affine.predict_ms(sample_of(networks, contexts)),
+            "latnas": drawn.fit.predict_ms(sample_of(networks, contexts)),
         }
         for method, predicted in by_method.items():
             results[method].append(agreement(predicted.tolist(), truth.tolist()))
-        own = [one.architecture for one in drawn.derived]
-        own_truth = np.array([again[one.key] for one in own]) / drift
-        own_ratio = own_truth / predicted_ms(drawn.fit, space, own)
+        own_truth = np.array([again[one.key] for one in drawn.derived]) / drift
+        own_ratio = own_truth / drawn.fit.predict_ms(sample_of(drawn.derived, contexts))
         derived_errors += np.abs(1 / own_ratio - 1).tolist()
         for kind, ratio in (("random", truth / by_method["latnas"]), ("derived", own_ratio)):
             covered[kind] += ((drawn.fit.low <= ratio) & (ratio <= drawn.fit.high)).astype(float).tolist()
@@ -152,9 +138,10 @@ def benchmark_space(
             row |= as_row(
                 coverage_random=POINTS * float(np.mean(covered["random"])),
                 coverage_derived=POINTS * float(np.mean(covered["derived"])),
+                interval=POINTS * float(np.mean([drawn.fit.high - 1.0 for drawn in sets])),
                 mape_derived=POINTS * float(np.mean(derived_errors)),
                 halves_mean=POINTS * float(np.mean(halves)), halves_p95=POINTS * float(np.quantile(halves, 0.95)),
-                anchor_drift=drift, table_seconds=table.seconds,
+                drift=drift, table_seconds=table.seconds,
             )  # fmt: skip
         rows.append(row)
     figures = {name: rows[-1][name] for name in rows[-1] if isinstance(rows[-1][name], float)}

@@ -20,6 +20,7 @@ from report import Reach, as_row, finish, parser
 
 from latnas.latency.agreement import agreement
 from latnas.latency.calibration import Fit, calibrate, freedoms
+from latnas.latency.problem import Sample
 from latnas.spaces.nasbench201 import EDGES
 from latnas.spaces.space import SETTING, Space, make_space
 from latnas.words.architecture import Architecture
@@ -67,7 +68,8 @@ def ours(public: Public, prior: PartCosts, chosen: np.ndarray, measured_ms: np.n
     fits = []
     for cells in (public.raw, public.canonical):
         networks = [Architecture.from_indices(SETTING, public.space.decisions, row) for row in cells[chosen].tolist()]
-        fit = calibrate(networks, measured_ms.tolist(), prior, [{}] * len(networks), freedoms(contexts=False))
+        sample = Sample(tuple(networks), ({},) * len(networks))
+        fit = calibrate(sample, measured_ms.tolist(), prior, freedoms(contexts=False))
         costs = fit.parts.of_items("ms")
         vectors = costs.vectors(SETTING)
         predicted = costs.fixed(SETTING) + sum(vectors[edge][cells[:, edge]] for edge in range(len(vectors)))

@@ -18,9 +18,15 @@ from latnas.spaces.operations import Nothing
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
 from latnas.stages.profile import Profiled, profile
 from latnas.stages.profile.doubts import doubtful_operations
-from latnas.stages.profile.networks import anchor_network, calibration_networks, near_front, probe_networks
+from latnas.stages.profile.networks import (
+    DrawnNetwork,
+    anchor_network,
+    calibration_networks,
+    near_front,
+    probe_networks,
+)
 from latnas.words.architecture import Architecture
-from latnas.words.costs import AdditiveCost, macs_cost, params_cost, rough_work
+from latnas.words.costs import AdditiveCost, macs_cost, params_cost, parts_of_sites, rough_work
 from latnas.words.latency import sum_of_operations
 from latnas.words.sites import Site, SpaceTrace
 from latnas.words.table import LatencyTable, OperationEntry, load_table
@@ -42,6 +48,11 @@ def seconds_of(module: nn.Module) -> float:
 
 def rough_cost(space: Space) -> AdditiveCost:
     return rough_work(space.trace)
+
+
+def chosen_of(space: Space, count: int, seed: int = 0) -> list[DrawnNetwork]:
+    prior = parts_of_sites(space.trace, lambda site: float(site.macs + 10 * site.output_elements))
+    return list(calibration_networks(space, prior, space.context, count, generator(seed)).measured)
 
 
 def networks_of(table: LatencyTable) -> list[Architecture]:
@@ -196,8 +207,7 @@ def test_the_ends_of_the_range_come_first_and_half_of_the_others_is_near_the_fro
 @pytest.mark.parametrize("count", [4, 5, 21])
 def test_networks_to_calibrate_on_are_distinct_canonical_and_as_many_as_were_asked_for(name: str, count: int) -> None:
     space = make_space(name, width=4, depth=1, **DIGITS)
-    cost = rough_cost(space)
-    found = calibration_networks(space, cost, count, generator(0))
+    found = chosen_of(space, count)
     architectures = [one.architecture for one in found]
     assert len(set(architectures)) == len(found) == count
     assert all(space.is_canonical(architecture) for architecture in architectures)
@@ -208,7 +218,7 @@ def test_networks_to_calibrate_on_are_distinct_canonical_and_as_many_as_were_ask
 def test_no_network_is_cheaper_or_dearer_than_the_ends() -> None:
     space = small_space()
     cost = rough_cost(space)
-    found = calibration_networks(space, cost, 12, generator(0))
+    found = chosen_of(space, 12)
     low, high = (cost.cost(one.architecture) for one in found if one.drawn == "end")
     random = generator(7)
     sample = [cost.cost(space.random(random)) for _ in range(1000)]
@@ -217,9 +227,8 @@ def test_no_network_is_cheaper_or_dearer_than_the_ends() -> None:
 
 def test_networks_are_a_function_of_the_generator() -> None:
     space = small_space()
-    cost = rough_cost(space)
-    assert calibration_networks(space, cost, 12, generator(0)) == calibration_networks(space, cost, 12, generator(0))
-    assert calibration_networks(space, cost, 12, generator(0)) != calibration_networks(space, cost, 12, generator(1))
+    assert chosen_of(space, 12, seed=0) == chosen_of(space, 12, seed=0)
+    assert chosen_of(space, 12, seed=0) != chosen_of(space, 12, seed=1)
 
 
 def test_networks_near_the_front_have_more_in_them_than_random_ones_of_their_cost() -> None:
@@ -478,7 +487,7 @@ def test_networks_once_chosen_are_those_that_are_measured_when_it_goes_on(
     for architecture in networks_of(profiled.table):
         others.pop(architecture.key, None)
     other = next(iter(others.values()))
-    kept[-1] = [other.to_json(), "random"]
+    kept[0][-1] = [other.to_json(), "random"]
     chosen.write_text(json.dumps(kept))
     resumed = profile(profile_config(tmp_path)).table
     assert networks_of(resumed) == [*networks_of(profiled.table)[:-1], other]
@@ -618,12 +627,11 @@ def test_what_has_settled_gets_no_more_rounds_than_it_needs(tmp_path: Path) -> N
 
 def test_a_space_with_too_few_networks_says_how_many_can_be_asked_for() -> None:
     space = Space("own", TwoByTwo, SpaceOptions(width=4, depth=1, **DIGITS))
-    cost = rough_cost(space)
     with pytest.raises(
         LatnasError, match="gave 4 distinct networks, and then no new one in 200 draws; use --calibrate 4 or"
     ):
-        calibration_networks(space, cost, 6, generator(0))
-    assert len({one.architecture for one in calibration_networks(space, cost, 4, generator(0))}) == 4
+        chosen_of(space, 6)
+    assert len({one.architecture for one in chosen_of(space, 4)}) == 4
 
 
 def test_other_constants_of_the_formula_make_another_table(

@@ -12,7 +12,7 @@ with a plain scale and offset. This is the best linear unbiased prediction of mi
 elsewhere (Rasmussen and Williams, "Gaussian Processes for Machine Learning", section 2.7), with Huber's weights
 against outliers.
 
-N networks, P parts over all settings and decisions, C classes of contexts, Q parameters of all kinds.
+N networks, P parts over all settings and decisions, C classes of contexts.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ import numpy as np
 from scipy import stats
 
 from latnas.errors import LatnasError
-from latnas.words.architecture import Architecture
+from latnas.latency.design import spreads
+from latnas.latency.problem import NOISE, Freedom, Problem, Sample, basis, places, problem_of, varying
 from latnas.words.costs import PartCosts
 
 LEAST_NETWORKS = 4
 COVERAGE = 0.9
-NOISE = 0.01
-"""Relative deviation of a measured network from what is expected of it. Only its ratio to the freedoms matters."""
 
 KIND_FREEDOMS = (0.0, 0.1, 1.0)
 PART_FREEDOMS = (0.0, 0.01, 0.03, 0.1)
@@ -51,26 +50,6 @@ FOLDS = 40
 """Of more networks several are left out at a time: refitting takes time that grows with the fourth power."""
 SQUARES_MUST_GAIN = 1.15
 CONVERGED = 1e-4
-
-
-@dataclass(frozen=True)
-class Freedom:
-    """How far prices may stray from the scaled table, relative to the price of an average part or element.
-
-    `absolute`: errors count by their size, which outliers do not sway; else by their square, which is more exact.
-    """
-
-    kind: float = 0.0
-    part: float = 0.0
-    context: float = 0.0
-    absolute: bool = False
-
-    @property
-    def name(self) -> str:
-        """For people and for the table."""
-        freedoms = {"kinds": self.kind, "parts": self.part, "contexts": self.context}
-        given = [f"{name} {value:g}" for name, value in freedoms.items() if value] or ["scale and offset"]
-        return ", ".join(given + ["absolute errors"] * self.absolute)
 
 
 @dataclass(frozen=True)
@@ -100,21 +79,14 @@ class Fit:
         """Mean absolute relative error, each network left out in turn."""
         return float(np.mean(np.abs(self.left_out)))
 
-
-@dataclass(frozen=True)
-class _Problem:
-    """`sums` [N]; `basis` [N, Q] and `prices` [P + C, Q] put parameters into networks and into prices."""
-
-    networks: np.ndarray  # [N, P + C]: which parts run, how many elements are in each context class
-    prior: np.ndarray  # [P + C]: isolated milliseconds, zero for contexts
-    kinds: np.ndarray  # [P, K] of 0 and 1
-    fixed: np.ndarray  # [N]: isolated milliseconds of the fixed rest
-    floors: np.ndarray  # [N]
-
-    @property
-    def sums(self) -> np.ndarray:
-        total: np.ndarray = self.fixed + self.networks @ self.prior
-        return total
+    def predict_ms(self, sample: Sample) -> np.ndarray:
+        """[N]: the floors of networks."""
+        pieces = self.parts.of_items("ms")
+        merged = [
+            sum(ms * context.get(name, 0.0) for name, ms in self.context_ms.items()) for context in sample.contexts
+        ]
+        predicted: np.ndarray = np.array([pieces.cost(network) for network in sample.networks]) + merged
+        return predicted
 
 
 @dataclass(frozen=True)
@@ -129,40 +101,41 @@ class _Solution:
     def error(self) -> float:
         return float(np.mean(np.abs(self.left_out)))
 
-    def of(self, problem: _Problem) -> np.ndarray:
-        """Predicted milliseconds of the networks that were fitted: [N]."""
-        predicted: np.ndarray = self.offset + self.scale * problem.fixed + problem.networks @ self.prices
+    def of(self, problem: Problem) -> np.ndarray:
+        """Predicted milliseconds: [N]."""
+        predicted: np.ndarray = self.offset + self.scale * problem.fixed + problem.rows @ self.prices
         return predicted
 
 
 def calibrate(
-    networks: Sequence[Architecture],
+    sample: Sample,
     floors_ms: Sequence[float],
     prior: PartCosts,
-    contexts: Sequence[Mapping[str, float]],
     tried: Sequence[Freedom] = (),
+    typical: Sample | None = None,
 ) -> Fit:
     """Fits the milliseconds of everything that a network is made of.
 
     Args:
-        networks: canonical architectures, N of them.
+        sample: canonical networks, N of them.
         floors_ms: their measured floors.
         prior: isolated milliseconds of the fixed rest and of each part. A rough guess will do: then kinds and parts
             are let stray further.
-        contexts: for each network the thousands of elements in each context class.
         tried: freedoms to choose from; by default `freedoms(contexts=True)`.
+        typical: networks that predictions are wanted for, where `sample` was chosen otherwise than they are drawn. The
+            interval is then theirs: networks that were chosen because much can be learnt from them are themselves
+            predicted worse than others when they are left out.
 
     Raises:
         LatnasError: fewer than four networks, or measurements that contradict the prior altogether.
     """
-    if len(networks) < LEAST_NETWORKS:
+    if len(sample.networks) < LEAST_NETWORKS:
         raise LatnasError(
-            f"{len(networks)} whole networks are too few to calibrate on; measure at least {LEAST_NETWORKS}: "
+            f"{len(sample.networks)} whole networks are too few to calibrate on; measure at least {LEAST_NETWORKS}: "
             "latnas profile --calibrate 40"
         )
-    places = _places(prior)
-    classes = _varying(contexts)
-    problem = _problem(networks, floors_ms, prior, contexts, places, classes)
+    classes = varying(sample.contexts)
+    problem = problem_of(sample, floors_ms, prior, classes)
     solutions = {freedom: _solve(problem, freedom) for freedom in tried or freedoms(contexts=bool(classes))}
     # Where a price is wrong enough, a network would take no time at all.
     possible = {freedom: one for freedom, one in solutions.items() if np.all(one.of(problem) > 0)}
@@ -177,9 +150,12 @@ def calibrate(
     chosen = min(means, key=lambda freedom: means[freedom] * (1.0 if freedom.absolute else SQUARES_MUST_GAIN))
     solution, left_out = possible[chosen], errors[chosen]
     reach = _reach(left_out)
+    if typical is not None:
+        own, others = spreads(problem, chosen, problem_of(typical, None, prior, classes))
+        reach = _reach(left_out / own) * float(others.mean())
     return Fit(
-        _as_parts(prior, places, solution),
-        dict(zip(classes, solution.prices[len(places) :].tolist(), strict=True)),
+        _as_parts(prior, solution),
+        dict(zip(classes, solution.prices[len(problem.kinds) :].tolist(), strict=True)),
         chosen,
         tuple(left_out.tolist()),
         max(1.0 - reach, 0.05),
@@ -187,28 +163,6 @@ def calibrate(
         {freedom.name: one.error for freedom, one in solutions.items()},
         _error_of_a_constant(problem.floors),
     )
-
-
-def _problem(
-    networks: Sequence[Architecture],
-    floors_ms: Sequence[float],
-    prior: PartCosts,
-    contexts: Sequence[Mapping[str, float]],
-    places: Mapping[tuple[str, str, str], int],
-    classes: Sequence[str],
-) -> _Problem:
-    matrix = np.zeros((len(networks), len(places) + len(classes)))
-    for row, architecture in enumerate(networks):
-        for decision, parts in architecture.parts(prior.decisions).items():
-            for part in parts:
-                matrix[row, places[architecture.setting, decision, part]] = 1.0
-        matrix[row, len(places) :] = [contexts[row].get(name, 0.0) for name in classes]
-    by_setting = prior.parts_of
-    isolated = [by_setting[s][d.name][i] for s in by_setting for d in prior.decisions for i in range(len(d.parts))]
-    names = [part.rpartition("/")[2] for _, _, part in places]
-    kinds = np.array([[name == kind for kind in dict.fromkeys(names)] for name in names], float)
-    fixed = np.array([prior.fixed_of[architecture.setting] for architecture in networks])
-    return _Problem(matrix, np.array([*isolated, *[0.0] * len(classes)]), kinds, fixed, np.asarray(floors_ms, float))
 
 
 def freedoms(contexts: bool) -> list[Freedom]:
@@ -224,7 +178,7 @@ def _shortlist(possible: Mapping[Freedom, _Solution]) -> dict[Freedom, _Solution
     return {freedom: possible[freedom] for freedom in kept}
 
 
-def _left_out_in_earnest(problem: _Problem, solutions: Mapping[Freedom, _Solution]) -> dict[Freedom, np.ndarray]:
+def _left_out_in_earnest(problem: Problem, solutions: Mapping[Freedom, _Solution]) -> dict[Freedom, np.ndarray]:
     """Left-out errors [N] from fits that never saw the network. In the closed form it has still swayed the weights of
     the others, which flatters fits that weigh by absolute errors.
     """
@@ -234,22 +188,19 @@ def _left_out_in_earnest(problem: _Problem, solutions: Mapping[Freedom, _Solutio
         predicted = np.zeros(count)
         for fold in range(min(count, FOLDS)):
             left = np.arange(count) % FOLDS == fold
-            kept = ~left
-            fixed, floors = problem.fixed[kept], problem.floors[kept]
-            rest = _Problem(problem.networks[kept], problem.prior, problem.kinds, fixed, floors)
-            one = _solve(rest, freedom, whole.weights[kept], REWEIGHTINGS_AGAIN)
-            predicted[left] = one.offset + one.scale * problem.fixed[left] + problem.networks[left] @ one.prices
+            one = _solve(problem.take(~left), freedom, whole.weights[~left], REWEIGHTINGS_AGAIN)
+            predicted[left] = one.of(problem.take(left))
         found[freedom] = problem.floors / np.maximum(predicted, 1e-3 * problem.floors) - 1.0
     return found
 
 
 def _solve(
-    problem: _Problem, freedom: Freedom, weights: np.ndarray | None = None, reweightings: int = REWEIGHTINGS
+    problem: Problem, freedom: Freedom, weights: np.ndarray | None = None, reweightings: int = REWEIGHTINGS
 ) -> _Solution:
     """Fits under one freedom; Huber's weights come from the left-out errors, and are found by repetition."""
     sums, floors = problem.sums, problem.floors
-    basis = _basis(problem, freedom)
-    features = problem.networks @ basis
+    deviations = basis(problem, freedom)
+    features = problem.rows @ deviations
     # Scale and offset are not held back; where all sums are equal there is only a ratio.
     trend = np.stack([sums, np.ones(len(sums))], axis=1)[:, : 1 if np.ptp(sums) < 1e-9 * sums.max() else 2]
     typical = trend.mean(axis=0)
@@ -272,36 +223,7 @@ def _solve(
     own = a.T @ (inverse @ (t - b @ (coefficients * typical)))
     scale = float(coefficients[0])
     offset = float(coefficients[1]) if len(coefficients) > 1 else 0.0
-    return _Solution(scale, offset, scale * problem.prior + basis @ own, left_out, before)
-
-
-def _basis(problem: _Problem, freedom: Freedom) -> np.ndarray:
-    """[P + C, Q]: what one deviation of each free parameter adds to each price.
-
-    A part strays in proportion to what it costs, and by what an average part costs: a layout change is as dear for a
-    pooling as for a convolution.
-    """
-    num_parts = len(problem.kinds)
-    parts = problem.networks[:, :num_parts]
-    # In measured milliseconds: a prior that is off by a factor is not the less free.
-    prior = float(np.median(problem.floors / problem.sums)) * problem.prior[:num_parts]
-    costing = prior > 0
-    total = float(np.mean(parts @ prior))
-    average = total / max(float(parts[:, costing].sum(axis=1).mean()), 1.0)
-    blocks = []
-    if freedom.kind:
-        blocks += [freedom.kind * prior[:, None] * problem.kinds, freedom.kind * average * problem.kinds]
-    if freedom.part:
-        blocks += [freedom.part * np.diag(prior), freedom.part * average * np.eye(num_parts)]
-    num_contexts = problem.networks.shape[1] - num_parts
-    block = np.concatenate(blocks, axis=1) if blocks else np.zeros((num_parts, 0))
-    if not (freedom.context and num_contexts):
-        return np.concatenate([block, np.zeros((num_contexts, block.shape[1]))])
-    elements = problem.networks[:, num_parts:].sum(axis=1).mean()
-    contexts = freedom.context * total / max(float(elements), 1e-9) * np.eye(num_contexts)
-    return np.block(
-        [[block, np.zeros((num_parts, num_contexts))], [np.zeros((num_contexts, block.shape[1])), contexts]]
-    )
+    return _Solution(scale, offset, scale * problem.isolated + deviations @ own, left_out, before)
 
 
 def _reach(left_out: np.ndarray) -> float:
@@ -323,25 +245,14 @@ def _error_of_a_constant(floors: np.ndarray) -> float:
     return float(np.mean(np.abs(floors / np.array(others) - 1.0)))
 
 
-def _places(prior: PartCosts) -> dict[tuple[str, str, str], int]:
-    """The position of each part, by setting, decision and name."""
-    names = [(setting, d.name, part) for setting in prior.parts_of for d in prior.decisions for part in d.parts]
-    return {name: position for position, name in enumerate(names)}
-
-
-def _varying(contexts: Sequence[Mapping[str, float]]) -> list[str]:
-    """Classes whose amounts differ between networks: the others are part of the offset."""
-    names = sorted({name for context in contexts for name in context})
-    return [name for name in names if len({round(context.get(name, 0.0), 9) for context in contexts}) > 1]
-
-
-def _as_parts(prior: PartCosts, places: Mapping[tuple[str, str, str], int], solution: _Solution) -> PartCosts:
+def _as_parts(prior: PartCosts, solution: _Solution) -> PartCosts:
+    positions = places(prior)
     return PartCosts(
         prior.decisions,
         {setting: solution.offset + solution.scale * fixed for setting, fixed in prior.fixed_of.items()},
         {
             setting: {
-                d.name: np.array([solution.prices[places[setting, d.name, part]] for part in d.parts])
+                d.name: np.array([solution.prices[positions[setting, d.name, part]] for part in d.parts])
                 for d in prior.decisions
             }
             for setting in prior.parts_of

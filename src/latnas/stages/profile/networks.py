@@ -6,7 +6,7 @@ picks. The front is not known yet; many parameters and multiply-adds for their l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -19,12 +19,18 @@ from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import gumbel
 from latnas.hypernet.propose import best_within, extremes
 from latnas.latency.calibration import LEAST_NETWORKS
+from latnas.latency.design import most_informative
+from latnas.latency.problem import Sample
 from latnas.spaces.operations import Nothing
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture
-from latnas.words.costs import AdditiveCost, macs_cost, params_cost, rough_work
+from latnas.words.costs import AdditiveCost, PartCosts, macs_cost, params_cost, rough_work
 
 Drawn = Literal["end", "random", "front"]
+Contexts = Callable[[Architecture], Mapping[str, float]]
+
+CANDIDATES = 100
+"""Networks of either kind that those to be measured are chosen from. With 60 they are as good, with 40 worse."""
 
 DRAWS_IN_VAIN = 200
 NOISE = 0.5
@@ -44,27 +50,54 @@ class DrawnNetwork:
     drawn: Drawn
 
 
-def calibration_networks(space: Space, cost: AdditiveCost, count: int, random: torch.Generator) -> list[DrawnNetwork]:
+@dataclass(frozen=True)
+class Chosen:
+    """Networks to calibrate on, and those that they were chosen from: what predictions will be wanted for."""
+
+    measured: tuple[DrawnNetwork, ...]
+    typical: tuple[DrawnNetwork, ...]
+
+
+def calibration_networks(
+    space: Space, prior: PartCosts, contexts: Contexts, count: int, random: torch.Generator
+) -> Chosen:
     """The cheapest and the dearest network, then random ones and ones near the front, half of each.
 
-    The ends are in, because a budget range begins and ends there, and a fit extrapolates badly.
+    The ends are in, because a budget range begins and ends there, and a fit extrapolates badly. Of more random
+    networks, and more near the front, than are wanted the most informative are taken.
 
     Raises:
         LatnasError: the space has fewer distinct architectures.
     """
-    drawn = [DrawnNetwork(architecture, "end") for architecture in dict.fromkeys(extremes(space, cost))]
-    drawn += near_front(space, cost, (count - len(drawn)) // 2, random, [one.architecture for one in drawn])
-    drawn += at_random(space, count - len(drawn), random, [one.architecture for one in drawn])
-    if len(drawn) < LEAST_NETWORKS:
+    cost = prior.of_items("ms")
+    ends = [DrawnNetwork(architecture, "end") for architecture in dict.fromkeys(extremes(space, cost))]
+    known = [one.architecture for one in ends]
+    front = near_front(space, cost, max(CANDIDATES, count), random, known)
+    drawn = [*ends, *front, *at_random(space, max(CANDIDATES, count), random, known)]
+    sample = sample_of([one.architecture for one in drawn], contexts)
+    chosen = list(range(len(ends)))
+    chosen += most_informative(
+        sample, prior, chosen, range(len(ends), len(ends) + len(front)), (count - len(ends)) // 2
+    )
+    keys = {drawn[position].architecture.key for position in chosen}
+    others = [n for n in range(len(ends) + len(front), len(drawn)) if drawn[n].architecture.key not in keys]
+    chosen += most_informative(sample, prior, chosen, others, count - len(chosen))
+    if len(chosen) < LEAST_NETWORKS:
         raise LatnasError(
-            f"space {space.name!r} has {len(drawn)} distinct networks, too few to calibrate on: measure them by export."
+            f"space {space.name!r} has {len(chosen)} distinct networks, too few to calibrate on: measure them by "
+            "export."
         )
-    if len(drawn) < count:
+    if len(chosen) < count:
         raise LatnasError(
-            f"space {space.name!r} gave {len(drawn)} distinct networks, and then no new one in {DRAWS_IN_VAIN} draws; "
-            f"use --calibrate {len(drawn)} or fewer."
+            f"space {space.name!r} gave {len(chosen)} distinct networks, and then no new one in {DRAWS_IN_VAIN} draws; "
+            f"use --calibrate {len(chosen)} or fewer."
         )
-    return drawn
+    return Chosen(tuple(drawn[position] for position in chosen), tuple(drawn[len(ends) :]))
+
+
+def sample_of(networks: Sequence[Architecture], contexts: Contexts) -> Sample:
+    """The networks with what is merged in each."""
+    return Sample(tuple(networks), tuple(contexts(network) for network in networks))
 
 
 def at_random(space: Space, count: int, random: torch.Generator, without: Sequence[Architecture]) -> list[DrawnNetwork]:

@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,15 @@ from latnas.latency.workload import Workload, identity_workload
 from latnas.spaces.space import Space, make_space
 from latnas.stages.profile.config import ProfileConfig
 from latnas.stages.profile.doubts import doubtful_operations
-from latnas.stages.profile.networks import DrawnNetwork, anchor_network, calibration_networks, probe_networks
+from latnas.stages.profile.networks import (
+    Chosen,
+    Contexts,
+    DrawnNetwork,
+    anchor_network,
+    calibration_networks,
+    probe_networks,
+    sample_of,
+)
 from latnas.stages.profile.rig import ANCHOR, Rig
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts, parts_of_sites
@@ -99,16 +108,17 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
         limit = 0.0 if chosen.exists() else None if seconds is None else SHARE_OF_OPERATIONS * seconds
         operations = _measure_operations(space, rig, limit, config.batch)
     prior = parts_of_operations(operations, trace) if operations else _rough_prior(space)
-    networks = _networks(space, prior, config, chosen)
+    contexts = _contexts_of(space, report)
+    kept = _networks(space, prior, contexts, config, chosen)
+    networks = kept.measured
     probes = probe_networks(space, prior.of_items("ms"), generator(config.seed, "probes"))
     left = None if seconds is None else (1.0 - SHARE_OF_OPERATIONS * bool(operations)) * seconds
     measured = _measure_networks(rig, networks, probes, left)
 
     floors = [_ms(measured.items[one.architecture.key]) for one in networks]
-    architectures = [one.architecture for one in networks]
-    contexts = _contexts(space, architectures, report)
-    fit = calibrate(architectures, floors, prior, contexts)
-    linear = calibrate(architectures, floors, prior, contexts, freedoms(contexts=False))
+    sample = sample_of([one.architecture for one in networks], contexts)
+    fit = calibrate(sample, floors, prior, typical=sample_of([one.architecture for one in kept.typical], contexts))
+    linear = calibrate(sample, floors, prior, freedoms(contexts=False))
     if not fit.is_informative:
         report.warn(
             f"predictions are off by {fit.mean_error:.0%}, and guessing the same time for every network by "
@@ -231,17 +241,22 @@ def _measure_networks(
     return rig.measure("networks", workloads, max_seconds, witnesses=ends, names=names)
 
 
-def _networks(space: Space, prior: PartCosts, config: ProfileConfig, chosen: Path) -> list[DrawnNetwork]:
+def _networks(space: Space, prior: PartCosts, contexts: Contexts, config: ProfileConfig, path: Path) -> Chosen:
     """Those of the interrupted call, if there was one; they are kept so that floors may settle otherwise."""
-    if not chosen.exists():
+    if not path.exists():
         random = generator(config.seed, "networks")
-        drawn = calibration_networks(space, prior.of_items("ms"), config.calibrate, random)
-        write_json(chosen, [[one.architecture.to_json(), one.drawn] for one in drawn])
-    kept = read_json(chosen)
+        drawn = calibration_networks(space, prior, contexts, config.calibrate, random)
+        write_json(
+            path, [[[o.architecture.to_json(), o.drawn] for o in some] for some in (drawn.measured, drawn.typical)]
+        )
     try:
-        return [DrawnNetwork(Architecture.from_json(architecture), drawn) for architecture, drawn in kept]
+        measured, typical = (
+            tuple(DrawnNetwork(Architecture.from_json(architecture), drawn) for architecture, drawn in some)
+            for some in read_json(path)
+        )
     except (TypeError, ValueError, LatnasError) as error:
-        raise LatnasError(f"{chosen} is damaged: {error}. Delete this file to choose networks again.") from error
+        raise LatnasError(f"{path} is damaged: {error}. Delete this file to choose networks again.") from error
+    return Chosen(measured, typical)
 
 
 def _call_name(name: str, config: ProfileConfig) -> str:
@@ -269,13 +284,14 @@ def _dead_parts(
     return DeadParts(share=float(np.median(shares)), probes=len(shares))
 
 
-def _contexts(space: Space, networks: Sequence[Architecture], report: Reporter) -> list[Mapping[str, float]]:
-    """Of each network; none where the space cannot be traced, and then predictions go by parts alone."""
+def _contexts_of(space: Space, report: Reporter) -> Contexts:
+    """The space's own; none where it cannot be traced, and then predictions go by parts alone."""
     try:
-        return [space.context(architecture) for architecture in networks]
+        space.context(space.random(generator("whether the space can be traced")))
     except LatnasError as error:
         report.warn(f"what the runtime merges in these networks is not predicted: {error}")
-        return [{} for _ in networks]
+        return lambda architecture: {}
+    return cache(space.context)  # a network may be measured, and be typical too
 
 
 def _prices(fit: Fit) -> Prices:
