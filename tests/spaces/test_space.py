@@ -25,9 +25,13 @@ from latnas.words.costs import macs_cost, params_cost
 SMALL: dict[str, Any] = {"width": 4, "depth": 1, "image_size": 8, "channels": 3, "classes": 5}
 
 
+def smallest(name: str) -> dict[str, Any]:
+    return {**SMALL, "depth": SPACES[name].least_depth}
+
+
 @cache
 def small(name: str) -> Space:
-    return make_space(name, **SMALL)
+    return make_space(name, **smallest(name))
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -40,8 +44,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_the_digest_changes_with_every_option(name: str) -> None:
-    changes = [{"width": 5}, {"depth": 2}, {"image_size": 16}, {"channels": 1}, {"classes": 6}]
-    digests = {make_space(name, **{**SMALL, **change}).trace.digest for change in [{}, *changes]}
+    options = smallest(name)
+    changes = [{"width": 5}, {"depth": options["depth"] + 1}, {"image_size": 16}, {"channels": 1}, {"classes": 6}]
+    digests = {make_space(name, **{**options, **change}).trace.digest for change in [{}, *changes]}
     assert len(digests) == 6
 
 
@@ -118,9 +123,9 @@ def test_an_option_out_of_its_range_is_refused_with_the_range(change: dict[str, 
 
 def test_an_unknown_space_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match=r"no search space named 'darts'\. Known: nasbench201, mbconv\. .*latnas spaces"
+        UsageError, match=r"no search space named 'nats'\. Known: nasbench201, mbconv, darts\. .*latnas spaces"
     ):
-        make_space("darts", **SMALL)
+        make_space("nats", **SMALL)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -221,9 +226,10 @@ def test_an_architecture_of_another_space_is_not_derived(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_a_reduced_copy_is_narrower_and_keeps_every_layer_and_decision(name: str) -> None:
-    space = make_space(name, **{**SMALL, "image_size": 16, "depth": 2})
+    options = {**smallest(name), "depth": SPACES[name].least_depth + 1}
+    space = make_space(name, **{**options, "image_size": 16})
     reduced = space.reduced(width=2, image_size=8)
-    assert vars(reduced.options) == {**SMALL, "depth": 2, "width": 2, "image_size": 8}
+    assert vars(reduced.options) == {**options, "width": 2, "image_size": 8}
     assert reduced.decisions == space.decisions
     assert len(reduced.trace.sites[SETTING]) == len(space.trace.sites[SETTING])
     assert space.reduced(width=99, image_size=99).options == space.options

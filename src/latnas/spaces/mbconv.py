@@ -12,14 +12,12 @@ from itertools import groupby
 from torch import Tensor, nn
 
 from latnas.spaces.choice import Choice
-from latnas.spaces.operations import InvertedResidual, classifier_head
+from latnas.spaces.operations import LARGE_IMAGE, InvertedResidual, classifier_head
 
 KERNELS = (3, 5, 7)
 EXPANSIONS = (1, 3, 6)
 SKIP = "skip"
 STAGES = 3
-LARGE_IMAGE = 64
-"""Images of this size and above are halved once more, by the stem."""
 
 
 class MbConv(nn.Module):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+LARGE_IMAGE = 64
+"""Images of this size and above are halved once more, by the stem of the spaces that do so."""
 
 
 class Nothing(nn.Module):
@@ -22,6 +26,70 @@ class ReluConvNorm(nn.Sequential):
             nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False),
             nn.BatchNorm2d(channels),
         )
+
+
+class SeparableConv(nn.Sequential):
+    """DARTS' `sep_conv`: ReLU, depthwise and 1x1 convolution, normalisation; the same again, without the stride."""
+
+    def __init__(self, channels: int, kernel: int, stride: int) -> None:
+        super().__init__(
+            *_depthwise_then_pointwise(channels, kernel, stride, dilation=1),
+            *_depthwise_then_pointwise(channels, kernel, 1, dilation=1),
+        )
+
+
+class DilatedConv(nn.Sequential):
+    """DARTS' `dil_conv`: ReLU, depthwise convolution of every second pixel, 1x1 convolution, normalisation."""
+
+    def __init__(self, channels: int, kernel: int, stride: int) -> None:
+        super().__init__(*_depthwise_then_pointwise(channels, kernel, stride, dilation=2))
+
+
+def _depthwise_then_pointwise(channels: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    return [
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+    ]
+
+
+class FactorizedReduction(nn.Module):
+    """Halves an image: two 1x1 convolutions of stride 2, one of them a pixel further on, side by side.
+
+    Source: DARTS' `FactorizedReduce`. Images of an odd `size` get a row and a column of zeros for the second.
+    """
+
+    def __init__(self, channels_in: int, channels: int, size: int) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.even = nn.Conv2d(channels_in, channels - channels // 2, 1, 2, bias=False)
+        self.odd = nn.Conv2d(channels_in, channels // 2, 1, 2, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(x)
+        further = (functional.pad(x, (0, 1, 0, 1)) if self.size % 2 else x)[:, :, 1:, 1:]
+        out: Tensor = self.norm(torch.cat([self.even(x), self.odd(further)], dim=1))
+        return out
+
+
+class OnInput(nn.Module):
+    """An operation on one of a node's inputs: a part of a choice that is given several.
+
+    Tracing looks through it, so that equal operations on inputs of equal shapes are one, whichever input it is.
+    """
+
+    def __init__(self, source: int, operation: nn.Module) -> None:
+        super().__init__()
+        self.source = source
+        self.operation = operation
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        out: Tensor = self.operation(inputs[self.source])
+        return out
 
 
 class InvertedResidual(nn.Module):

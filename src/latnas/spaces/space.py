@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.choice import Choice, choices, contains_choice, decisions_of, path_of, total
 from latnas.spaces.context import ContextTracer
+from latnas.spaces.darts import LEAST_CELLS, Darts
 from latnas.spaces.mbconv import MbConv
 from latnas.spaces.nasbench201 import NasBench201
 from latnas.spaces.operations import Normalise, Nothing
@@ -54,11 +55,13 @@ class SpaceKind:
     width: int
     depth: int
     about: str
+    least_depth: int = 1
 
 
 SPACES: Mapping[str, SpaceKind] = {
     "nasbench201": SpaceKind(NasBench201, 16, 5, "one cell of six edges, repeated; convolutions, pooling, skips"),
     "mbconv": SpaceKind(MbConv, 16, 3, "layer-wise inverted residuals, as in FBNet and ProxylessNAS"),
+    "darts": SpaceKind(Darts, 16, 8, "two cells of four nodes with two inputs each, repeated", LEAST_CELLS),
 }
 
 
@@ -218,6 +221,8 @@ def make_space(
         channels=channels,
         classes=classes,
     )
+    if options.depth < kind.least_depth:
+        raise UsageError(f"space {name!r} has at least {kind.least_depth} cells, not {options.depth}: --depth")
     return Space(name, kind.build, options)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from latnas.spaces.choice import Choice, choices, contains_choice, everything, selecting
+from latnas.spaces.operations import OnInput
 from latnas.words.architecture import Decision
 from latnas.words.sites import FIXED, Site
 
@@ -75,17 +76,20 @@ def trace_network(
                 continue  # a part that contributes nothing costs nothing
             if not all(isinstance(value, Tensor) for value in (*inputs, output)):
                 raise ValueError(f"{what} does not lead from tensors to one tensor")
-            operation = digest_of(module, inputs)
+            run, read = (
+                (module.operation, (inputs[module.source],)) if isinstance(module, OnInput) else (module, inputs)
+            )
+            operation = digest_of(run, read)
             if operation not in operations:
-                operations[operation] = TracedOperation(module, tuple(torch.zeros_like(value) for value in inputs))
-                macs_of[operation] = count_macs(module, operations[operation].example)
+                operations[operation] = TracedOperation(run, tuple(torch.zeros_like(value) for value in read))
+                macs_of[operation] = count_macs(run, operations[operation].example)
             sites.append(
                 Site(
                     decision=decision,
                     part=part,
                     operation=operation,
-                    label=f"{part} {'x'.join(map(str, inputs[0].shape[1:]))}",
-                    input_shapes=tuple(tuple(value.shape) for value in inputs),
+                    label=f"{part.rpartition('/')[2]} {'x'.join(map(str, read[0].shape[1:]))}",
+                    input_shapes=tuple(tuple(value.shape) for value in read),
                     # What runs twice costs its time twice, and its parameters once.
                     params=0 if call else sum(parameter.numel() for parameter in module.parameters()),
                     macs=macs_of[operation],
