@@ -11,6 +11,7 @@ from latnas.cli.console import print_table
 from latnas.latency.profiler import PluginReport
 from latnas.stages.export import ExportedFile
 from latnas.stages.search import Searched
+from latnas.words.architecture import Decision
 from latnas.words.budgets import format_ms
 from latnas.words.sites import SpaceTrace
 
@@ -127,9 +128,16 @@ def show_spaces(traces: Sequence[SpaceTrace]) -> None:
     """Each space with its decisions and items."""
     for trace in traces:
         options = ", ".join(f"{name} {value}" for name, value in trace.options.items())
-        rows = [[d.name, str(len(d.items)), ", ".join(i.name for i in d.items)] for d in trace.decisions]
+        rows = [[d.name, str(len(d.items)), _parts(d)] for d in trace.decisions]
         title = f"{trace.space}: {trace.architectures:,} architectures ({options})"
-        print_table(title, ["decision", "items", "which"], rows, left=3)
+        print_table(title, ["decision", "items", "of these parts"], rows, left=3)
+
+
+def _parts(decision: Decision) -> str:
+    """Its parts; those that are alike for several inputs, as `0/skip_connect` and `1/skip_connect`, once."""
+    inputs = {part.rpartition("/")[0] for part in decision.parts}
+    names = ", ".join(dict.fromkeys(part.rpartition("/")[2] for part in decision.parts))
+    return names if len(inputs) == 1 else f"two of {len(inputs)} inputs, on each one of {names}"
 
 
 def devices_json(reports: Sequence[PluginReport]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Source: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search" (ICL
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import combinations, permutations, product
 
 import torch
@@ -100,20 +101,26 @@ class Darts(nn.Module):
         result = dict(items)
         for kind in ("normal", "reduce"):
             names = [f"{kind}/{inputs}" for inputs in range(INPUTS, INPUTS + NODES)]
-            nodes = [[_split(part) for part in items[name].split("+")] for name in names]
-            result.update(zip(names, min(_orders(nodes)), strict=True))
+            result.update(zip(names, _first_order(tuple(items[name] for name in names)), strict=True))
         return result
 
 
-def _orders(nodes: list[list[tuple[int, str]]]) -> list[list[str]]:
-    """A cell's items under every order of its nodes in which each still reads only what comes before it."""
+@lru_cache(maxsize=1 << 16)
+def _first_order(cell: tuple[str, ...]) -> tuple[str, ...]:
+    """A cell's items under the first, by name, of the orders of its nodes in which each reads only what comes before.
+
+    Remembered, because a solver asks for the same cells again and again.
+    """
+    nodes = [[_split(part) for part in item.split("+")] for item in cell]
+    reads = [{source - INPUTS for source, _ in parts if source >= INPUTS} for parts in nodes]
     found = []
     for order in permutations(range(NODES)):
+        if any(reads[node] - set(order[:position]) for position, node in enumerate(order)):
+            continue
         place = {INPUTS + node: INPUTS + position for position, node in enumerate(order)}
         moved = [sorted((place.get(source, source), name) for source, name in nodes[node]) for node in order]
-        if all(source < INPUTS + position for position, parts in enumerate(moved) for source, _ in parts):
-            found.append(["+".join(f"{source}/{name}" for source, name in parts) for parts in moved])
-    return found
+        found.append(tuple("+".join(f"{source}/{name}" for source, name in parts) for parts in moved))
+    return min(found)
 
 
 def _split(part: str) -> tuple[int, str]:
