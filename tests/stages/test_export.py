@@ -80,6 +80,11 @@ def run_file(file: ExportedFile, images: torch.Tensor) -> np.ndarray:
 # The files
 
 
+def test_an_auxiliary_head_is_refused_by_spaces_that_do_not_say_where_it_reads(exported_run: Path) -> None:
+    with pytest.raises(UsageError, match=r"'nasbench201' names no module for an auxiliary head.*Leave --auxiliary out"):
+        export(export_config(exported_run, lambdas=(1.0,), auxiliary=0.4))
+
+
 def test_all_exports_each_budget_of_the_search_with_the_network_that_was_chosen_for_it(
     files: list[ExportedFile], judged: tuple[Front, Space, LatencyModel]
 ) -> None:

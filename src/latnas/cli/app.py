@@ -184,6 +184,9 @@ def export(
     batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. Default 0.1.")] = None,
     init: Annotated[str | None, typer.Option(help="Weights to start from: scratch (default) or supernet.")] = None,
+    auxiliary: Annotated[
+        float | None, typer.Option(help="Weight of an auxiliary head in training (darts). Default 0: none.")
+    ] = None,
     seed: Seed = None,
     executor: Executor = None,
     config: ConfigFile = None,

@@ -83,7 +83,12 @@ class Darts(nn.Module):
             self.cells.append(Cell(before, sizes, width, reduction))
             before = (before[1], NODES * width)
             sizes = (sizes[1], -(-sizes[1] // 2) if reduction else sizes[1])
+        self.auxiliary_channels = NODES * width  # after the second reduction the width stays
         self.head = classifier_head(NODES * width, classes)
+
+    def auxiliary_point(self) -> tuple[nn.Module, int]:
+        """The second reduction cell, and the channels of its output."""
+        return self.cells[max(self.reductions)], self.auxiliary_channels
 
     def forward(self, x: Tensor) -> Tensor:
         older = younger = self.stem(x)

@@ -127,6 +127,11 @@ class Space:
         size = self.options.image_size
         return torch.zeros(batch, self.options.channels, size, size)
 
+    @property
+    def has_auxiliary_point(self) -> bool:
+        """Whether its networks say where an auxiliary classifier reads: `auxiliary_point() -> (module, channels)`."""
+        return hasattr(self._blueprint.body, "auxiliary_point")
+
     def is_valid(self, architecture: Architecture) -> bool:
         """Whether the network connects its input to its output."""
         check = getattr(self._blueprint.body, "is_valid", None)

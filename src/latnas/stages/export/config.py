@@ -30,6 +30,7 @@ class ExportConfig(BaseModel):
     batch_size: int = Field(64, ge=2, le=65_536)
     learning_rate: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
     init: Literal["scratch", "supernet"] = "scratch"
+    auxiliary: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
     seed: int = Field(0, ge=0)
     executor: str = "local:2"
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import torch
 
 from latnas.data.batches import channel_statistics, to_unit
 from latnas.data.images import ImageData
 from latnas.data.sources import load_images
 from latnas.spaces.space import Classifier, Space, make_space
 from latnas.stages.export.onnx_file import check_against_torch, export_onnx
+from latnas.training.auxiliary import HasAuxiliaryPoint, WithAuxiliary, auxiliary_loss
 from latnas.training.checkpoint import load_tensors, load_weights, save_tensors
 from latnas.training.evaluate import accuracy
 from latnas.training.trainer import Recipe, Trainer, training_seed
@@ -39,7 +42,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     network = derived_network(space, architecture, seed, config["inherit"])
     network.normalise.set_statistics(*channel_statistics(data.train.images))
     recipe = Recipe(**config["recipe"])
-    Trainer(network, data.train, recipe, seed).run(checkpoint=folder / CHECKPOINT, every=50)
+    _train(network, data, recipe, seed, folder / CHECKPOINT)
     reached = accuracy(network, data.test)
     low, high = reached.interval
     save_tensors(folder / WEIGHTS, network.state_dict(), {"steps": recipe.steps})
@@ -56,6 +59,18 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     }
 
 
+def _train(network: Classifier, data: ImageData, recipe: Recipe, seed: int, checkpoint: Path) -> None:
+    if not recipe.auxiliary:
+        Trainer(network, data.train, recipe, seed).run(checkpoint=checkpoint, every=50)
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training_seed(seed, "auxiliary"))
+        inner, channels = cast(HasAuxiliaryPoint, network.body).auxiliary_point()
+        both = WithAuxiliary(network, inner, channels, len(data.classes))
+    Trainer(both, data.train, recipe, seed, loss=auxiliary_loss).run(checkpoint=checkpoint, every=50)
+    both.plain().eval()
+
+
 def derived_network(space: Space, architecture: Architecture, seed: int, inherit: str | None) -> Classifier:
     """A fresh network, or one with the weights of the supernet stored at `inherit`."""
     supernet = space.network(seed)
@@ -66,7 +81,7 @@ def derived_network(space: Space, architecture: Architecture, seed: int, inherit
     return space.derive(supernet, architecture)
 
 
-def recipe_for(data: ImageData, epochs: int, batch_size: int, learning_rate: float) -> Recipe:
+def recipe_for(data: ImageData, epochs: int, batch_size: int, learning_rate: float, auxiliary: float = 0.0) -> Recipe:
     """The recipe of final trainings.
 
     Random crops and label smoothing only from 30 epochs on: networks that see each image a few times have not learnt
@@ -81,4 +96,5 @@ def recipe_for(data: ImageData, epochs: int, batch_size: int, learning_rate: flo
         label_smoothing=0.1 if long else 0.0,
         pad=None if long else 0,
         flip=data.mirrors,
+        auxiliary=auxiliary,
     )

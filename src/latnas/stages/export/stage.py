@@ -22,6 +22,7 @@ from latnas.stages.export.final_training import ONNX, recipe_for
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.targets import ATTEMPTS, Target, first_within, make_targets
 from latnas.training.tasks import RESULT, Task, run_tasks
+from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
 from latnas.words.costs import macs_cost, params_cost
@@ -80,6 +81,10 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
             f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
         )
     space = space_of(table)
+    if config.auxiliary and not space.has_auxiliary_point:
+        raise UsageError(
+            f"space {space.name!r} names no module for an auxiliary head, as darts does. Leave --auxiliary out."
+        )
     latency = latency_of(table, space)
     stale = why_stale(table)
     if stale is not None:
@@ -100,6 +105,10 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
             )
             for shipment in shipments
         ]
+
+
+def _recipe(data: ImageData, config: ExportConfig) -> Recipe:
+    return recipe_for(data, config.epochs, config.batch_size, config.learning_rate, config.auxiliary)
 
 
 def _images_of(run: RunFolder) -> ImageData:
@@ -176,7 +185,7 @@ def _train(
     report: Reporter,
 ) -> list[_Shipment]:
     """Trains each distinct architecture once and exports it."""
-    recipe = recipe_for(data, config.epochs, config.batch_size, config.learning_rate)
+    recipe = _recipe(data, config)
     inherit = str(run.supernet / "weights.safetensors") if config.init == "supernet" else None
     by_key = {architecture.key: architecture for architecture, _ in chosen}
     tasks = []
@@ -255,7 +264,7 @@ def _write(
         if within and table.measures == "none":
             status = "unverified"  # computed, not measured
     folder = exports / target.folder
-    recipe = recipe_for(data, config.epochs, config.batch_size, config.learning_rate)
+    recipe = _recipe(data, config)
     manifest = Manifest(
         budget_ms=target.budget_ms,
         predicted_ms=Predicted(**latency.predict(shipment.architecture).to_json()),
