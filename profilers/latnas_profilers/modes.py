@@ -39,11 +39,18 @@ def statuses() -> list[SettingStatus]:
         ),
         SettingStatus(
             CUDA_GRAPHS,
-            "an inference is recorded once and replayed" if graphs else "torch finds no GPU",
+            "an inference is recorded once and replayed" if graphs else why_no_gpu(),
             device="cuda",
             usable=graphs,
         ),
     ]
+
+
+def why_no_gpu() -> str:
+    """For where PyTorch has none."""
+    if torch.version.cuda:
+        return f"torch {torch.__version__} finds no GPU or no driver: nvidia-smi tells which"
+    return f"torch {torch.__version__} is built without CUDA; install a build of torch that has it"
 
 
 def describe(settings: Sequence[str]) -> dict[str, str]:

@@ -195,12 +195,7 @@ class TorchPlugin:
         version = f"torch {torch.__version__}"
         cpu = DeviceStatus("cpu", True, f"{cpu_name()}, {version}")
         if not torch.cuda.is_available():
-            why = (
-                "finds no GPU or no driver: nvidia-smi tells which"
-                if torch.version.cuda
-                else "is built without CUDA; install a build of torch that has it"
-            )
-            return [cpu, DeviceStatus("cuda", False, f"{version} {why}")]
+            return [cpu, DeviceStatus("cuda", False, modes.why_no_gpu())]
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return [
             cpu,

@@ -164,14 +164,16 @@ def show_devices(reports: Sequence[PluginReport]) -> None:
         ]
     print_table("devices", ["runtime", "device", "usable", "what, or why not", "from"], rows, left=5)
     for report in (report for report in reports if report.settings):
-        settings = [[s.name, s.device or "all", _yes(s.usable), _explained(s)] for s in report.settings]
+        settings = [
+            [f"{s.name}=" if s.values else s.name, s.device or "all", _yes(s.usable), _explained(s)]
+            for s in report.settings
+        ]
         title = f"settings of {report.name}: --runtime {report.name}:SETTING[,SETTING...]"
         print_table(title, ["setting", "device", "usable", "what, or why not"], settings, left=4)
 
 
 def _explained(setting: SettingStatus) -> str:
-    values = ", ".join(f"{setting.name}={value}" for value in setting.values)
-    return "; ".join(filter(None, [values, setting.detail]))
+    return "; ".join(filter(None, [", ".join(setting.values), setting.detail]))
 
 
 def _yes(usable: bool) -> str:
