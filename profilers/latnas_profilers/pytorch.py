@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,13 +83,15 @@ class CudaRunner:
             torch.cuda.current_stream().wait_stream(side)
             with torch.cuda.graph(graph, stream=side):
                 outputs = module(*inputs)
-        return CudaRunner(_Replay(graph, (module, inputs, outputs)), (), device)
+        return CudaRunner(Replay(graph, (module, inputs, outputs)), (), device)
 
 
-class _Replay:
-    """Launches a graph. `kept` is what it reads and writes."""
+class Replay:
+    """Launches a graph. `kept` is what it reads and writes: the module, its inputs and outputs."""
 
-    def __init__(self, graph: torch.cuda.CUDAGraph, kept: object) -> None:
+    def __init__(
+        self, graph: torch.cuda.CUDAGraph, kept: tuple[Callable[..., object], tuple[Tensor, ...], Any]
+    ) -> None:
         self._graph = graph
         self.kept = kept
 
