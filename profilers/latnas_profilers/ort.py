@@ -116,7 +116,10 @@ class OrtProfiler:
             raise LatnasError(f"the ONNX file has inputs {names}, and {len(workload.example)} were given.")
         # Contiguous copies of their own: nothing is converted while the clock runs.
         inputs = [tensor.detach().contiguous().numpy().copy() for tensor in workload.example]
-        return OrtRunner(session, dict(zip(names, inputs, strict=True)))
+        runner = OrtRunner(session, dict(zip(names, inputs, strict=True)))
+        if self._provider in (CUDA, TENSORRT):
+            runner.run(1)  # kernels are tried out, and engines for a free batch are built, at the first inference
+        return runner
 
     def _session(self, file: bytes) -> Any:
         if self._provider in (CUDA, TENSORRT):

@@ -230,6 +230,7 @@ def test_tensorrt_is_tried_before_cuda_without_a_cache_and_in_the_precision_of_t
 ) -> None:
     """No GPU here: what a session would be made with is recorded instead."""
     made: list[list[tuple[str, dict[str, str]]]] = []
+    runs: list[list[str]] = []
 
     class Recorded:
         def __init__(self, file: bytes, options: object, providers: Any, enable_fallback: int) -> None:
@@ -244,10 +245,14 @@ def test_tensorrt_is_tried_before_cuda_without_a_cache_and_in_the_precision_of_t
         def get_outputs(self) -> list[Any]:
             return [SimpleNamespace(name="y")]
 
+        def run(self, outputs: list[str], feed: object) -> None:
+            runs.append(outputs)
+
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, "CPUExecutionProvider"])
     monkeypatch.setattr(ort.ort, "InferenceSession", Recorded)
     profiler = opened(TENSORRT, "cuda:1")
     profiler.prepare(conv(8))
+    assert runs[-1] == ["y"], "the engine is built before the clock runs"
     (first, options), (second, cuda_options) = made[-1]
     assert (first, second) == (TENSORRT, CUDA)
     assert options["device_id"] == cuda_options["device_id"] == "1"
