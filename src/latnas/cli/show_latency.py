@@ -117,7 +117,7 @@ def show_predicted(result: Predicted) -> None:
         for one in result.networks
     ]
     columns = ["", "predicted (90 %)", "parameters", "multiply-adds", "architecture"]
-    print_table(f"{result.table.name} ({result.table.runtime}), {result.table.quote}", columns, rows)
+    print_table(f"{result.table.name}, {result.table.quote}, with {result.table.runtime}", columns, rows)
 
 
 def _interval(predicted: Prediction) -> str:
