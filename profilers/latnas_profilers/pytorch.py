@@ -1,18 +1,24 @@
-"""PyTorch: runs the module itself, on the CPU or an NVIDIA GPU, where no ONNX runtime can use the device."""
+"""PyTorch: runs the module itself, on the CPU or an NVIDIA GPU, where no ONNX runtime can use the device.
+
+Eagerly and with contiguous tensors, unless the settings of `modes.py` say otherwise.
+"""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latnas.errors import UsageError
 from latnas.latency.profiler import DeviceStatus, Profiler, RunSettings
+from latnas.latency.runtimes import SettingStatus
 from latnas.latency.workload import Workload
+from latnas_profilers import modes
 from latnas_profilers.host import check_batch, check_settings, cpu_name, describe_host, describe_settings
 from latnas_profilers.host import device_index as index_of
 
@@ -20,9 +26,9 @@ WARM_UPS = 3
 
 
 class CpuRunner:
-    """A module on the CPU."""
+    """A module on the CPU, or what it was compiled to."""
 
-    def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> None:
+    def __init__(self, module: Callable[..., object], inputs: tuple[Tensor, ...], threads: int) -> None:
         self._module = module
         self._inputs = inputs
         self._threads = threads
@@ -38,13 +44,13 @@ class CpuRunner:
 
 
 class CudaRunner:
-    """A module on a GPU, inputs and outputs in its memory.
+    """A module on a GPU, or what it was compiled or captured to, inputs and outputs in its memory.
 
     Kernels are only launched when a call returns. So each inference is waited for, and the time is what the
     caller waits: launching included, which at batch 1 is most of it.
     """
 
-    def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...], device: torch.device) -> None:
+    def __init__(self, module: Callable[..., object], inputs: tuple[Tensor, ...], device: torch.device) -> None:
         self._module = module
         self._inputs = inputs
         self._device = device
@@ -60,6 +66,38 @@ class CudaRunner:
                 torch.cuda.synchronize(device)
             return time.perf_counter() - start
 
+    def captured(self) -> CudaRunner:
+        """The same with all kernels of an inference recorded once, in a CUDA graph, and launched as one.
+
+        As PyTorch asks for it: first warmed up on a side stream, and the same inputs in place at every replay. The
+        module stays, since the graph reads its weights where they are.
+        """
+        module, inputs, device = self._module, self._inputs, self._device
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(device), _cudnn_without_search(), torch.inference_mode():
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UPS):
+                    module(*inputs)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph, stream=side):
+                outputs = module(*inputs)
+        return CudaRunner(Replay(graph, (module, inputs, outputs)), (), device)
+
+
+class Replay:
+    """Launches a graph. `kept` is what it reads and writes: the module, its inputs and outputs."""
+
+    def __init__(
+        self, graph: torch.cuda.CUDAGraph, kept: tuple[Callable[..., object], tuple[Tensor, ...], Any]
+    ) -> None:
+        self._graph = graph
+        self.kept = kept
+
+    def __call__(self) -> None:
+        self._graph.replay()
+
 
 class CpuProfiler:
     """PyTorch on the CPU."""
@@ -74,18 +112,33 @@ class CpuProfiler:
             "runtime": "torch",
             "runtime_version": torch.__version__,
             "quantity": "host wall time of a call",
+            **modes.describe(self._settings.runtime),
             **describe_settings(self._settings),
             **describe_host(),
         }
 
     def prepare(self, workload: Workload) -> CpuRunner:
-        """As `Profiler.prepare`."""
+        """As `Profiler.prepare`.
+
+        Raises:
+            LatnasError: the module cannot be compiled.
+        """
         check_batch(workload, self._settings)
-        return CpuRunner(workload.module, workload.example, self._settings.threads)
+        chosen = self._settings.runtime
+        module, inputs = workload.module, workload.example
+        if modes.CHANNELS_LAST in chosen:
+            module, inputs = modes.channels_last(copy.deepcopy(module), inputs)
+        if modes.COMPILE not in chosen:
+            return CpuRunner(module, inputs, self._settings.threads)
+        runner = CpuRunner(modes.compiled(module), inputs, self._settings.threads)
+        # Under the very conditions of a measurement: what is compiled for others is compiled anew.
+        with modes.compiling():
+            runner.run(WARM_UPS)
+        return runner
 
 
 class CudaProfiler:
-    """PyTorch on one NVIDIA GPU, in eager mode, tensors contiguous."""
+    """PyTorch on one NVIDIA GPU."""
 
     def __init__(self, index: int, settings: RunSettings) -> None:
         check_settings(settings, "torch")
@@ -105,16 +158,31 @@ class CudaProfiler:
             "cudnn_benchmark": "off",
             "tf32": f"convolutions {torch.backends.cudnn.allow_tf32}, matrices {torch.backends.cuda.matmul.allow_tf32}",
             "quantity": "host wall time, synchronised after each inference, tensors in device memory",
+            **modes.describe(self._settings.runtime),
             **describe_settings(self._settings),
             **describe_host(),
         }
 
     def prepare(self, workload: Workload) -> CudaRunner:
-        """As `Profiler.prepare`. The workload keeps its module where it is; a copy goes to the device."""
+        """As `Profiler.prepare`. The workload keeps its module where it is; a copy goes to the device.
+
+        Raises:
+            LatnasError: the module cannot be compiled.
+        """
         check_batch(workload, self._settings)
+        chosen = self._settings.runtime
         module = copy.deepcopy(workload.module).to(self._device)
         inputs = tuple(tensor.to(self._device) for tensor in workload.example)
-        runner = CudaRunner(module, inputs, self._device)
+        if modes.CHANNELS_LAST in chosen:
+            module, inputs = modes.channels_last(module, inputs)
+        if modes.COMPILE in chosen:
+            runner = CudaRunner(modes.compiled(module), inputs, self._device)
+            with modes.compiling():
+                runner.run(WARM_UPS)
+        else:
+            runner = CudaRunner(module, inputs, self._device)
+        if modes.CUDA_GRAPHS in chosen:
+            runner = runner.captured()
         runner.run(WARM_UPS)
         return runner
 
@@ -130,17 +198,16 @@ class TorchPlugin:
         version = f"torch {torch.__version__}"
         cpu = DeviceStatus("cpu", True, f"{cpu_name()}, {version}")
         if not torch.cuda.is_available():
-            why = (
-                "finds no GPU or no driver: nvidia-smi tells which"
-                if torch.version.cuda
-                else "is built without CUDA; install a build of torch that has it"
-            )
-            return [cpu, DeviceStatus("cuda", False, f"{version} {why}")]
+            return [cpu, DeviceStatus("cuda", False, modes.why_no_gpu())]
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return [
             cpu,
             *(DeviceStatus(f"cuda:{index}", True, f"{name}, {version}") for index, name in enumerate(names)),
         ]
+
+    def settings(self) -> Sequence[SettingStatus]:
+        """How the module is run; without any of these eagerly."""
+        return modes.statuses()
 
     def open(self, device: str, settings: RunSettings) -> Profiler:
         """A profiler of `cpu`, `cuda` or `cuda:N`."""

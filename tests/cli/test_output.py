@@ -109,6 +109,10 @@ def test_spaces_and_devices_as_json(empty: Path) -> None:
     assert len(spaces["nasbench201"]["decisions"]) == 6
     profilers = {profiler["profiler"]: profiler for profiler in parsed("devices")["profilers"]}
     assert profilers["analytic"]["devices"][0]["usable"] is True and profilers["analytic"]["error"] is None
+    assert profilers["analytic"]["settings"] == []
+    settings = {setting["setting"]: setting for setting in profilers["onnxruntime"]["settings"]}
+    assert settings["optimisation"]["values"] == ["none", "basic", "extended", "all"]
+    assert settings["CPUExecutionProvider"]["usable"] is True and settings["CPUExecutionProvider"]["device"] == "cpu"
 
 
 @pytest.mark.parametrize("command", ["profile", "verify", "search", "export"])

@@ -17,11 +17,14 @@ from latnas.latency.profiler import (
     GROUP,
     DeviceStatus,
     PluginReport,
+    RunSettings,
     choose,
     installed,
     load_plugin,
+    open_plugin,
     survey,
 )
+from latnas.latency.runtimes import SettingStatus
 
 Install = Callable[..., None]
 
@@ -43,6 +46,24 @@ class Plugin:
 class Broken(Plugin):
     def devices(self) -> tuple[DeviceStatus, ...]:
         raise RuntimeError("the driver answered nonsense")
+
+
+class Configurable(Plugin):
+    """Opens a profiler that is what it was opened with."""
+
+    def settings(self) -> list[Any]:
+        return [
+            SettingStatus("fast", "it is"),
+            SimpleNamespace(name="x", detail="", values=[1, 2], device="", usable=1),
+        ]
+
+    def open(self, device: str, settings: Any) -> Any:
+        return device, settings
+
+
+class WithBrokenSettings(Plugin):
+    def settings(self) -> Any:
+        raise RuntimeError("the settings are secret")
 
 
 def usable(*devices: str) -> tuple[DeviceStatus, ...]:
@@ -240,3 +261,46 @@ def test_distributions_know_their_entry_points() -> None:
     entry = next(iter(Distribution.from_name("pytest").entry_points))
     assert entry.dist is not None
     assert entry.dist.name == "pytest"
+
+
+# Settings of the runtime's own
+
+
+def test_settings_that_a_plugin_offers_reach_it() -> None:
+    plugin = Configurable("acme", *usable("cpu"))
+    for settings in (RunSettings(), RunSettings(batch=2, runtime=("fast",)), RunSettings(runtime=("fast", "x=2"))):
+        assert open_plugin(plugin, "cpu", settings) == ("cpu", settings)
+    with pytest.raises(UsageError, match=r"acme has no setting 'slow'. Its settings: fast, x=1\|2\."):
+        open_plugin(plugin, "cpu", RunSettings(runtime=("slow",)))
+
+
+def test_a_plugin_that_knows_of_no_settings_is_opened_without_and_refuses_any() -> None:
+    class Plain(Plugin):
+        def open(self, device: str, settings: Any) -> Any:
+            return device
+
+    plugin = Plain("acme", *usable("cpu"))
+    assert open_plugin(plugin, "cpu", RunSettings()) == "cpu"
+    with pytest.raises(UsageError, match=r"acme has no setting 'fast'. It has none: --runtime acme\."):
+        open_plugin(plugin, "cpu", RunSettings(runtime=("fast",)))
+
+
+def test_a_plugin_whose_settings_fail_is_a_named_error_and_a_report(install: Install) -> None:
+    install("acme", WithBrokenSettings("acme", *usable("cpu")))
+    (report,) = survey()
+    assert (
+        report.error
+        == "the profiler 'acme' failed when asked for its settings (RuntimeError: the settings are secret)."
+    )
+    with pytest.raises(LatnasError, match="failed when asked for its settings"):
+        open_plugin(load_plugin("acme"), "cpu", RunSettings(runtime=("fast",)))
+
+
+def test_a_survey_has_the_settings_of_every_plugin_that_has_some(install: Install) -> None:
+    install("acme", Configurable("acme", *usable("cpu")))
+    install("plain", Plugin("plain", *usable("cpu")))
+    settings = {report.name: report.settings for report in survey()}
+    assert settings == {
+        "acme": (SettingStatus("fast", "it is"), SettingStatus("x", "", ("1", "2"))),
+        "plain": (),
+    }

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,14 +16,43 @@ from torch import nn
 
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.measure import measure
-from latnas.latency.profiler import RunSettings
+from latnas.latency.profiler import Profiler, RunSettings, open_plugin
+from latnas.latency.runtimes import parse_runtime
 from latnas.latency.workload import Workload, identity_workload
 from latnas_profilers import ort
-from latnas_profilers.ort import CUDA, OrtProfiler, OrtRunner, plugin
+from latnas_profilers.ort import CUDA, REMOTE, TENSORRT, OrtProfiler, OrtRunner, plugin
 
 
 def conv(channels: int) -> Workload:
     return Workload(nn.Conv2d(channels, channels, 3, padding=1), torch.randn(1, channels, 16, 16))
+
+
+def network() -> Workload:
+    """With something to optimise: a normalisation and an activation after a convolution, and two branches."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+            self.right = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.left(x) + self.right(x)
+            return out
+
+    torch.manual_seed(0)
+    return Workload(Network(), torch.randn(1, 8, 16, 16))
+
+
+def opened(runtime: str, device: str = "cpu", threads: int = 1) -> Profiler:
+    settings = parse_runtime(f"onnxruntime:{runtime}" if runtime else "onnxruntime").settings
+    return open_plugin(plugin, device, RunSettings(threads=threads, runtime=settings))
+
+
+def session_of(profiler: Profiler, work: Workload) -> OrtRunner:
+    runner = profiler.prepare(work)
+    assert isinstance(runner, OrtRunner)
+    return runner
 
 
 def test_thirty_times_the_work_is_slower_and_nothing_is_fastest() -> None:
@@ -105,9 +136,144 @@ def test_a_provider_that_does_not_start_is_not_measured_as_the_cpu(monkeypatch: 
     monkeypatch.setattr(ort.ort, "InferenceSession", FallenBack)
     status = plugin.devices()[1]
     assert not status.usable
-    assert "cannot start its CUDAExecutionProvider: cuda would be the CPU" in status.detail
-    with pytest.raises(LatnasError, match="cuda would be the CPU"):
+    assert "cannot start its CUDAExecutionProvider: CPUExecutionProvider would run instead" in status.detail
+    with pytest.raises(LatnasError, match="CPUExecutionProvider would run instead"):
         OrtProfiler("cuda", RunSettings()).prepare(conv(8))
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        "optimisation=none", "optimisation=basic", "optimisation=extended", "optimisation=all", "spinning=off",
+        "arena=off", "execution=parallel", "CPUExecutionProvider,arena=off,execution=parallel,optimisation=basic",
+    ],
+)  # fmt: skip
+def test_whatever_the_settings_the_session_computes_what_the_module_computes(runtime: str) -> None:
+    work = network()
+    runner = session_of(opened(runtime, threads=2), work)
+    assert runner.run(2) > 0
+    (actual,) = runner._session.run(runner._outputs, runner._feed)
+    with torch.inference_mode():
+        np.testing.assert_allclose(actual, work.module(*work.example).numpy(), atol=1e-5)
+
+
+def test_the_session_has_the_settings_that_were_asked_for() -> None:
+    levels = onnxruntime.GraphOptimizationLevel
+    for value, level in {
+        "none": levels.ORT_DISABLE_ALL, "basic": levels.ORT_ENABLE_BASIC, "extended": levels.ORT_ENABLE_EXTENDED,
+    }.items():  # fmt: skip
+        options = session_of(opened(f"optimisation={value}"), conv(8))._session.get_session_options()
+        assert options.graph_optimization_level == level
+    options = session_of(opened("spinning=off,arena=off,execution=parallel", threads=2), conv(8))._session
+    options = options.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.inter_op.allow_spinning") == "0"
+    assert not options.enable_cpu_mem_arena
+    assert options.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 2)
+
+
+def test_optimising_less_leaves_more_nodes(tmp_path: Path) -> None:
+    """That a level is more than a word: counted in the graphs that ONNX Runtime makes of one file."""
+    counts = []
+    for value in ("none", "extended"):
+        options = OrtProfiler("cpu", RunSettings(runtime=(f"optimisation={value}",)))._session_options()
+        options.optimized_model_filepath = str(tmp_path / f"{value}.onnx")
+        onnxruntime.InferenceSession(network().onnx(), options, providers=["CPUExecutionProvider"])
+        counts.append(len(onnx.load(tmp_path / f"{value}.onnx").graph.node))
+    assert counts[0] > counts[1]
+
+
+def test_settings_make_another_description_and_their_order_or_a_default_does_not() -> None:
+    def description(runtime: str) -> frozenset[tuple[str, str]]:
+        return frozenset(opened(runtime, threads=2).describe().items())
+
+    changes = ["", "optimisation=none", "optimisation=basic", "spinning=off", "arena=off", "execution=parallel"]
+    assert len({description(runtime) for runtime in changes}) == len(changes)
+    assert description("spinning=off,arena=off") == description("arena=off,spinning=off")
+    defaults = "CPUExecutionProvider,optimisation=all,execution=sequential,spinning=on,arena=on"
+    assert description(defaults) == description("")
+
+
+def test_parallel_execution_needs_a_second_thread() -> None:
+    with pytest.raises(UsageError, match="execution=parallel needs --threads 2 or more"):
+        opened("execution=parallel")
+
+
+def test_one_provider_runs_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AcmeExecutionProvider", REMOTE])
+    assert opened("AcmeExecutionProvider").describe()["provider"] == "AcmeExecutionProvider"
+    with pytest.raises(UsageError, match="not AcmeExecutionProvider and CPUExecutionProvider"):
+        opened("CPUExecutionProvider,AcmeExecutionProvider")
+    with pytest.raises(UsageError, match=f"has no setting '{REMOTE}'"):
+        opened(REMOTE)
+
+
+@pytest.mark.parametrize("provider", [CUDA, TENSORRT])
+def test_a_provider_that_this_package_lacks_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    status = {status.name: status for status in plugin.settings()}[provider]
+    assert (status.usable, status.device) == (False, "cuda")
+    assert "pip install onnxruntime-gpu" in status.detail
+    assert ("libnvinfer" in status.detail) == (provider == TENSORRT)
+    with pytest.raises(UsageError, match=f"cannot use {provider} here: .*pip install onnxruntime-gpu"):
+        opened(provider)
+
+
+def test_tensorrt_is_tried_before_cuda_without_a_cache_and_in_the_precision_of_the_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No GPU here: what a session would be made with is recorded instead."""
+    made: list[list[tuple[str, dict[str, str]]]] = []
+    runs: list[list[str]] = []
+
+    class Recorded:
+        def __init__(self, file: bytes, options: object, providers: Any, enable_fallback: int) -> None:
+            made.append(providers)
+
+        def get_providers(self) -> list[str]:
+            return [name for name, _ in made[-1]]
+
+        def get_inputs(self) -> list[Any]:
+            return [SimpleNamespace(name="x")]
+
+        def get_outputs(self) -> list[Any]:
+            return [SimpleNamespace(name="y")]
+
+        def run(self, outputs: list[str], feed: object) -> None:
+            runs.append(outputs)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr(ort.ort, "InferenceSession", Recorded)
+    profiler = opened(TENSORRT, "cuda:1")
+    profiler.prepare(conv(8))
+    assert runs[-1] == ["y"], "the engine is built before the clock runs"
+    (first, options), (second, cuda_options) = made[-1]
+    assert (first, second) == (TENSORRT, CUDA)
+    assert options["device_id"] == cuda_options["device_id"] == "1"
+    switches = ("trt_engine_cache_enable", "trt_timing_cache_enable", "trt_fp16_enable", "trt_int8_enable")
+    assert {options[name] for name in switches} == {"False"}
+    assert profiler.describe()["provider"] == TENSORRT and profiler.describe()["tensorrt"]
+    with pytest.raises(UsageError, match=f"{TENSORRT} of onnxruntime is for cuda, not for cpu"):
+        opened(TENSORRT)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("provider", [CUDA, TENSORRT])
+def test_a_gpu_computes_what_the_module_computes(provider: str) -> None:
+    status = {status.name: status for status in plugin.settings()}[provider]
+    if not status.usable:
+        pytest.skip(status.detail)
+    work = network()
+    runner = session_of(opened(provider, "cuda"), work)
+    (actual,) = runner._session.run(runner._outputs, runner._feed)
+    with torch.inference_mode():
+        np.testing.assert_allclose(actual, work.module(*work.example).numpy(), atol=1e-2)
 
 
 @pytest.mark.gpu

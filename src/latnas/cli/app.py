@@ -58,7 +58,13 @@ def profile(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, analytic; see latnas devices. Default cpu.")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="onnxruntime, torch, analytic, or a plugin's name.")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="onnxruntime, torch, analytic, or a plugin's name; and settings: torch:compile, "
+            "onnxruntime:optimisation=basic,spinning=off; see latnas devices."
+        ),
+    ] = None,
     space: SpaceName = None,
     width: Width = None,
     depth: Depth = None,
@@ -281,7 +287,7 @@ def spaces(
 
 @app.command()
 def devices(json: Json = False) -> None:
-    """List the devices that the installed profilers find, usable or not, and why."""
+    """List the devices that the installed profilers find, and their settings, usable or not, and why."""
     with _reporting(quiet=True):
         from latnas.cli import show
         from latnas.latency.profiler import survey

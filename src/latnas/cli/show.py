@@ -9,6 +9,7 @@ from typing import Any
 
 from latnas.cli.console import print_table
 from latnas.latency.profiler import PluginReport
+from latnas.latency.runtimes import SettingStatus
 from latnas.stages.export import ExportedFile
 from latnas.stages.search import Searched
 from latnas.words.architecture import Decision
@@ -146,6 +147,13 @@ def devices_json(reports: Sequence[PluginReport]) -> dict[str, Any]:
             {
                 "profiler": r.name, "package": r.distribution, "error": r.error or None,
                 "devices": [{"device": d.device, "usable": d.usable, "detail": d.detail} for d in r.devices],
+                "settings": [
+                    {
+                        "setting": s.name, "values": list(s.values), "device": s.device or None, "usable": s.usable,
+                        "detail": s.detail,
+                    }
+                    for s in r.settings
+                ],
             }
             for r in reports
         ]
@@ -153,13 +161,28 @@ def devices_json(reports: Sequence[PluginReport]) -> dict[str, Any]:
 
 
 def show_devices(reports: Sequence[PluginReport]) -> None:
-    """Every profiler with its devices, and why one is not usable."""
+    """Every profiler with its devices and its settings, and why one is not usable."""
     rows = []
     for report in reports:
         if report.error:
             rows.append([report.name, "-", "broken", report.error, report.distribution])
         rows += [
-            [report.name, device.device, "yes" if device.usable else "no", device.detail, report.distribution]
+            [report.name, device.device, _yes(device.usable), device.detail, report.distribution]
             for device in report.devices
         ]
     print_table("devices", ["runtime", "device", "usable", "what, or why not", "from"], rows, left=5)
+    for report in (report for report in reports if report.settings):
+        settings = [
+            [f"{s.name}=" if s.values else s.name, s.device or "all", _yes(s.usable), _explained(s)]
+            for s in report.settings
+        ]
+        title = f"settings of {report.name}: --runtime {report.name}:SETTING[,SETTING...]"
+        print_table(title, ["setting", "device", "usable", "what, or why not"], settings, left=4)
+
+
+def _explained(setting: SettingStatus) -> str:
+    return "; ".join(filter(None, [", ".join(setting.values), setting.detail]))
+
+
+def _yes(usable: bool) -> str:
+    return "yes" if usable else "no"

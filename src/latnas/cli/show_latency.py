@@ -19,7 +19,8 @@ def profiled_json(result: Profiled) -> dict[str, Any]:
     table = result.table
     calibration = table.calibration
     return {
-        "table": str(result.path), "name": table.name, "operations": len(table.operations),
+        "table": str(result.path), "name": table.name, "device": table.device, "runtime": table.runtime,
+        "operations": len(table.operations),
         "networks": len(calibration.networks), "freedom": calibration.freedom,
         "quality": calibration.quality.model_dump(), "interval": [calibration.low, calibration.high],
         "noise": table.noise.model_dump(), "quote": table.quote, "p50_factor": table.anchor.p50_factor,
@@ -35,6 +36,7 @@ def show_profiled(result: Profiled) -> None:
     spread = max(calibration.high - 1, 1 - calibration.low)
     floors = [network.floor_ms for network in calibration.networks]
     rows = [
+        ["measured on", f"{table.device} with {table.runtime}"],
         ["operations measured", str(len(table.operations)) if table.operations else "none: whole networks only"],
         ["whole networks measured", f"{len(floors)}, from {format_ms(min(floors))} to {format_ms(max(floors))}"],
         *_quality_rows("each network left out in turn", calibration.quality),
@@ -97,7 +99,7 @@ _GROUPS: tuple[tuple[str, tuple[Any, ...]], ...] = (("random", ("random",)), ("f
 
 def predicted_json(result: Predicted) -> dict[str, Any]:
     return {
-        "table": result.table.name, "quote": result.table.quote,
+        "table": result.table.name, "runtime": result.table.runtime, "quote": result.table.quote,
         "networks": [
             {
                 "name": one.name, "architecture": one.architecture.to_json(), "predicted_ms": one.latency.to_json(),
@@ -115,7 +117,7 @@ def show_predicted(result: Predicted) -> None:
         for one in result.networks
     ]
     columns = ["", "predicted (90 %)", "parameters", "multiply-adds", "architecture"]
-    print_table(f"{result.table.name}, {result.table.quote}", columns, rows)
+    print_table(f"{result.table.name}, {result.table.quote}, with {result.table.runtime}", columns, rows)
 
 
 def _interval(predicted: Prediction) -> str:

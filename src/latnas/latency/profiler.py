@@ -3,7 +3,7 @@
 A profiler knows one thing: how to run a workload on one device and time it. Rounds and statistics are in
 `latnas.latency.measure`. Anyone's package can bring one, by the door that the built-in ones use too: an entry
 point in the group `latnas.profilers`, whose name is what `--runtime` says, and which leads to an object that
-is a `ProfilerPlugin`. The protocols are structural: a plugin inherits from nothing.
+is a `ProfilerPlugin`, or a `ConfigurablePlugin`. The protocols are structural: a plugin inherits from nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.measure import Runner
+from latnas.latency.runtimes import Runtime, SettingStatus, check_runtime_settings
 
 if TYPE_CHECKING:
     from latnas.latency.workload import Workload
@@ -39,11 +40,15 @@ class DeviceStatus:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How workloads are run. All of it belongs to what a time is a time of."""
+    """How workloads are run. All of it belongs to what a time is a time of.
+
+    `runtime` are settings of the runtime's own, in canonical order, as `Runtime.settings` has them.
+    """
 
     batch: int = 1
     threads: int = 1
     precision: str = "fp32"
+    runtime: tuple[str, ...] = ()
 
 
 class Profiler(Protocol):
@@ -74,6 +79,16 @@ class ProfilerPlugin(Protocol):
         """
 
 
+class ConfigurablePlugin(ProfilerPlugin, Protocol):
+    """A plugin that has settings of its own. One without `settings` is opened without any, and needs to know of none.
+
+    What a setting changes must show in `Profiler.describe`, as anything that changes times.
+    """
+
+    def settings(self) -> Sequence[SettingStatus]:
+        """Every setting that there is, usable here or not. `open` is given those that can be used on its device."""
+
+
 @dataclass(frozen=True)
 class PluginReport:
     """One installed plugin, as `latnas devices` shows it. `error` says why it cannot be used, if so."""
@@ -83,6 +98,7 @@ class PluginReport:
     runtime: str = ""
     devices: tuple[DeviceStatus, ...] = ()
     error: str = ""
+    settings: tuple[SettingStatus, ...] = ()
 
 
 def installed() -> dict[str, EntryPoint]:
@@ -146,6 +162,18 @@ def choose(device: str, runtime: str | None = None) -> tuple[ProfilerPlugin, str
     )
 
 
+def open_plugin(plugin: ProfilerPlugin, device: str, settings: RunSettings) -> Profiler:
+    """A profiler of this device, once the runtime's own settings are known to be offered there.
+
+    Raises:
+        UsageError: the device is not there, or a setting is not offered on it.
+        LatnasError: the plugin fails when asked for its settings.
+    """
+    if settings.runtime:
+        check_runtime_settings(Runtime(plugin.runtime, settings.runtime), _settings(plugin), device)
+    return plugin.open(device, settings)
+
+
 def _note(device: str, plugin: ProfilerPlugin, passed_over: Sequence[str]) -> str:
     if not passed_over:
         return ""
@@ -198,7 +226,8 @@ def _report(entry: EntryPoint, kept: EntryPoint) -> PluginReport:
         return PluginReport(entry.name, distribution, error=error)
     try:
         plugin = _load(entry)
-        return PluginReport(entry.name, distribution, str(plugin.runtime), _devices(plugin))
+        devices, settings = _devices(plugin), _settings(plugin)
+        return PluginReport(entry.name, distribution, str(plugin.runtime), devices, settings=settings)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code, and the report says what it was
         return PluginReport(entry.name, distribution, error=_reason(error))
 
@@ -226,6 +255,22 @@ def _devices(plugin: ProfilerPlugin) -> tuple[DeviceStatus, ...]:
     except (Exception, SystemExit) as error:
         raise LatnasError(
             f"the profiler {plugin.runtime!r} failed when asked for its devices ({_reason(error)})."
+        ) from error
+
+
+def _settings(plugin: ProfilerPlugin) -> tuple[SettingStatus, ...]:
+    """Those that the plugin offers; none where it knows of no settings."""
+    if not hasattr(plugin, "settings"):
+        return ()
+    try:
+        offered = cast(ConfigurablePlugin, plugin).settings()
+        return tuple(
+            SettingStatus(str(s.name), str(s.detail), tuple(map(str, s.values)), str(s.device), bool(s.usable))
+            for s in offered
+        )
+    except (Exception, SystemExit) as error:
+        raise LatnasError(
+            f"the profiler {plugin.runtime!r} failed when asked for its settings ({_reason(error)})."
         ) from error
 
 

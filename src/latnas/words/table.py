@@ -163,7 +163,10 @@ class Noise(_Frozen):
 
 
 class LatencyTable(_Frozen):
-    """Everything that `latnas profile` found out, and under which conditions. See latency_tables/README.md."""
+    """Everything that `latnas profile` found out, and under which conditions. See latency_tables/README.md.
+
+    `runtime` is what `--runtime` takes: its settings are part of it, and are used again wherever the table is.
+    """
 
     table_schema: Literal["latnas-table-2"] = Field(alias="schema")
     device: str
@@ -218,9 +221,12 @@ def identity_of(
 
 
 def table_name(device: str, runtime: str, space: str, identity: Mapping[str, Any]) -> str:
-    """`<device>-<runtime>-<space>-<hash>`, without what a file name must not contain: cuda:0 becomes cuda0."""
+    """`<device>-<runtime>-<space>-<hash>`, without what a file name must not contain: cuda:0 becomes cuda0.
+
+    The runtime's settings are in the hash alone, through the environment that they make.
+    """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return re.sub(r"[^\w.-]", "", f"{device}-{runtime}-{space}-{digest}")
+    return re.sub(r"[^\w.-]", "", f"{device}-{runtime.partition(':')[0]}-{space}-{digest}")
 
 
 def factor_of(table: LatencyTable, quote: str) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from latnas.data.images import ImageData
 from latnas.errors import LatnasError, UsageError
-from latnas.latency.profiler import Profiler, RunSettings, load_plugin
+from latnas.latency.profiler import Profiler, RunSettings, load_plugin, open_plugin
+from latnas.latency.runtimes import parse_runtime
 from latnas.spaces.space import Space, make_space
 from latnas.words.latency import LatencyModel, latency_model
 from latnas.words.reporting import Reporter
@@ -52,7 +53,7 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
             f"classes was measured on this host. Measure one: latnas profile{extra} --data {data.name}"
         )
     if len(fitting) > 1:
-        listed = "".join(f"\n  --table {path}" for path, _ in fitting)
+        listed = "".join(f"\n  --table {path}  # {table.device} with {table.runtime}" for path, table in fitting)
         raise UsageError(f"several tables{wanted} fit; name one:{listed}")
     return fitting[0]
 
@@ -84,16 +85,17 @@ def check_images(table: LatencyTable, data: ImageData) -> None:
 
 def settings_of(table: LatencyTable) -> RunSettings:
     """How the table's networks were run."""
-    return RunSettings(batch=table.batch, threads=table.threads, precision=table.precision)
+    return RunSettings(table.batch, table.threads, table.precision, parse_runtime(table.runtime).settings)
 
 
 def open_profiler(table: LatencyTable) -> Profiler:
-    """The profiler that measured the table, on this machine.
+    """The profiler that measured the table, on this machine and with the same settings.
 
     Raises:
-        LatnasError: it is not installed or the device is not here.
+        LatnasError: it is not installed, the device is not here, or it does not offer the settings any more.
     """
-    return load_plugin(table.runtime).open(table.device, settings_of(table))
+    plugin = load_plugin(parse_runtime(table.runtime).name)
+    return open_plugin(plugin, table.device, settings_of(table))
 
 
 def why_stale(table: LatencyTable) -> str | None:

@@ -39,7 +39,7 @@ class Rig:
             report,
         )
         self._supernet = space.network(seed=0)
-        self._anchor = profiler.prepare(self.network(anchor))
+        self._anchor = self._prepared(self.network(anchor), f"network {anchor}")
 
     def network(self, architecture: Architecture) -> Workload:
         """The canonical network of an architecture, untrained: weights do not change its time."""
@@ -112,18 +112,20 @@ class Rig:
         with self._report.bar("preparing") as bar:
             for number, (key, workload) in enumerate(workloads.items()):
                 bar.update(number, len(workloads))
-                try:
-                    runners[key] = self._profiler.prepare(workload)
-                except LatnasError:
-                    raise
-                except Exception as error:
-                    raise LatnasError(
-                        f"{names.get(key, key)} cannot be run on this device: {type(error).__name__}: "
-                        f"{str(error)[:300]}. Another runtime may (latnas devices), or measure whole networks alone: "
-                        "latnas profile --no-operations"
-                    ) from error
+                runners[key] = self._prepared(workload, names.get(key, key))
             bar.update(len(workloads), len(workloads))
         return runners
+
+    def _prepared(self, workload: Workload, name: str) -> Runner:
+        try:
+            return self._profiler.prepare(workload)
+        except LatnasError:
+            raise
+        except Exception as error:
+            raise LatnasError(
+                f"{name} cannot be run on this device: {type(error).__name__}: {str(error)[:300]}. "
+                "Another runtime may (latnas devices), or measure whole networks alone: latnas profile --no-operations"
+            ) from error
 
 
 def _progress(done: int, rounds: int, seconds: float, max_seconds: float | None) -> tuple[int, int]:

@@ -17,7 +17,8 @@ from latnas.errors import LatnasError
 from latnas.latency.agreement import agreement
 from latnas.latency.calibration import Fit, calibrate, freedoms
 from latnas.latency.measure import ItemTimes, Measurements
-from latnas.latency.profiler import Profiler, ProfilerPlugin, RunSettings, choose
+from latnas.latency.profiler import Profiler, ProfilerPlugin, RunSettings, choose, open_plugin
+from latnas.latency.runtimes import Runtime, parse_runtime
 from latnas.latency.workload import Workload, identity_workload
 from latnas.spaces.space import Space, make_space
 from latnas.stages.profile.config import ProfileConfig
@@ -69,10 +70,11 @@ class Profiled:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured, and with what."""
+    """What is measured, and with what. `runtime` is the plugin's with its settings."""
 
     space: Space
     plugin: ProfilerPlugin
+    runtime: str
     profiler: Profiler
     environment: dict[str, str]
     name: str
@@ -97,7 +99,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     rig = Rig(space, given.profiler, anchor, config, partial, report)
     report.say(
         f"{given.name}: {len(trace.operations) if config.operations else 'no'} distinct operations and "
-        f"{config.calibrate} networks of {space.name}, on {config.device} with {given.plugin.runtime}"
+        f"{config.calibrate} networks of {space.name}, on {config.device} with {given.runtime}"
         + ("" if config.max_seconds is None else f"; measuring takes at most {config.max_seconds:.0f} s")
     )
     chosen = Path(f"{partial}-networks.json")
@@ -130,7 +132,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     table = LatencyTable(
         schema=SCHEMA,
         device=config.device,
-        runtime=given.plugin.runtime,
+        runtime=given.runtime,
         measures=given.plugin.measures,
         environment=given.environment,
         batch=config.batch,
@@ -188,22 +190,24 @@ def setting_of(config: ProfileConfig, report: Reporter) -> Setting:
     """The space and the device that a config names.
 
     Raises:
-        UsageError: one of them does not exist here.
+        UsageError: one of them does not exist here, or the runtime does not offer what is asked of it.
     """
     data = load_images(config.data)
     space = make_space(
         config.space, width=config.width, depth=config.depth,
         image_size=data.size, channels=data.channels, classes=len(data.classes),
     )  # fmt: skip
-    plugin, note = choose(config.device, config.runtime)
+    wanted = None if config.runtime is None else parse_runtime(config.runtime)
+    plugin, note = choose(config.device, wanted.name if wanted else None)
     if note:
         report.warn(note)
-    settings = RunSettings(batch=config.batch, threads=config.threads, precision=config.precision)
-    profiler = plugin.open(config.device, settings)
+    runtime = Runtime(plugin.runtime, wanted.settings if wanted else ())
+    settings = RunSettings(config.batch, config.threads, config.precision, runtime.settings)
+    profiler = open_plugin(plugin, config.device, settings)
     environment = profiler.describe()
     identity = identity_of(space.trace.digest, environment, config.batch, config.threads, config.precision)
     name = table_name(config.device, plugin.runtime, config.space, identity)
-    return Setting(space, plugin, profiler, environment, name)
+    return Setting(space, plugin, str(runtime), profiler, environment, name)
 
 
 def _measure_operations(space: Space, rig: Rig, max_seconds: float | None, batch: int) -> dict[str, OperationEntry]:
