@@ -54,6 +54,16 @@ def test_a_profile_says_where_its_table_lies_and_how_good_it_is(empty: Path) -> 
     assert row_of(shown, "networks that have not settled") == "0 of 4"
 
 
+def test_the_commands_that_a_profile_advises_are_of_the_very_same_table(empty: Path) -> None:
+    shown = latnas("profile", *as_typed(PROFILE))
+    advised = [line.partition(": ")[2].split()[1:] for line in shown.stdout.splitlines() if ": latnas " in line]
+    assert [words[0] for words in advised] == ["search", "profile"]
+    assert advised[0][-2:] == ["--data", "digits"]
+    checked = latnas(*advised[1], "--rounds", 4)
+    assert (checked.code, checked.raised) == (0, None)
+    assert len(list(empty.glob("latency_tables/*.json"))) == 1, "it measured no other table"
+
+
 def row_of(shown: Typed, name: str) -> str:
     """What stands beside `name` in a table of two columns."""
     (line,) = (line for line in shown.stdout.splitlines() if name in line)

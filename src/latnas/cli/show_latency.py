@@ -8,6 +8,7 @@ from latnas.cli.console import print_table
 from latnas.cli.show import interval
 from latnas.stages.predict import Predicted
 from latnas.stages.profile import Profiled, Verification
+from latnas.stages.profile.config import WHICH_TABLE
 from latnas.words.budgets import format_ms
 from latnas.words.latency import Prediction
 from latnas.words.table import LatencyTable, Quality
@@ -51,7 +52,8 @@ def show_profiled(result: Profiled) -> None:
     print_table(table.name, ["", ""], rows)
     for label, reason in list(table.doubtful.items())[:ROWS_SHOWN]:
         print(f"doubtful: {label} {reason}")
-    print(f"table: {result.path}\nnext: latnas search --table {result.path}, or check it: latnas profile --verify 20")
+    print(f"table: {result.path}\nnext: {result.config.typed(f'latnas search --table {result.path}', 'data')}")
+    print(f"or check it: {result.config.typed('latnas profile --verify 20', *WHICH_TABLE)}")
 
 
 def verified_json(result: Verification) -> dict[str, Any]:

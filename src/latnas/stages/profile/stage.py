@@ -62,10 +62,11 @@ TYPICAL_MS_PER_MAC = 1e-7
 
 @dataclass(frozen=True)
 class Profiled:
-    """The table and where it lies."""
+    """The table and where it lies, and what was asked for."""
 
     path: Path
     table: LatencyTable
+    config: ProfileConfig
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     path = config.out / f"{given.name}.json"
     table.save(path)
     rig.forget()
-    return Profiled(path, table)
+    return Profiled(path, table, config)
 
 
 def setting_of(config: ProfileConfig, report: Reporter) -> Setting:
