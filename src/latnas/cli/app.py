@@ -35,6 +35,10 @@ Data = Annotated[
 SpaceName = Annotated[str | None, typer.Option(help="A search space; see latnas spaces. Default nasbench201.")]
 Width = Annotated[int | None, typer.Option(help="Channels of the first stage. Default: the space's own.")]
 Depth = Annotated[int | None, typer.Option(help="Cells or layers of a stage. Default: the space's own.")]
+MaxParams = Annotated[str | None, typer.Option(help="Most parameters of a network: 100000, 100k, 1.2M.")]
+MaxMacs = Annotated[str | None, typer.Option(help="Most multiply-adds for one image, written alike.")]
+MaxSize = Annotated[str | None, typer.Option(help="Most bytes of the exported FP32 file: 500kB, 2MB, 1.5MiB.")]
+MaxMemory = Annotated[str | None, typer.Option(help="Most bytes of activations of one image at a time: 4MB.")]
 Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
 
 
@@ -121,6 +125,10 @@ def search(
     budgets: Annotated[int | None, typer.Option(help="How many budgets export --all serves. Default 5.")] = None,
     table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder to look for tables in. Default latency_tables.")] = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     space: SpaceName = None,
     data: Data = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: follows from the config.")] = None,
@@ -214,8 +222,8 @@ def export(
         missed = [file.folder.name for file in files if file.manifest.status == "missed"]
         if missed:
             raise TargetMissedError(
-                f"measured over budget: {', '.join(missed)}. The files were written, with that in their manifests. "
-                "The loosest budget: latnas export --lambda 0"
+                f"measured over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
+                "their manifests. The loosest budget: latnas export --lambda 0"
             )
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from latnas.stages.common.options import MaxMacs, MaxMemory, MaxParams, MaxSize
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_range
+from latnas.words.limits import RESOURCES, Limits
 
 NOT_PART_OF_THE_RUN = {"name", "out", "table", "tables", "executor"}
 """Where things lie and how they are run: the same search under another of these is the same search."""
@@ -25,6 +27,10 @@ class SearchConfig(BaseModel):
     tables: Path = Path("latency_tables")
     budget_range: str = "auto"
     budgets: int = Field(5, ge=1, le=100)
+    max_params: MaxParams = None
+    max_macs: MaxMacs = None
+    max_size: MaxSize = None
+    max_memory: MaxMemory = None
     name: str | None = None
     out: Path = Path("runs")
     seed: int = Field(0, ge=0)
@@ -45,6 +51,11 @@ class SearchConfig(BaseModel):
     def workers(self) -> int:
         """Processes for independent tasks."""
         return parse_executor(self.executor)
+
+    @property
+    def limits(self) -> Limits:
+        """What every network of the search keeps to."""
+        return Limits.of_config(self.model_dump(include={resource.option for resource in RESOURCES}))
 
     @property
     def wanted_range(self) -> tuple[float, float] | None:
