@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from latnas import __version__
-from latnas.errors import INTERRUPTED, LatnasError, TargetMissedError
+from latnas.cli.options import (
+    ConfigFile,
+    Data,
+    Depth,
+    Executor,
+    Json,
+    MaxMacs,
+    MaxMemory,
+    MaxParams,
+    MaxSize,
+    Quiet,
+    Seed,
+    SpaceName,
+    Width,
+    reporting,
+    typed,
+)
+from latnas.cli.plan_command import plan
+from latnas.errors import TargetMissedError
 
 app = typer.Typer(
     name="latnas",
@@ -22,24 +39,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help pages take half the time: 0.17 instead of 0.33 CPU-seconds
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings stay.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML with a table for each command; flags and LATNAS_* win over it.")
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of every random draw. Default 0.")]
-Data = Annotated[
-    str | None, typer.Option(help="fashion-mini (embedded, the default), digits (embedded, tiny), or FILE.npz.")
-]
-SpaceName = Annotated[str | None, typer.Option(help="A search space; see latnas spaces. Default nasbench201.")]
-Width = Annotated[int | None, typer.Option(help="Channels of the first stage. Default: the space's own.")]
-Depth = Annotated[int | None, typer.Option(help="Cells or layers of a stage. Default: the space's own.")]
-MaxParams = Annotated[str | None, typer.Option(help="Most parameters of a network: 100000, 100k, 1.2M.")]
-MaxMacs = Annotated[str | None, typer.Option(help="Most multiply-adds for one image, written alike.")]
-MaxSize = Annotated[str | None, typer.Option(help="Most bytes of the exported FP32 file: 500kB, 2MB, 1.5MiB.")]
-MaxMemory = Annotated[str | None, typer.Option(help="Most bytes of activations of one image at a time: 4MB.")]
-Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -96,8 +95,8 @@ def profile(
 
     Example: latnas profile --device cpu --space mbconv --width 8
     """
-    flags = _typed(locals())
-    with _reporting(quiet) as report:
+    flags = typed(locals())
+    with reporting(quiet) as report:
         from latnas.cli import show, show_latency
         from latnas.cli.layers import resolve
         from latnas.stages import profile as stage
@@ -115,6 +114,9 @@ def profile(
             show.print_json(show_latency.profiled_json(result))
         else:
             show_latency.show_profiled(result)
+
+
+app.command()(plan)
 
 
 @app.command()
@@ -159,8 +161,8 @@ def search(
 
     Example: latnas search --budget-range 2ms:8ms --budgets 4
     """
-    flags = _typed(locals())
-    with _reporting(quiet) as report:
+    flags = typed(locals())
+    with reporting(quiet) as report:
         from latnas.cli import show
         from latnas.cli.layers import resolve
         from latnas.stages import search as stage
@@ -202,14 +204,14 @@ def export(
 
     Example: latnas export --lambda 0.5
     """
-    flags = _typed(locals())
+    flags = typed(locals())
     flags |= {
         "lambdas": tuple(lam or ()),
         "budgets": tuple(budget or ()),
         "all": all_ or None,
         "baselines": baselines or None,
     }
-    with _reporting(quiet) as report:
+    with reporting(quiet) as report:
         from latnas.cli import show
         from latnas.cli.layers import resolve
         from latnas.stages import export as stage
@@ -249,8 +251,8 @@ def predict(
 
     Example: latnas predict --random 10
     """
-    flags = _typed(locals()) | {"architecture": tuple(architecture or ())}
-    with _reporting(quiet) as report:
+    flags = typed(locals()) | {"architecture": tuple(architecture or ())}
+    with reporting(quiet) as report:
         from latnas.cli import show, show_latency
         from latnas.cli.layers import resolve
         from latnas.stages import predict as stage
@@ -270,7 +272,7 @@ def spaces(
     json: Json = False,
 ) -> None:
     """List the built-in search spaces with their decisions, items and number of architectures."""
-    with _reporting(quiet=True):
+    with reporting(quiet=True):
         from latnas.cli import show
         from latnas.data.sources import DEFAULT, load_images
         from latnas.spaces.space import SPACES, make_space
@@ -287,7 +289,7 @@ def spaces(
 @app.command()
 def devices(json: Json = False) -> None:
     """List the devices that the installed profilers find, usable or not, and why."""
-    with _reporting(quiet=True):
+    with reporting(quiet=True):
         from latnas.cli import show
         from latnas.latency.profiler import survey
 
@@ -310,7 +312,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Profile, search and export on this CPU with embedded images, for three budgets, beside two baselines."""
-    with _reporting(quiet) as report:
+    with reporting(quiet) as report:
         from latnas.cli.demo import run_demo
 
         run_demo(preset, out, json, report)
@@ -333,30 +335,6 @@ def with_bare_options(arguments: Sequence[str]) -> list[str]:
         if argument == "--budget-range" and is_option:
             result.append("auto")
     return result
-
-
-@contextmanager
-def _reporting(quiet: bool) -> Iterator[Any]:
-    """A reporter; errors of the user's or the device's become one message and an exit code."""
-    from latnas.cli.console import ConsoleReporter
-
-    try:
-        yield ConsoleReporter(quiet)
-    except LatnasError as error:
-        print(f"latnas: {error}", file=sys.stderr)
-        raise typer.Exit(error.code) from error
-    except KeyboardInterrupt as error:
-        print("latnas: interrupted. What was finished is kept; type the same command to go on.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from error
-
-
-def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    """The flags of a command that are fields of its config."""
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines"}
-    }
 
 
 def _interrupt(*_: object) -> None:
