@@ -28,7 +28,7 @@ def test_a_config_may_hold_limits_as_people_write_them_or_as_they_were_recorded(
 
 @pytest.mark.parametrize("value", [0, -3, True, 1.5, [1]])
 def test_what_is_no_limit_is_refused_with_what_to_write(value: object) -> None:
-    with pytest.raises(UsageError, match="max_memory is .* no limit. Write --max-memory"):
+    with pytest.raises(UsageError, match=r"max_memory is .* no limit\. Write --max-memory"):
         Limits.of_config({"max_memory": value})
 
 

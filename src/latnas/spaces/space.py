@@ -156,10 +156,11 @@ class Space:
 
         Everything else is the same: `random` and shared weights see the whole space.
         """
-        _ = self._traced
+        _ = self._resources
         other = copy.copy(self)  # shares what was traced
         other.limits, other.metadata_bytes = limits, metadata_bytes
-        other.__dict__.pop("_resources", None)
+        if metadata_bytes != self.metadata_bytes:
+            other.__dict__.pop("_resources", None)
         other.__dict__.pop("solver_limits", None)
         return other
 

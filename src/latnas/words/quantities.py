@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 from latnas.errors import UsageError
 
@@ -15,6 +16,8 @@ PER_COUNT_UNIT = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 PER_BYTES_UNIT = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
 }  # fmt: skip
+
+LARGEST = 10**24
 
 _QUANTITY = re.compile(r"(?P<number>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)\s*(?P<unit>[^\W\d_]*)")
 
@@ -29,20 +32,20 @@ def parse_count(text: str) -> int:
     """The whole number in `100000`, `100k` or `1.2M`; what is left of a fraction is dropped.
 
     Raises:
-        UsageError: no number, an unknown unit, or less than 1.
+        UsageError: no number, an unknown unit, or the number is less than 1 or absurdly large.
     """
     written = text.strip()
     number, unit = split_quantity(written)
     if not number or unit not in PER_COUNT_UNIT:
         raise UsageError(f"{text!r} is not a count. Write a whole number, or one with k, M or G: 100000, 100k, 1.2M.")
-    return _whole(float(number) * PER_COUNT_UNIT[unit], f"the count {written!r}", "100k")
+    return _whole(number, PER_COUNT_UNIT[unit], f"the count {written!r}", "100k")
 
 
 def parse_bytes(text: str) -> int:
     """The bytes in `2MB`, `500 kB` or `1.5MiB`; what is left of a fraction is dropped.
 
     Raises:
-        UsageError: there is no unit, no number, or less than one byte.
+        UsageError: there is no unit, no number, or less than one byte, or absurdly large.
     """
     written = text.strip()
     number, unit = split_quantity(written)
@@ -52,7 +55,7 @@ def parse_bytes(text: str) -> int:
         raise UsageError(f"the size {written!r} has no unit. Write {number}MB (or B, kB, GB, KiB, MiB, GiB).")
     if unit not in PER_BYTES_UNIT:
         raise UsageError(f"the size {written!r} has an unknown unit, {unit!r}. Write {number}MB (or kB, KiB, MiB).")
-    return _whole(float(number) * PER_BYTES_UNIT[unit], f"the size {written!r}", "2MB")
+    return _whole(number, PER_BYTES_UNIT[unit], f"the size {written!r}", "2MB")
 
 
 def format_count(count: float) -> str:
@@ -69,9 +72,9 @@ def format_bytes(size: float) -> str:
     return f"{math.ceil(size)} B"
 
 
-def _whole(value: float, what: str, example: str) -> int:
-    # Decimal fractions are inexact: 1.001 kB is 1001 bytes, although the product is a little less.
-    rounded = math.floor(value * (1 + 1e-12)) if math.isfinite(value) else 0
-    if rounded < 1:
-        raise UsageError(f"{what} must be at least 1 and finite. Write, for example, {example}.")
-    return rounded
+def _whole(number: str, per_unit: int, what: str, example: str) -> int:
+    # Decimal: 1.001 kB is 1001 bytes, although the product of floats is a little less.
+    value = Decimal(number) * per_unit
+    if not 1 <= value < LARGEST:
+        raise UsageError(f"{what} must be at least 1 and less than {LARGEST:.0e}. Write, for example, {example}.")
+    return int(value)
