@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 from small import Heard, copied, export_config, quick_search, run_in, search_config
+from torch import Tensor, nn
 
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces import resources
-from latnas.spaces.space import Space, make_space
+from latnas.spaces.choice import Choice
+from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
 from latnas.stages.common.limits import limited_space, reachable_amounts
 from latnas.stages.common.tables import space_of
 from latnas.stages.export import export
+from latnas.words.architecture import Architecture
 from latnas.words.front import load_front
 from latnas.words.limits import RESOURCES, Limits, Resource
 from latnas.words.manifest import load_manifest
@@ -41,13 +44,29 @@ def test_a_limit_below_every_network_is_refused_with_the_smallest_value_and_that
     assert reachable_amounts(small(Limits(**{resource.name: resource.parse(offered)}))) is not None
 
 
-def test_limits_that_exclude_every_network_only_together_are_refused_with_what_the_others_leave() -> None:
-    whole = reachable_amounts(small(Limits()))
-    assert whole is not None
-    # The network of fewest multiply-adds has more than the fewest parameters, so that these two ends exclude all.
-    both = Limits(params=whole[0].params, macs=whole[0].macs, memory_bytes=whole[0].memory_bytes)
-    kept = reachable_amounts(small(both))
-    assert kept is not None and kept[0] == kept[1], "one network has the least of everything here"
+class Either(nn.Module):
+    """One decision: few parameters and many multiply-adds, or the other way round."""
+
+    def __init__(self, width: int, channels: int, classes: int, **_: int) -> None:
+        super().__init__()
+        small = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 16 * width, 1), nn.Conv2d(16 * width, width, 1))
+        self.stem = nn.Conv2d(channels, width, 1)
+        self.choice = Choice({"conv": nn.Conv2d(width, width, 3, padding=1), "pooled": small}, tie="choice")
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.choice(self.stem(x)).mean((2, 3)))
+        return out
+
+
+def test_limits_that_exclude_every_network_only_together_are_refused_with_what_one_allows_within_the_others() -> None:
+    space = Space("either", Either, SpaceOptions(width=4, depth=1, image_size=16, channels=1, classes=10))
+    conv, pooled = (Architecture.of(SETTING, {"choice": name}) for name in ("conv", "pooled"))
+    few, many = space.amounts(conv), space.amounts(pooled)
+    assert few.params < many.params and few.macs > many.macs
+    with pytest.raises(UsageError, match="within the other limits, no network of") as caught:
+        limited_space(space, Limits(params=few.params, macs=many.macs), CLASSES, "a-table")
+    assert str(caught.value).endswith(f"--max-macs {many.macs} --max-params {many.params}")
 
 
 def test_a_search_with_limits_scores_only_networks_that_keep_to_them_and_export_s_baselines_do_too(
@@ -59,7 +78,8 @@ def test_a_search_with_limits_scores_only_networks_that_keep_to_them_and_export_
     assert "limit on number of parameters: 10,000" in heard.said
     front = load_front(found.front_path)
     assert max(network.params for network in front.networks) <= 10_000
-    files = export(export_config(folder, all=True, baselines=True, epochs=0))
+    files = export(export_config(folder, lambdas=(0.0,), baselines=True, epochs=0))
+    assert len(files) == 3
     for file in files:
         limits = file.manifest.limits
         assert limits is not None and limits.exceeded == ()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from small import Heard, contents, latnas, profile_config, search_config
 
+from latnas.cli.show_plan import plan_json, show_plan
 from latnas.data.randomness import generator
 from latnas.errors import UsageError
 from latnas.stages.common.reach import budget_range, predicted_ends
@@ -104,18 +105,33 @@ def test_what_is_out_of_reach_is_refused_with_what_is_reachable(
         plan(plan_config(small_table, **changes))
 
 
-def test_the_command_prints_what_the_stage_found_and_writes_nothing(
-    small_table: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_command_prints_json_of_what_the_stage_finds_and_writes_nothing(
+    small_table: Path, planned: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(small_table)
     before = contents(small_table)
-    words = ("plan", "--data", "digits", "--executor", "local:0", "--max-params", "10k", "--quiet")
-    typed = latnas(*words, "--json")
+    words = ("plan", "--data", "digits", "--executor", "local:0", "--budgets", 3, "--quiet")
+    typed = latnas(*words, "--max-params", "10k", "--json")
     assert (typed.code, typed.raised) == (0, None)
-    value = json.loads(typed.stdout)
-    assert value["limits"]["params"]["most"] == 10_000 and len(value["budgets"]) == 5
-    assert value["within_limits"]["most"]["params"] <= 10_000 and value["table"]["stale"] is None
-    shown = latnas(*words)
-    assert "number of parameters" in shown.stdout and "what is left of random networks" in shown.stdout
-    assert latnas("plan", "--data", "digits", "--max-params", "10").code == 2
+    found, expected = json.loads(typed.stdout), plan_json(planned)
+    for name in ("space", "options", "reachable", "within_limits", "budgets", "limits", "all_limits"):
+        assert found[name] == json.loads(json.dumps(expected[name]))
+    assert found["table"]["stale"] is None
+    assert latnas(*words, "--max-params", 10).code == 2
     assert contents(small_table) == before
+
+
+def test_a_plan_is_shown_with_ranges_shares_times_and_the_next_command(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_plan(planned)
+    shown = capsys.readouterr().out
+    for text in (
+        "number of parameters",
+        "within the limits",
+        "--max-params 10,000",
+        "export of 3 files",
+        "its error: ",
+    ):
+        assert text in shown
+    assert planned.table is not None and f"next: latnas search --table {planned.table[0]}" in shown

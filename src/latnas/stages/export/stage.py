@@ -131,25 +131,28 @@ def _ship(
     targets: Sequence[Target], bench: Bench | None, run: RunFolder, exports: Path, data: ImageData, space: Space,
     config: ExportConfig, table: str, report: Reporter,
 ) -> list[_Shipment]:  # fmt: skip
-    """Chooses and trains. A file over the limit on its size gives way to the next candidate, while there is one.
+    """Chooses and trains. A file over the limit on its size gives way to the next candidate, a few times.
 
     The estimate that the search goes by lies above the files, so this hardly happens; the files have the last word.
     """
     most = space.limits.file_bytes
     quoted: dict[str, float] = {}
     excluded: set[str] = set()
-    while True:
+    first: list[_Shipment] = []
+    for _ in range(ATTEMPTS):
         left = without(targets, excluded)
         chosen = _choose(left, space, bench, config, quoted, report)
         shipments = _train(left, chosen, run, exports, data, space, config, table, report)
-        large = {s.architecture.key for s in shipments if most is not None and len(s.file) > most} - excluded
-        for shipment in shipments:
-            if shipment.architecture.key in large:
-                size, limit = format_bytes(len(shipment.file)), format_bytes(most or 0)
-                report.warn(f"the file for {format_ms(shipment.target.budget_ms)} takes {size}; the limit is {limit}")
-        if not large:
-            return shipments
-        excluded |= large
+        first = first or shipments
+        large = {s.architecture.key: s for s in shipments if most is not None and len(s.file) > most}
+        for shipment in large.values():
+            size, limit = format_bytes(len(shipment.file)), format_bytes(most or 0)
+            report.warn(f"the file for {format_ms(shipment.target.budget_ms)} takes {size}; the limit is {limit}")
+        if large.keys() <= excluded:
+            break
+        excluded |= large.keys()
+    # Where every file is too large, the one that was preferred: the others would miss the budget as well.
+    return [one if s.architecture.key in large else s for one, s in zip(first, shipments, strict=True)]
 
 
 def _choose(
