@@ -14,8 +14,9 @@ from latnas.spaces import resources
 from latnas.spaces.choice import Choice
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
 from latnas.stages.common.limits import limited_space, reachable_amounts
-from latnas.stages.common.tables import space_of
+from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import export
+from latnas.stages.export.targets import make_targets
 from latnas.words.architecture import Architecture
 from latnas.words.front import load_front
 from latnas.words.limits import RESOURCES, Limits, Resource
@@ -78,14 +79,18 @@ def test_a_search_with_limits_scores_only_networks_that_keep_to_them_and_export_
     assert "limit on number of parameters: 10,000" in heard.said
     front = load_front(found.front_path)
     assert max(network.params for network in front.networks) <= 10_000
-    files = export(export_config(folder, lambdas=(0.0,), baselines=True, epochs=0))
-    assert len(files) == 3
-    for file in files:
-        limits = file.manifest.limits
-        assert limits is not None and limits.exceeded == ()
-        assert (limits.params.most, limits.macs.most, limits.file_bytes.most) == (10_000, None, 60_000)
-        assert limits.params.reached == file.manifest.params <= 10_000
-        assert limits.file_bytes.reached == file.onnx.stat().st_size <= 60_000
+    table = load_table(found.front_path.with_name("table.json"))
+    space = limited_space(space_of(table), Limits(params=10_000, file_bytes=60_000), CLASSES, table.name)
+    config = export_config(folder, all=True, baselines=True, epochs=0)
+    targets = make_targets(config, front, space, latency_of(table, space), certain=False)
+    assert len(targets) == 6
+    assert all(space.allows(candidate) for target in targets for candidate in target.candidates)
+    (file,) = export(export_config(folder, lambdas=(0.0,), epochs=0))
+    limits = file.manifest.limits
+    assert limits is not None and limits.exceeded == ()
+    assert (limits.params.most, limits.macs.most, limits.file_bytes.most) == (10_000, None, 60_000)
+    assert limits.params.reached == file.manifest.params <= 10_000
+    assert limits.file_bytes.reached == file.onnx.stat().st_size <= 60_000
 
 
 def test_a_file_over_the_limit_gives_way_to_the_next_candidate_and_else_is_called_missed(
