@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,18 @@ from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import UsageError
+from latnas.hypernet.propose import cheapest
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space, make_space
 from latnas.stages.common.estimate import SearchSeconds, export_seconds, profile_seconds, search_seconds, time_steps
-from latnas.stages.common.limits import limited_space, reachable_amounts
+from latnas.stages.common.limits import end_networks, ends_of, limited_space
 from latnas.stages.common.options import SearchOptions
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import check_images, find_table, fitting_tables, latency_of, space_of, why_stale
 from latnas.training.tasks import one_thread, parse_executor
+from latnas.words.architecture import Architecture
 from latnas.words.budgets import parse_range
+from latnas.words.costs import params_cost
 from latnas.words.latency import LatencyModel
 from latnas.words.limits import NO_LIMITS, Amounts, Limits, Resource
 from latnas.words.reporting import Reporter, Silent
@@ -126,9 +130,10 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
     if latency is None:
         report.warn("no latency table fits, so that budgets are left out. Measure one: latnas profile")
     with report.bar("planning") as bar, one_thread():
-        reach = _reach(whole, latency)
+        ends = end_networks(whole)
+        reach = _reach(whole, ends, latency)
         bar.update(1, 4, "reachable ranges")
-        within = None if config.limits == NO_LIMITS else _reach(space, latency)
+        within = None if config.limits == NO_LIMITS else _reach(space, _networks_within(config, space, ends), latency)
         bar.update(2, 4, "within the limits")
         budgets = () if latency is None else _budgets(config, space, latency)
         limits, all_limits = _limits(config, whole)
@@ -174,8 +179,26 @@ def _space(config: PlanConfig, table: tuple[Path, LatencyTable] | None, data: Im
     )  # fmt: skip
 
 
-def _reach(space: Space, latency: LatencyModel | None) -> Reach:
-    amounts = reachable_amounts(space)
+def _networks_within(config: PlanConfig, space: Space, ends: Sequence[Architecture]) -> list[Architecture]:
+    """Networks within the limits whose amounts span what the limits leave.
+
+    Exact ends under a limit on memory, which does not add up, can take a minute to find. Those of the whole space, the
+    random networks of the plan and the fewest parameters then stand for them.
+    """
+    if config.limits.memory_bytes is None:
+        return end_networks(space)
+    candidates = [*ends, *_drawn(config, space), *cheapest(space, params_cost(space.trace), 1)]
+    return [one for one in dict.fromkeys(candidates) if space.keeps(one)]
+
+
+def _drawn(config: PlanConfig, space: Space) -> list[Architecture]:
+    """Random networks, the same at every call."""
+    random = generator(config.seed, "plan")
+    return [space.random(random) for _ in range(DRAWS)]
+
+
+def _reach(space: Space, networks: Sequence[Architecture], latency: LatencyModel | None) -> Reach:
+    amounts = ends_of([space.amounts(one) for one in networks])
     assert amounts is not None, "limited_space has refused limits that leave nothing"
     if latency is None:
         return Reach(*amounts, None)
@@ -186,8 +209,7 @@ def _reach(space: Space, latency: LatencyModel | None) -> Reach:
 def _budgets(config: PlanConfig, space: Space, latency: LatencyModel) -> tuple[tuple[float, Share], ...]:
     """Each budget of the search, with how many random networks are predicted to be within it."""
     budgets = budget_range(config.budget_range, space, latency)
-    random = generator(config.seed, "plan")
-    drawn = [latency.predict_ms(space.random(random)) for _ in range(LATENCY_DRAWS)]
+    drawn = [latency.predict_ms(one) for one in _drawn(config, space)[:LATENCY_DRAWS]]
     wanted = [budgets.budget_ms(lam) for lam in budgets.spread(config.budgets)]
     return tuple((budget, Share(sum(ms <= budget for ms in drawn), len(drawn))) for budget in wanted)
 
@@ -197,8 +219,7 @@ def _limits(config: PlanConfig, space: Space) -> tuple[tuple[tuple[Resource, int
     limits: Limits = config.limits
     if limits == NO_LIMITS:
         return (), None
-    random = generator(config.seed, "plan")
-    drawn = [space.amounts(space.random(random)) for _ in range(DRAWS)]
+    drawn = [space.amounts(one) for one in _drawn(config, space)]
     each = []
     for resource in limits.limited:
         most = limits.most(resource) or 0

@@ -8,6 +8,7 @@ from latnas.errors import UsageError
 from latnas.hypernet.propose import cheapest, dearest
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.metadata import metadata_bytes
+from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, generic_costs, params_cost
 from latnas.words.limits import NO_LIMITS, RESOURCES, Amounts, Limits, Resource
 
@@ -33,13 +34,23 @@ def reachable_amounts(space: Space) -> tuple[Amounts, Amounts] | None:
     Each by itself: no one network takes the least of everything. Exact for parameters and multiply-adds; for size and
     memory, which do not add up, the ends among the networks at the ends of five costs that do.
     """
+    return ends_of([space.amounts(one) for one in end_networks(space)])
+
+
+def end_networks(space: Space) -> list[Architecture]:
+    """The networks within the space's limits at both ends of five costs: parameters, multiply-adds, activations,
+    operations, and the memory of items by themselves."""
     peaks = dict(zip((d.name for d in space.decisions), space.part_peaks(), strict=True))
     costs = [
         *generic_costs(space.trace, mixtures=0, seed=0),
         AdditiveCost("bytes", space.decisions, {SETTING: 0.0}, {SETTING: peaks}),
     ]
     ends = [one for cost in costs for end in (cheapest, dearest) for one in end(space, cost, CANDIDATES)]
-    found = [space.amounts(one) for one in dict.fromkeys(ends)]
+    return list(dict.fromkeys(ends))
+
+
+def ends_of(found: Sequence[Amounts]) -> tuple[Amounts, Amounts] | None:
+    """The least and the most of each resource, each by itself; None of nothing."""
     if not found:
         return None
     least = Amounts(**{one.name: min(amounts.of(one) for amounts in found) for one in RESOURCES})
