@@ -26,7 +26,7 @@ from latnas.words.budgets import format_ms
 from latnas.words.front import load_front
 from latnas.words.table import load_table
 
-COMMANDS = ("profile", "predict", "search", "export", "spaces", "devices", "demo")
+COMMANDS = ("profile", "plan", "predict", "search", "export", "spaces", "devices", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -187,7 +187,7 @@ def test_a_missed_budget_is_exit_code_3_after_the_table_of_results(here: Path, m
     assert "missed" in shown.stdout
     (message,) = shown.stderr.splitlines()
     front = load_front(front_in(here) / "front.json")
-    assert message.startswith(f"latnas: measured over budget: {front.slowest_ms:.4g}")
+    assert message.startswith(f"latnas: measured over budget, or over a limit: {front.slowest_ms:.4g}")
 
 
 def test_spaces_are_listed_with_their_decisions_and_number_of_architectures(empty: Path) -> None:

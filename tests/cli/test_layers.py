@@ -97,7 +97,7 @@ def test_what_a_config_itself_refuses_is_wrong_usage_too() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("[search]\npols = 20\n", UsageError, "sets 'pols' in [search], which does not exist. Known: space, "),
+        ("[search]\npols = 20\n", UsageError, "sets 'pols' in [search], which does not exist. Known: budget_range, "),
         ("[serach]\npool = 20\n", UsageError, "has a table [serach], which does not exist. Known: "),
         (
             "pool = 20\n",

@@ -319,7 +319,7 @@ def test_the_best_network_that_measures_within_the_budget_is_taken_and_not_the_b
     target = Target("search", 0.5, 1.0, candidates)
     measured = {a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.1, 0.5, 0.4, 0.3), strict=True)}
     bench: Any = MadeUpBench(measured)
-    chosen = _choose([target], space, bench, export_config(tmp_path, all=True, finalists=2), Heard())
+    chosen = _choose([target], space, bench, export_config(tmp_path, all=True, finalists=2), {}, Heard())
     assert chosen == [(candidates[3], True)]
     assert bench.asked == [[a.key for a in candidates[:2]], [a.key for a in candidates[2:4]]], "two at a time"
 
@@ -331,7 +331,7 @@ def test_where_no_network_measures_within_the_budget_the_nearest_is_taken_and_sa
     candidates = tuple(network.as_architecture for network in front.networks[:3])
     target, heard = Target("search", 0.5, 1.0, candidates), Heard()
     bench: Any = MadeUpBench({a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.7), strict=True)})
-    assert _choose([target], space, bench, export_config(tmp_path, all=True), heard) == [(candidates[1], False)]
+    assert _choose([target], space, bench, export_config(tmp_path, all=True), {}, heard) == [(candidates[1], False)]
     assert any("1.00 ms" in line and "1.50 ms" in line for line in heard.warned)
 
 

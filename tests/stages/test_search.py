@@ -22,10 +22,10 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS
 from latnas.spaces.space import SETTING, Space
+from latnas.stages.common.reach import budget_range, predicted_ends, reachable_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search import learning, search
-from latnas.stages.search.front import budget_range, predicted_ends, reachable_range
 from latnas.words import files
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
@@ -121,7 +121,7 @@ def test_the_automatic_range_begins_and_ends_with_networks_that_no_other_passes(
 def test_a_range_within_reach_is_taken_as_it_was_given(found: Judged, tmp_path: Path) -> None:
     front, space, latency = found
     ends = f"{front.fastest_ms * 1.1}ms:{front.slowest_ms * 0.9}ms"
-    taken = budget_range(search_config(tmp_path, budget_range=ends), space, latency)
+    taken = budget_range(ends, space, latency)
     assert (taken.fastest_ms, taken.slowest_ms) == pytest.approx((front.fastest_ms * 1.1, front.slowest_ms * 0.9))
 
 
@@ -146,10 +146,10 @@ def test_a_range_partly_out_of_reach_is_refused_and_the_range_that_is_offered_in
     low = fast * fastest if fast < 1 else fast * slowest * 0.5
     high = max(slow * slowest, low * 1.2)
     with pytest.raises(UsageError, match=reason) as caught:
-        budget_range(search_config(tmp_path, budget_range=f"{low}ms:{high}ms"), space, latency)
+        budget_range(f"{low}ms:{high}ms", space, latency)
     offered = re.search(r"Type: latnas search --budget-range (\S+)$", str(caught.value))
     assert offered is not None
-    taken = budget_range(search_config(tmp_path, budget_range=offered[1]), space, latency)
+    taken = budget_range(offered[1], space, latency)
     assert fastest <= taken.fastest_ms < taken.slowest_ms <= slowest * 1.001
 
 

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from latnas import __version__
-from latnas.errors import INTERRUPTED, LatnasError, TargetMissedError
+from latnas.cli.options import (
+    ConfigFile,
+    Data,
+    Depth,
+    Executor,
+    Json,
+    MaxMacs,
+    MaxMemory,
+    MaxParams,
+    MaxSize,
+    Quiet,
+    Seed,
+    SpaceName,
+    Width,
+    reporting,
+    typed,
+)
+from latnas.cli.plan_command import plan
+from latnas.errors import TargetMissedError
 
 app = typer.Typer(
     name="latnas",
@@ -22,20 +39,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help pages take half the time: 0.17 instead of 0.33 CPU-seconds
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings stay.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML with a table for each command; flags and LATNAS_* win over it.")
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of every random draw. Default 0.")]
-Data = Annotated[
-    str | None, typer.Option(help="fashion-mini (embedded, the default), digits (embedded, tiny), or FILE.npz.")
-]
-SpaceName = Annotated[str | None, typer.Option(help="A search space; see latnas spaces. Default nasbench201.")]
-Width = Annotated[int | None, typer.Option(help="Channels of the first stage. Default: the space's own.")]
-Depth = Annotated[int | None, typer.Option(help="Cells or layers of a stage. Default: the space's own.")]
-Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -98,8 +101,8 @@ def profile(
 
     Example: latnas profile --device cpu --space mbconv --width 8
     """
-    flags = _typed(locals())
-    with _reporting(quiet) as report:
+    flags = typed(locals())
+    with reporting(quiet) as report:
         from latnas.cli import show, show_latency
         from latnas.cli.layers import resolve
         from latnas.stages import profile as stage
@@ -119,6 +122,9 @@ def profile(
             show_latency.show_profiled(result)
 
 
+app.command()(plan)
+
+
 @app.command()
 def search(
     budget_range: Annotated[
@@ -127,6 +133,10 @@ def search(
     budgets: Annotated[int | None, typer.Option(help="How many budgets export --all serves. Default 5.")] = None,
     table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder to look for tables in. Default latency_tables.")] = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     space: SpaceName = None,
     data: Data = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: follows from the config.")] = None,
@@ -157,8 +167,8 @@ def search(
 
     Example: latnas search --budget-range 2ms:8ms --budgets 4
     """
-    flags = _typed(locals())
-    with _reporting(quiet) as report:
+    flags = typed(locals())
+    with reporting(quiet) as report:
         from latnas.cli import show
         from latnas.cli.layers import resolve
         from latnas.stages import search as stage
@@ -203,14 +213,14 @@ def export(
 
     Example: latnas export --lambda 0.5
     """
-    flags = _typed(locals())
+    flags = typed(locals())
     flags |= {
         "lambdas": tuple(lam or ()),
         "budgets": tuple(budget or ()),
         "all": all_ or None,
         "baselines": baselines or None,
     }
-    with _reporting(quiet) as report:
+    with reporting(quiet) as report:
         from latnas.cli import show
         from latnas.cli.layers import resolve
         from latnas.stages import export as stage
@@ -223,8 +233,8 @@ def export(
         missed = [file.folder.name for file in files if file.manifest.status == "missed"]
         if missed:
             raise TargetMissedError(
-                f"measured over budget: {', '.join(missed)}. The files were written, with that in their manifests. "
-                "The loosest budget: latnas export --lambda 0"
+                f"measured over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
+                "their manifests. The loosest budget: latnas export --lambda 0"
             )
 
 
@@ -250,8 +260,8 @@ def predict(
 
     Example: latnas predict --random 10
     """
-    flags = _typed(locals()) | {"architecture": tuple(architecture or ())}
-    with _reporting(quiet) as report:
+    flags = typed(locals()) | {"architecture": tuple(architecture or ())}
+    with reporting(quiet) as report:
         from latnas.cli import show, show_latency
         from latnas.cli.layers import resolve
         from latnas.stages import predict as stage
@@ -271,7 +281,7 @@ def spaces(
     json: Json = False,
 ) -> None:
     """List the built-in search spaces with their decisions, items and number of architectures."""
-    with _reporting(quiet=True):
+    with reporting(quiet=True):
         from latnas.cli import show
         from latnas.data.sources import DEFAULT, load_images
         from latnas.spaces.space import SPACES, make_space
@@ -288,7 +298,7 @@ def spaces(
 @app.command()
 def devices(json: Json = False) -> None:
     """List the devices that the installed profilers find, and their settings, usable or not, and why."""
-    with _reporting(quiet=True):
+    with reporting(quiet=True):
         from latnas.cli import show
         from latnas.latency.profiler import survey
 
@@ -311,7 +321,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Profile, search and export on this CPU with embedded images, for three budgets, beside two baselines."""
-    with _reporting(quiet) as report:
+    with reporting(quiet) as report:
         from latnas.cli.demo import run_demo
 
         run_demo(preset, out, json, report)
@@ -334,30 +344,6 @@ def with_bare_options(arguments: Sequence[str]) -> list[str]:
         if argument == "--budget-range" and is_option:
             result.append("auto")
     return result
-
-
-@contextmanager
-def _reporting(quiet: bool) -> Iterator[Any]:
-    """A reporter; errors of the user's or the device's become one message and an exit code."""
-    from latnas.cli.console import ConsoleReporter
-
-    try:
-        yield ConsoleReporter(quiet)
-    except LatnasError as error:
-        print(f"latnas: {error}", file=sys.stderr)
-        raise typer.Exit(error.code) from error
-    except KeyboardInterrupt as error:
-        print("latnas: interrupted. What was finished is kept; type the same command to go on.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from error
-
-
-def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    """The flags of a command that are fields of its config."""
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines"}
-    }
 
 
 def _interrupt(*_: object) -> None:

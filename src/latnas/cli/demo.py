@@ -12,22 +12,16 @@ from latnas.data.sources import load_images
 from latnas.errors import UsageError
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import make_space
-from latnas.stages.common.estimate import StepSeconds, time_steps
+from latnas.stages.common.estimate import export_seconds, profile_seconds, search_seconds, time_steps
+from latnas.stages.common.options import SearchOptions
 from latnas.stages.export import ExportConfig, export
 from latnas.stages.profile import ProfileConfig, profile
 from latnas.stages.search import SearchConfig, search
 from latnas.words.reporting import Reporter
 
-SECONDS_PER_FILE = 7
-"""What the exporter that PyTorch maintains takes for one network."""
-
 PROFILE_SECONDS = 30.0
-PREPARING_SECONDS = 10
-POOL_SECONDS = 6
-"""Two processes have started and imported what they need."""
-
-BESIDE_ONE_ANOTHER = 1.4
-"""How much faster two trainings are side by side than one after the other: two cores share caches and memory."""
+SECONDS_PER_ROUND = 0.1
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,12 @@ class Preset:
     draws: int
     budgets: int
     epochs: int
+
+    @property
+    def search(self) -> SearchOptions:
+        """The options of the search."""
+        shared = SearchOptions.model_fields.keys() & vars(self).keys()
+        return SearchOptions(**{name: getattr(self, name) for name in shared})
 
 
 PRESETS = {
@@ -82,13 +82,9 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
     if not json:
         show_latency.show_profiled(profiled)
     searched = search(
-        SearchConfig(
-            table=profiled.path, out=out / "runs", budgets=sizes.budgets, pool=sizes.pool, trainings=sizes.trainings,
-            training_steps=sizes.training_steps, warmup_steps=sizes.warmup_steps, joint_steps=sizes.joint_steps,
-            hypernetwork_steps=sizes.hypernetwork_steps, rounds=sizes.rounds, draws=sizes.draws,
-        ),
+        SearchConfig(table=profiled.path, out=out / "runs", **sizes.search.model_dump()),
         report,
-    )  # fmt: skip
+    )
     if not json:
         show.show_searched(searched)
     files = export(
@@ -113,24 +109,12 @@ def _plan(sizes: Preset) -> list[str]:
         image_size=data.size, channels=data.channels, classes=len(data.classes),
     )  # fmt: skip
     each = time_steps(space, data, Reduction())
+    networks = 3 * sizes.budgets - 2  # the tightest budget has one network for all three
+    measuring = min(sizes.profile_rounds * SECONDS_PER_ROUND, PROFILE_SECONDS)
     seconds = {
-        "profile": PREPARING_SECONDS + min(sizes.profile_rounds * 0.1, PROFILE_SECONDS),
-        "search": _search_seconds(sizes, each),
-        "export": _export_seconds(sizes, each, len(data.train)),
+        "profile": profile_seconds(len(space.trace.operations), sizes.calibrate, measuring),
+        "search": search_seconds(sizes.search, each, WORKERS).total,
+        "export": export_seconds(networks, sizes.epochs, len(data.train), each, WORKERS),
     }
     lines = ", ".join(f"{stage} about {value:.0f} s" for stage, value in seconds.items())
     return [f"On this machine: {lines}; {sum(seconds.values()) / 60:.1f} minutes in all."]
-
-
-def _search_seconds(sizes: Preset, each: StepSeconds) -> float:
-    proposals = sizes.rounds * (sizes.draws + 1) * max(2 * sizes.budgets - 1, 5)
-    beside_one_another = sizes.warmup_steps * each.full + (sizes.pool + proposals) * each.features
-    beside_one_another += sizes.trainings * sizes.training_steps * each.reduced
-    alone = sizes.joint_steps * each.full + sizes.rounds * sizes.hypernetwork_steps * 0.06
-    return (3 + sizes.rounds) * POOL_SECONDS + beside_one_another / BESIDE_ONE_ANOTHER + alone
-
-
-def _export_seconds(sizes: Preset, each: StepSeconds, images: int) -> float:
-    networks = 3 * sizes.budgets - 2  # the tightest budget has one network for all three
-    training = sizes.epochs * (images // 64) * each.full
-    return 10 + POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / BESIDE_ONE_ANOTHER

@@ -15,7 +15,7 @@ from latnas.errors import LatnasError, UsageError
 Config = TypeVar("Config", bound=BaseModel)
 
 PREFIX = "LATNAS_"
-SECTIONS = ("profile", "predict", "search", "export")
+SECTIONS = ("profile", "plan", "predict", "search", "export")
 
 
 def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, section: str) -> Config:

@@ -72,9 +72,13 @@ def exported_json(files: Sequence[ExportedFile]) -> dict[str, Any]:
 def show_exported(files: Sequence[ExportedFile]) -> None:
     """Budget, predicted, measured, accuracy, size, file."""
     print_table("exported networks", EXPORT_COLUMNS, [export_row(file) for file in files], left=1)
-    missed = [file for file in files if file.manifest.status == "missed"]
-    if missed:
-        print(f"{len(missed)} of {len(files)} measured over budget")
+    over = [file for file in files if file.manifest.within_budget is False]
+    if over:
+        print(f"{len(over)} of {len(files)} measured over budget")
+    for file in files:
+        limits = file.manifest.limits
+        if limits is not None and limits.exceeded:
+            print(f"{file.folder.name} is over the limit on its {', '.join(limits.exceeded)}")
 
 
 EXPORT_COLUMNS = [

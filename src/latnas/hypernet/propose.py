@@ -2,6 +2,7 @@
 
 That gives diverse, valid architectures inside the budget, where the most probable ones of a product distribution are
 near-duplicates. Without noise and probabilities the same gives random architectures, and exact extremes of a cost.
+Everything here keeps to the limits of the space that it is given (`Space.limited`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture, neighbours
 from latnas.words.costs import AdditiveCost
+from latnas.words.limits import NO_LIMITS
 from latnas.words.solver import SearchGap, Solver
 
 NODE_LIMIT = 50_000
@@ -57,7 +59,7 @@ def random_within(
     """
     for _ in range(draws):
         drawn = space.random(random)
-        if cost.cost(drawn) <= budget:
+        if cost.cost(drawn) <= budget and space.keeps(drawn):
             return drawn
     scores = [_noise(len(decision.items), random) for decision in space.decisions]
     found = best_within(space, scores, cost, budget)
@@ -82,7 +84,8 @@ def extremes(space: Space, cost: AdditiveCost) -> tuple[Architecture, Architectu
     """The cheapest and the dearest canonical architecture: the ends of the reachable range."""
     low, high = cheapest(space, cost, 1), dearest(space, cost, 1)
     if not low or not high:
-        raise LatnasError(f"space {space.name!r} has no valid architecture.")
+        limits = "" if space.limits == NO_LIMITS else " within the limits"
+        raise LatnasError(f"space {space.name!r} has no valid architecture{limits}.")
     return low[0], high[0]
 
 
@@ -96,7 +99,8 @@ def valid_neighbours(
             break
         if space.is_valid(neighbour):
             canonical = space.canonical(neighbour)
-            if canonical.key not in found and canonical.key != architecture.key and fits(canonical):
+            fresh = canonical.key not in found and canonical.key != architecture.key
+            if fresh and space.keeps(canonical) and fits(canonical):
                 found[canonical.key] = canonical
     return list(found.values())
 
@@ -104,15 +108,15 @@ def valid_neighbours(
 def _of_highest_score(
     space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, count: int, budget: float = np.inf
 ) -> list[Architecture]:
-    """The canonical architectures of highest summed score whose cost is within `budget`."""
+    """The canonical architectures of highest summed score whose cost is within `budget`, and the space's limits."""
     solver = Solver(scores, cost.vectors(SETTING), fixed=cost.fixed(SETTING))
 
     def accept(indices: tuple[int, ...]) -> bool:
-        return space.is_canonical(Architecture.from_indices(SETTING, space.decisions, indices))
+        return space.allows(Architecture.from_indices(SETTING, space.decisions, indices))
 
     found: list[Architecture] = []
     try:
-        for solution in solver.best_first(budget, accept=accept, node_limit=NODE_LIMIT):
+        for solution in solver.best_first(budget, space.solver_limits, accept, NODE_LIMIT):
             found.append(Architecture.from_indices(SETTING, space.decisions, solution.items))
             if len(found) == count:
                 break

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +19,11 @@ from latnas.spaces.darts import LEAST_CELLS, Darts
 from latnas.spaces.mbconv import MbConv
 from latnas.spaces.nasbench201 import NasBench201
 from latnas.spaces.operations import Normalise, Nothing
+from latnas.spaces.resources import Resources
 from latnas.spaces.tracing import TracedOperation, trace_network
 from latnas.words.architecture import Architecture, Decision
+from latnas.words.bounds import Limit
+from latnas.words.limits import NO_LIMITS, Amounts, Limits
 from latnas.words.sites import SpaceTrace
 
 SETTING = "default"
@@ -86,12 +90,18 @@ class Space:
         build: makes the supernet's module from the options. The module may define `is_valid(items)` and
             `canonical(items)` on mappings of decision to item name; without them every architecture counts as valid
             and distinct.
+
+    Attributes:
+        limits: what a search may choose; none unless the space comes from `limited`.
+        metadata_bytes: what exported files say of themselves, which counts in their size.
     """
 
     def __init__(self, name: str, build: Callable[..., nn.Module], options: SpaceOptions) -> None:
         self.name = name
         self.options = options
         self._build = build
+        self.limits = NO_LIMITS
+        self.metadata_bytes = 0
 
     def network(self, seed: int, setting: str = SETTING) -> Classifier:
         """A supernet with fresh weights, drawn from `seed` alone."""
@@ -146,8 +156,42 @@ class Space:
         return replace(architecture, chosen=tuple((d.name, items[d.name]) for d in self.decisions))
 
     def is_canonical(self, architecture: Architecture) -> bool:
-        """Valid, and its own canonical form: what search and solver see."""
+        """Valid, and its own canonical form: one of each computation."""
         return self.is_valid(architecture) and self.canonical(architecture).items == architecture.items
+
+    def limited(self, limits: Limits, metadata_bytes: int = 0) -> Space:
+        """The same space, of which a search may choose only what keeps to `limits`.
+
+        Everything else is the same: `random` and shared weights see the whole space.
+        """
+        _ = self._resources
+        other = copy.copy(self)  # shares what was traced
+        other.limits, other.metadata_bytes = limits, metadata_bytes
+        if metadata_bytes != self.metadata_bytes:
+            other.__dict__.pop("_resources", None)
+        other.__dict__.pop("solver_limits", None)
+        return other
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Canonical and within the space's limits: what search and solver see."""
+        return self.is_canonical(architecture) and self.keeps(architecture)
+
+    def keeps(self, architecture: Architecture) -> bool:
+        """Whether a canonical architecture is within the space's limits."""
+        return self.limits == NO_LIMITS or self._resources.keep(self.limits, architecture)
+
+    @cached_property
+    def solver_limits(self) -> tuple[Limit, ...]:
+        """The space's limits as far as they add up over decisions. `allows` has the last word."""
+        return () if self.limits == NO_LIMITS else self._resources.solver_limits(self.limits, SETTING)
+
+    def amounts(self, architecture: Architecture) -> Amounts:
+        """Parameters, multiply-adds, estimated size of the file and peak memory of a canonical architecture."""
+        return self._resources.amounts(architecture)
+
+    def part_peaks(self) -> tuple[np.ndarray, ...]:
+        """Bytes of activations that each item of each decision needs by itself: see `Resources.part_peaks`."""
+        return self._resources.part_peaks(SETTING)
 
     def random(self, generator: torch.Generator) -> Architecture:
         """The canonical form of a valid architecture, each item drawn with equal probability.
@@ -202,6 +246,10 @@ class Space:
     @cached_property
     def _contexts(self) -> ContextTracer:
         return ContextTracer(self.network(seed=0), self.decisions, self.example())
+
+    @cached_property
+    def _resources(self) -> Resources:
+        return Resources(self._blueprint, self.trace, self._traced[1], self.example(), self.metadata_bytes)
 
     @cached_property
     def _traced(self) -> tuple[Any, dict[str, TracedOperation]]:

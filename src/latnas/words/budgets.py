@@ -6,17 +6,15 @@ Units: milliseconds inside, `ms`, `us` or `s` in text, where a unit is always wr
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from latnas.errors import UsageError
+from latnas.words.quantities import split_quantity
 
 # Keys are casefolded: that turns the micro sign of a keyboard into the Greek letter.
 MS_PER_UNIT = {"ms": 1.0, "us": 1e-3, "\u03bcs": 1e-3, "s": 1e3}
 # Lambda and back again moves a budget by float error; this relative excess of the range is forgiven.
 TOLERANCE = 1e-9
-
-_QUANTITY = re.compile(r"(?P<number>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)\s*(?P<unit>[^\W\d_]*)")
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def parse_ms(text: str) -> float:
         UsageError: there is no unit, no number, or the time is not above zero and finite.
     """
     written = text.strip()
-    number, unit = _split(written)
+    number, unit = split_quantity(written)
     if not number:
         raise UsageError(f"{text!r} is not a latency. Write a number and its unit, such as 4ms or 2.5ms.")
     if not unit:
@@ -111,7 +109,7 @@ def parse_range(text: str) -> tuple[float, float] | None:
             f"{text!r} is not a range of budgets. Write the fastest and the slowest, such as 2ms:8ms, or "
             "auto. One budget is an export: latnas export --budget 4ms"
         )
-    (left, left_unit), (_, right_unit) = (_split(end) for end in ends)
+    (left, left_unit), (_, right_unit) = (split_quantity(end) for end in ends)
     if left and not left_unit:
         ends[0] += right_unit
     try:
@@ -146,12 +144,6 @@ def _decimal(number: float, digits: int) -> str:
     # The exponent after rounding: 9.999 has three significant digits as 10.0, not as 10.00.
     exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])
     return f"{number:.{max(digits - 1 - exponent, 0)}f}"
-
-
-def _split(text: str) -> tuple[str, str]:
-    """`2.5 ms` -> ("2.5", "ms"); ("", "") where the text is not a number and a word."""
-    found = _QUANTITY.fullmatch(text.casefold())
-    return (found["number"], found["unit"]) if found else ("", "")
 
 
 def _typed(ms: float) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latnas.errors import LatnasError
 from latnas.words.files import read_json, write_atomically
+from latnas.words.limits import RESOURCES, Amounts, Limits
 from latnas.words.table import ArchitectureJson, first_problem
 
 SCHEMA: Final = "latnas-manifest-1"
@@ -62,8 +63,35 @@ class Check(_Frozen):
     same_class: Fraction
 
 
+class LimitReached(_Frozen):
+    """The most of a resource that the search allowed, if it said, and what the network takes."""
+
+    most: int | None
+    reached: int
+
+
+class LimitsReached(_Frozen):
+    """Limits of the search beside its budgets. `file_bytes` is the very file's size, the others are computed."""
+
+    params: LimitReached
+    macs: LimitReached
+    file_bytes: LimitReached
+    memory_bytes: LimitReached
+
+    @classmethod
+    def of(cls, limits: Limits, amounts: Amounts) -> LimitsReached:
+        """What was asked for beside what was reached."""
+        return cls(**{r.name: LimitReached(most=limits.most(r), reached=amounts.of(r)) for r in RESOURCES})
+
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """Labels of the resources of which the network takes more than was allowed."""
+        each = [(resource.label, getattr(self, resource.name)) for resource in RESOURCES]
+        return tuple(label for label, one in each if one.most is not None and one.reached > one.most)
+
+
 class Manifest(_Frozen):
-    """One exported network."""
+    """One exported network. `limits` is None in manifests of before there were any."""
 
     manifest_schema: Literal["latnas-manifest-1"] = Field(SCHEMA, alias="schema")
     budget_ms: Annotated[float, Field(gt=0)]
@@ -91,6 +119,7 @@ class Manifest(_Frozen):
     training: dict[str, Any]
     check: Check
     created: str
+    limits: LimitsReached | None = None
 
     def save(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""

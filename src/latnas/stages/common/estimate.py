@@ -1,7 +1,8 @@
-"""How long a search and an export will take on this machine, from a few timed steps."""
+"""How long the stages will take on this machine, from a few timed steps."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,30 @@ from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.ranking.features import Reduction, features_of, resized
 from latnas.spaces.space import Space
+from latnas.stages.common.options import SearchOptions
 from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture
 
 STEPS = 3
+BATCH_SIZE = 64
 SAMPLE = 5
+
+SECONDS_PER_FILE = 7
+"""What the exporter that PyTorch maintains takes for one network."""
+
+STARTING_SECONDS = 2.0
+SECONDS_PER_OPERATION = 0.02
+SECONDS_PER_NETWORK = 0.3
+"""What the exporter that serves measuring takes."""
+
+POOL_SECONDS = 6
+"""Two processes have started and imported what they need."""
+
+HYPERNETWORK_STEP_SECONDS = 0.06
+MEASURING_SECONDS = 10
+
+BESIDE_ONE_ANOTHER = 0.4
+"""What each process more adds to the speed of one: two cores share caches and memory."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,53 @@ class StepSeconds:
     features: float
 
 
-def time_steps(space: Space, data: ImageData, reduction: Reduction, batch_size: int = 64) -> StepSeconds:
+@dataclass(frozen=True)
+class SearchSeconds:
+    """What a search spends, by what it spends it on."""
+
+    features: float
+    trainings: float
+    supernet: float
+    hypernetwork: float
+    starting: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.features + self.trainings + self.supernet + self.hypernetwork + self.starting
+
+
+def profile_seconds(operations: int, networks: int, measuring_seconds: float) -> float:
+    """Preparing what is measured, and measuring it; more than this only for networks that are slow to export."""
+    preparing = STARTING_SECONDS + operations * SECONDS_PER_OPERATION + networks * SECONDS_PER_NETWORK
+    return preparing + measuring_seconds
+
+
+def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> SearchSeconds:
+    """A whole search, nothing of which exists yet."""
+    proposals = sizes.rounds * (sizes.draws + 1) * max(2 * sizes.budgets - 1, 5)
+    speed = _speed(workers)
+    return SearchSeconds(
+        features=(sizes.pool + proposals) * each.features / speed,
+        trainings=sizes.trainings * sizes.training_steps * each.reduced / speed,
+        supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
+        hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
+        starting=(3 + sizes.rounds) * POOL_SECONDS,
+    )
+
+
+def export_seconds(networks: int, epochs: int, images: int, each: StepSeconds, workers: int) -> float:
+    """Measuring finalists, training and exporting `networks` distinct ones, measuring the files."""
+    training = epochs * (images // BATCH_SIZE) * each.full
+    return MEASURING_SECONDS + POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / _speed(workers)
+
+
+def _speed(workers: int) -> float:
+    """How much faster independent trainings are in so many processes than in one."""
+    return 1.0 + BESIDE_ONE_ANOTHER * (max(min(workers, os.cpu_count() or 1), 1) - 1)
+
+
+def time_steps(space: Space, data: ImageData, reduction: Reduction, batch_size: int = BATCH_SIZE) -> StepSeconds:
     """Times a few steps; takes some seconds itself."""
     random = generator(0, "estimate")
     sample = [space.random(random) for _ in range(SAMPLE)]

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from latnas.errors import LatnasError, UsageError
 from latnas.words.files import write_atomically
+from latnas.words.limits import Limits
 
 SCHEMA = "latnas-run-1"
 LATEST = "latest"
@@ -140,6 +141,18 @@ def open_run(name: str | None, runs: Path) -> RunFolder:
             raise UsageError(f"there is no run {name!r}. Runs in {runs}: {known}. Make one: latnas search")
     folder.read_config()
     return folder
+
+
+def limits_of(run: RunFolder) -> Limits:
+    """The limits that a run was searched with.
+
+    Raises:
+        LatnasError: its config was edited into something that is no limit.
+    """
+    try:
+        return Limits.of_config(run.read_config())
+    except UsageError as error:
+        raise LatnasError(f"{run.config}: {error}") from error
 
 
 def default_name(space: str, config: Mapping[str, Any]) -> str:

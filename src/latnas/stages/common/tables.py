@@ -35,16 +35,7 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
         if not named.is_file():
             raise UsageError(f"there is no table {named}. Measure one: latnas profile")
         return named, load_table(named)
-    fitting: list[tuple[Path, LatencyTable]] = []
-    names: set[str] = set()
-    for path in sorted({*_json_files(folder), *_json_files(shipped_tables())}):
-        try:
-            table = load_table(path)
-        except LatnasError:
-            continue  # other JSON may lie there; a broken table that is named is refused above
-        if table.name not in names and _fits(table, space, data) and why_stale(table) is None:
-            names.add(table.name)
-            fitting.append((path, table))
+    fitting = fitting_tables(space, data, folder)
     wanted = f" of space {space!r}" if space else ""
     if not fitting:
         extra = f" --space {space}" if space else ""
@@ -56,6 +47,21 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
         listed = "".join(f"\n  --table {path}  # {table.device} with {table.runtime}" for path, table in fitting)
         raise UsageError(f"several tables{wanted} fit; name one:{listed}")
     return fitting[0]
+
+
+def fitting_tables(space: str | None, data: ImageData, folder: Path) -> list[tuple[Path, LatencyTable]]:
+    """Every table in `folder` and among the shipped ones that fits this host, the space and the images."""
+    fitting: list[tuple[Path, LatencyTable]] = []
+    names: set[str] = set()
+    for path in sorted({*_json_files(folder), *_json_files(shipped_tables())}):
+        try:
+            table = load_table(path)
+        except LatnasError:
+            continue  # other JSON may lie there; a broken table that is named is refused above
+        if table.name not in names and _fits(table, space, data) and why_stale(table) is None:
+            names.add(table.name)
+            fitting.append((path, table))
+    return fitting
 
 
 def space_of(table: LatencyTable) -> Space:

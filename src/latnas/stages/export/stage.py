@@ -15,21 +15,23 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
-from latnas.stages.common.runs import RunFolder, open_run
+from latnas.stages.common.limits import limited_space
+from latnas.stages.common.metadata import file_metadata
+from latnas.stages.common.runs import RunFolder, limits_of, open_run
 from latnas.stages.common.tables import latency_of, open_profiler, space_of, why_stale
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.final_training import ONNX, recipe_for
 from latnas.stages.export.measuring import Bench, Times
-from latnas.stages.export.targets import ATTEMPTS, Target, first_within, make_targets
+from latnas.stages.export.targets import ATTEMPTS, Target, first_within, make_targets, without
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
-from latnas.words.costs import macs_cost, params_cost
 from latnas.words.files import write_atomically
 from latnas.words.front import load_front
 from latnas.words.latency import LatencyModel
-from latnas.words.manifest import Check, Manifest, Predicted, ReachedAccuracy, Status
+from latnas.words.manifest import Check, LimitsReached, Manifest, Predicted, ReachedAccuracy, Status
+from latnas.words.quantities import format_bytes
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import load_table
 
@@ -80,7 +82,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         raise LatnasError(
             f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
         )
-    space = space_of(table)
+    space = limited_space(space_of(table), limits_of(run), data.classes, name)
     if config.auxiliary and not space.has_auxiliary_point:
         raise UsageError(
             f"space {space.name!r} names no module for an auxiliary head, as darts does. Leave --auxiliary out."
@@ -96,8 +98,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         bench = None
         if stale is None:
             bench = Bench(table, open_profiler(table), space, exports / "measurements.jsonl", config.rounds, report)
-        chosen = _choose(targets, space, bench, config, report)
-        shipments = _train(targets, chosen, run, exports, data, space, config, name, report)
+        shipments = _ship(targets, bench, run, exports, data, space, config, name, report)
         times = _measure_files(shipments, space, table.batch, bench)
         return [
             _write(
@@ -135,17 +136,50 @@ def _table_of(run: RunFolder, named: str | None) -> str:
     return named or known[0]
 
 
+def _ship(
+    targets: Sequence[Target], bench: Bench | None, run: RunFolder, exports: Path, data: ImageData, space: Space,
+    config: ExportConfig, table: str, report: Reporter,
+) -> list[_Shipment]:  # fmt: skip
+    """Chooses and trains. A file over the limit on its size gives way to the next candidate, a few times.
+
+    The estimate that the search goes by lies above the files, so this hardly happens; the files have the last word.
+    """
+    most = space.limits.file_bytes
+    quoted: dict[str, float] = {}
+    excluded: set[str] = set()
+    first: list[_Shipment] = []
+    for _ in range(ATTEMPTS):
+        left = without(targets, excluded)
+        chosen = _choose(left, space, bench, config, quoted, report)
+        shipments = _train(left, chosen, run, exports, data, space, config, table, report)
+        first = first or shipments
+        large = {s.architecture.key: s for s in shipments if most is not None and len(s.file) > most}
+        for shipment in large.values():
+            size, limit = format_bytes(len(shipment.file)), format_bytes(most or 0)
+            report.warn(f"the file for {format_ms(shipment.target.budget_ms)} takes {size}; the limit is {limit}")
+        if large.keys() <= excluded:
+            break
+        excluded |= large.keys()
+    # Where every file is too large, the one that was preferred: the others would miss the budget as well.
+    return [one if s.architecture.key in large else s for one, s in zip(first, shipments, strict=True)]
+
+
 def _choose(
-    targets: Sequence[Target], space: Space, bench: Bench | None, config: ExportConfig, report: Reporter
+    targets: Sequence[Target],
+    space: Space,
+    bench: Bench | None,
+    config: ExportConfig,
+    quoted: dict[str, float],
+    report: Reporter,
 ) -> list[tuple[Architecture, bool]]:
     """For each target the architecture to train, and whether it fits as far as was measured.
 
-    Candidates are measured a few for each budget at a time, until one fits or there are no more.
+    Candidates are measured a few for each budget at a time, until one fits or there are no more; `quoted` remembers the
+    measurements, in ms by key.
     """
     if bench is None:
         return [(target.candidates[0], True) for target in targets]
     supernet = space.network(seed=0)
-    quoted: dict[str, float] = {}
     for attempt in range(ATTEMPTS):
         wanted = {
             candidate.key: candidate
@@ -190,15 +224,10 @@ def _train(
     by_key = {architecture.key: architecture for architecture, _ in chosen}
     tasks = []
     for architecture in by_key.values():
-        metadata = {
-            "architecture": json.dumps(architecture.to_json()), "table": table, "space": space.name,
-            "classes": json.dumps(data.classes), "input": "images [N, C, H, W], float32 in [0, 1]",
-            "input_size": str(data.size), "layout": "nchw", "version": version("latnas"), "seed": str(config.seed),
-        }  # fmt: skip
         training = {
             "data": str(run.read_config()["data"]), "space": space.name, "options": vars(space.options).copy(),
             "seed": config.seed, "architecture": architecture.to_json(), "recipe": asdict(recipe), "inherit": inherit,
-            "metadata": metadata,
+            "metadata": file_metadata(architecture, space, data.classes, table, config.seed),
         }  # fmt: skip
         # By whether weights are inherited, not by their path: a run that was moved keeps its trainings.
         identity = {**training, "inherit": config.init}
@@ -263,6 +292,10 @@ def _write(
         status = ("verified" if table.measures == "onnx" else "verified-in-pytorch") if within else "missed"
         if within and table.measures == "none":
             status = "unverified"  # computed, not measured
+    amounts = replace(space.amounts(shipment.architecture), file_bytes=len(shipment.file))
+    limits = LimitsReached.of(space.limits, amounts)
+    if limits.exceeded:
+        status = "missed"
     folder = exports / target.folder
     recipe = _recipe(data, config)
     manifest = Manifest(
@@ -277,8 +310,8 @@ def _write(
         measured_artifact=table.measures,
         sha256=hashlib.sha256(shipment.file).hexdigest(),
         accuracy=shipment.accuracy,
-        params=int(params_cost(space.trace).cost(shipment.architecture)),
-        macs=int(macs_cost(space.trace).cost(shipment.architecture)),
+        params=amounts.params,
+        macs=amounts.macs,
         architecture=shipment.architecture.to_json(),
         lam=target.lam,
         table=table.name,
@@ -296,6 +329,7 @@ def _write(
         training={**asdict(recipe), "epochs": config.epochs, "init": config.init, "test_images": shipment.test_images},
         check=shipment.check,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        limits=limits,
     )
     write_atomically(folder / "model.onnx", shipment.file)
     manifest.save(folder / "manifest.json")

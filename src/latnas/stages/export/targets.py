@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -69,6 +69,15 @@ def make_targets(
     return targets
 
 
+def without(targets: Sequence[Target], excluded: Set[str]) -> list[Target]:
+    """The targets without the architectures of these keys; a target that would be left with none keeps them."""
+    left = []
+    for target in targets:
+        candidates = tuple(one for one in target.candidates if one.key not in excluded)
+        left.append(replace(target, candidates=candidates or target.candidates))
+    return left
+
+
 def first_within(target: Target, quoted_ms: Mapping[str, float]) -> Architecture | None:
     """The preferred candidate whose measurement is safely within the budget; None if none of those measured is."""
     for candidate in target.candidates:
@@ -109,7 +118,9 @@ def _most_macs(
     def architecture(indices: Sequence[int]) -> Architecture:
         return Architecture.from_indices(SETTING, space.decisions, indices)
 
-    solutions = solver.best_first(slack * budget, accept=lambda indices: space.is_canonical(architecture(indices)))
+    solutions = solver.best_first(
+        slack * budget, space.solver_limits, accept=lambda indices: space.allows(architecture(indices))
+    )
     found = [n.as_architecture for n in front.within(budget)]
     try:
         found += [architecture(solution.items) for solution in islice(solutions, SCANNED)]

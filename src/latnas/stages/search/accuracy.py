@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.data.splits import make_splits
-from latnas.hypernet.propose import extremes
+from latnas.hypernet.propose import extremes, random_within
 from latnas.ranking.features import PROXY_BATCH, Reduction
 from latnas.ranking.judge import Judge, Score, fit_judge, prior_scores
 from latnas.spaces.space import Space
@@ -21,7 +22,7 @@ from latnas.stages.search.config import SearchConfig
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
-from latnas.words.costs import generic_costs, macs_cost
+from latnas.words.costs import generic_costs, macs_cost, params_cost
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Reporter
 
@@ -31,6 +32,9 @@ SHORT_BATCH = 32
 
 MIXTURES = 6
 GENERIC_BUDGETS = 6
+DRAWS_IN_VAIN = 300
+"""So many random architectures that are known already end the pool: there are hardly any others."""
+
 JUDGE = "judge.json"
 
 
@@ -90,13 +94,15 @@ def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
 
 
 def initial_pool(space: Space, config: SearchConfig) -> list[Architecture]:
-    """Distinct random architectures, and the ends of every generic cost."""
-    random = generator(config.seed, "pool")
+    """Distinct random architectures within the space's limits, and the ends of every generic cost."""
+    random, cost = generator(config.seed, "pool"), params_cost(space.trace)
     pool = {a.key: a for cost in generic_costs(space.trace, MIXTURES, config.seed) for a in extremes(space, cost)}
+    in_vain = 0
     for _ in range(10 * config.pool):
-        if len(pool) >= config.pool:
+        if len(pool) >= config.pool or in_vain == DRAWS_IN_VAIN:
             break
-        drawn = space.random(random)
+        drawn = random_within(space, cost, math.inf, random, draws=100)  # where limits leave few, the solver is faster
+        in_vain = in_vain + 1 if drawn.key in pool else 0
         pool.setdefault(drawn.key, drawn)
     return list(pool.values())
 

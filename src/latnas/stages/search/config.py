@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from latnas.stages.common.options import SearchOptions
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_range
 
@@ -14,32 +15,17 @@ NOT_PART_OF_THE_RUN = {"name", "out", "table", "tables", "executor"}
 """Where things lie and how they are run: the same search under another of these is the same search."""
 
 
-class SearchConfig(BaseModel):
-    """One search. Steps are gradient steps; see `docs/search.md` for what each costs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SearchConfig(SearchOptions):
+    """One search."""
 
     space: str | None = None
     data: str = "fashion-mini"
     table: Path | None = None
     tables: Path = Path("latency_tables")
-    budget_range: str = "auto"
-    budgets: int = Field(5, ge=1, le=100)
     name: str | None = None
     out: Path = Path("runs")
     seed: int = Field(0, ge=0)
     executor: str = "local:2"
-
-    pool: int = Field(200, ge=8, le=100_000)
-    trainings: int = Field(8, ge=4, le=10_000)
-    training_steps: int = Field(150, ge=1)
-    reduced_width: int = Field(8, ge=1)
-    reduced_size: int = Field(16, ge=8)
-    warmup_steps: int = Field(300, ge=0)
-    joint_steps: int = Field(100, ge=0)
-    hypernetwork_steps: int = Field(200, ge=1)
-    rounds: int = Field(2, ge=1, le=20)
-    draws: int = Field(6, ge=1, le=1000)
 
     @property
     def workers(self) -> int:

@@ -9,11 +9,13 @@ from pathlib import Path
 from latnas.data.sources import load_images
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.ranking.judge import Score
+from latnas.stages.common.limits import limited_space
+from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.runs import RunFolder, default_name
 from latnas.stages.common.tables import check_images, find_table, latency_of, space_of, warn_if_stale
 from latnas.stages.search import accuracy
 from latnas.stages.search.config import SearchConfig
-from latnas.stages.search.front import budget_range, make_front, predicted_ends
+from latnas.stages.search.front import make_front
 from latnas.stages.search.learning import Problem, Rounds
 from latnas.training.checkpoint import save_tensors
 from latnas.training.tasks import Task, one_thread, run_tasks
@@ -42,7 +44,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     The same config again goes on where it stopped, or returns what it had finished.
 
     Raises:
-        UsageError: no table fits, or the range is out of reach.
+        UsageError: no table fits, the range is out of reach, or no network keeps to the limits.
         LatnasError: a file is broken, a training diverged, another process works on this run.
     """
     report = report or Silent()
@@ -52,9 +54,9 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     table_path, table = find_table(config.table, config.space, data, config.tables)
     check_images(table, data)
     warn_if_stale(table, report)
-    space = space_of(table)
+    space = limited_space(space_of(table), config.limits, data.classes, table.name)
     latency = latency_of(table, space)
-    budgets = budget_range(config, space, latency)
+    budgets = budget_range(config.budget_range, space, latency)
     recorded = config.recorded(space.name, data.fingerprint)
     run = RunFolder(config.out / (config.name or default_name(space.name, {**recorded, "table": table.name})))
     run.create(recorded)
@@ -62,6 +64,8 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     shown = "reachable" if wanted is None else "given"
     report.say(f"run {run.path}, table {table_path}")
     report.say(f"budgets from {format_ms(budgets.fastest_ms)} to {format_ms(budgets.slowest_ms)} ({shown} range)")
+    for resource in config.limits.limited:
+        report.say(f"limit on {resource.label}: {resource.shown(config.limits.most(resource) or 0)}")
     for note in data.notes:
         report.say(note)
 

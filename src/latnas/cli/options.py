@@ -1,0 +1,55 @@
+"""What commands share: options, the reporter, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from latnas.errors import INTERRUPTED, LatnasError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings stay.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML with a table for each command; flags and LATNAS_* win over it.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of every random draw. Default 0.")]
+Data = Annotated[
+    str | None, typer.Option(help="fashion-mini (embedded, the default), digits (embedded, tiny), or FILE.npz.")
+]
+SpaceName = Annotated[str | None, typer.Option(help="A search space; see latnas spaces. Default nasbench201.")]
+Width = Annotated[int | None, typer.Option(help="Channels of the first stage. Default: the space's own.")]
+Depth = Annotated[int | None, typer.Option(help="Cells or layers of a stage. Default: the space's own.")]
+MaxParams = Annotated[str | None, typer.Option(help="Most parameters of a network: 100000, 100k, 1.2M.")]
+MaxMacs = Annotated[str | None, typer.Option(help="Most multiply-adds for one image, written alike.")]
+MaxSize = Annotated[str | None, typer.Option(help="Most bytes of the exported FP32 file: 500kB, 2MB, 1.5MiB.")]
+MaxMemory = Annotated[str | None, typer.Option(help="Most bytes of activations of one image at a time: 4MB.")]
+Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
+
+
+@contextmanager
+def reporting(quiet: bool) -> Iterator[Any]:
+    """A reporter; errors of the user's or the device's become one message and an exit code."""
+    from latnas.cli.console import ConsoleReporter
+
+    try:
+        yield ConsoleReporter(quiet)
+    except LatnasError as error:
+        print(f"latnas: {error}", file=sys.stderr)
+        raise typer.Exit(error.code) from error
+    except KeyboardInterrupt as error:
+        print("latnas: interrupted. What was finished is kept; type the same command to go on.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def typed(values: dict[str, Any]) -> dict[str, Any]:
+    """The flags of a command that are fields of its config."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines"}
+    }

@@ -1,0 +1,65 @@
+"""The command `latnas plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latnas.cli.options import (
+    ConfigFile,
+    Data,
+    Depth,
+    Executor,
+    Json,
+    MaxMacs,
+    MaxMemory,
+    MaxParams,
+    MaxSize,
+    Quiet,
+    Seed,
+    SpaceName,
+    Width,
+    reporting,
+    typed,
+)
+
+
+def plan(
+    budget_range: Annotated[
+        str | None, typer.Option(help="Such as 2ms:8ms; auto (the default, or given bare): all that is reachable.")
+    ] = None,
+    budgets: Annotated[int | None, typer.Option(help="How many budgets will be exported. Default 5.")] = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
+    table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder to look for tables in. Default latency_tables.")] = None,
+    space: SpaceName = None,
+    width: Width = None,
+    depth: Depth = None,
+    data: Data = None,
+    epochs: Annotated[int | None, typer.Option(help="Training of each exported network. Default 20.")] = None,
+    executor: Executor = None,
+    seed: Seed = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say in seconds what a search could reach, what budgets and limits leave, and how long everything will take.
+
+    Example: latnas plan --max-params 100k
+    """
+    flags = typed(locals())
+    with reporting(quiet) as report:
+        from latnas.cli import show, show_plan
+        from latnas.cli.layers import resolve
+        from latnas.stages import plan as stage
+
+        planned = stage.plan(resolve(stage.PlanConfig, flags, config, "plan"), report)
+        if json:
+            show.print_json(show_plan.plan_json(planned))
+        else:
+            show_plan.show_plan(planned)

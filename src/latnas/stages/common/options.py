@@ -1,0 +1,49 @@
+"""Fields that the configs of several stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from latnas.words.limits import RESOURCES, Limits
+
+
+def _limit(option: str) -> Callable[[Any], int | None]:
+    (resource,) = (one for one in RESOURCES if one.option == option)
+    return resource.most_of
+
+
+MaxParams = Annotated[int | None, BeforeValidator(_limit("max_params"))]
+MaxMacs = Annotated[int | None, BeforeValidator(_limit("max_macs"))]
+MaxSize = Annotated[int | None, BeforeValidator(_limit("max_size"))]
+MaxMemory = Annotated[int | None, BeforeValidator(_limit("max_memory"))]
+
+
+class SearchOptions(BaseModel):
+    """What decides how far a search reaches and how long it takes. Steps are gradient steps: see `docs/search.md`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget_range: str = "auto"
+    budgets: int = Field(5, ge=1, le=100)
+    max_params: MaxParams = None
+    max_macs: MaxMacs = None
+    max_size: MaxSize = None
+    max_memory: MaxMemory = None
+    pool: int = Field(200, ge=8, le=100_000)
+    trainings: int = Field(8, ge=4, le=10_000)
+    training_steps: int = Field(150, ge=1)
+    reduced_width: int = Field(8, ge=1)
+    reduced_size: int = Field(16, ge=8)
+    warmup_steps: int = Field(300, ge=0)
+    joint_steps: int = Field(100, ge=0)
+    hypernetwork_steps: int = Field(200, ge=1)
+    rounds: int = Field(2, ge=1, le=20)
+    draws: int = Field(6, ge=1, le=1000)
+
+    @property
+    def limits(self) -> Limits:
+        """What every network of the search keeps to."""
+        return Limits.of_config(self.model_dump(include={resource.option for resource in RESOURCES}))

@@ -1,0 +1,77 @@
+"""What is reachable with a table: the fastest and the slowest network, and the budgets between them."""
+
+from __future__ import annotations
+
+from latnas.errors import LatnasError, UsageError
+from latnas.hypernet.propose import cheapest, dearest
+from latnas.spaces.space import Space
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import BudgetRange, format_ms, parse_range
+from latnas.words.latency import LatencyModel
+from latnas.words.limits import NO_LIMITS
+
+SAFETY = 1.05
+"""`auto` begins this far above the upper interval end of the fastest network: a budget that can surely be met."""
+
+END_CANDIDATES = 12
+
+
+def predicted_ends(space: Space, latency: LatencyModel) -> tuple[Architecture, Architecture]:
+    """The networks of least and of greatest predicted latency, of those within the space's limits.
+
+    The linear costs of the solver name some candidates for each end, and the calibration has its own.
+    """
+    candidates = [*cheapest(space, latency.cost, END_CANDIDATES), *dearest(space, latency.cost, END_CANDIDATES)]
+    measured = [Architecture.from_json(entry.architecture) for entry in latency.table.calibration.networks]
+    candidates += [one for one in measured if space.keeps(one)]
+    if not candidates:
+        raise LatnasError(f"no network of space {space.name!r} within the limits was found.")
+    ordered = sorted(candidates, key=lambda one: (latency.predict_ms(one), one.key))
+    return ordered[0], ordered[-1]
+
+
+def reachable_range(space: Space, latency: LatencyModel) -> tuple[float, float, float]:
+    """Predicted ms of the fastest network, of the tightest budget that `auto` takes, and of the slowest network.
+
+    Where the fastest network was measured for calibration, `auto` does not begin below that measurement either.
+    """
+    fastest, slowest = predicted_ends(space, latency)
+    low, high = latency.predict(fastest), latency.predict(slowest)
+    measured = [
+        latency.quoted_ms(entry.floor_ms)
+        for entry in latency.table.calibration.networks
+        if Architecture.from_json(entry.architecture) == fastest
+    ]
+    surely = SAFETY * max([low.high_ms, *measured])
+    return low.value_ms, min(surely, 0.99 * high.value_ms), high.value_ms
+
+
+def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRange:
+    """The range that lambda spans: `written` as it was typed, 2ms:8ms or auto.
+
+    Raises:
+        UsageError: part of the wanted range is out of reach; the message has the reachable one.
+    """
+    fastest, surely, slowest = reachable_range(space, latency)
+    wanted = parse_range(written)
+    if wanted is None:
+        return BudgetRange(surely, slowest)
+    if wanted[0] < fastest or wanted[1] > slowest * SAFETY:
+        side = (
+            f"no network is faster than {format_ms(fastest)}"
+            if wanted[0] < fastest
+            else f"every network is faster than {format_ms(slowest)}, so the loose end would be wasted"
+        )
+        within = "" if space.limits == NO_LIMITS else ", within the limits"
+        reachable = f"{_rounded(max(wanted[0], surely))}:{_rounded(min(wanted[1], slowest))}"
+        if max(wanted[0], surely) >= min(wanted[1], slowest):
+            reachable = f"{_rounded(surely)}:{_rounded(slowest)}"
+        raise UsageError(
+            f"the range {written} is partly out of reach with table {latency.table.name}: {side}{within}. "
+            f"Type: latnas search --budget-range {reachable}"
+        )
+    return BudgetRange(*wanted)
+
+
+def _rounded(ms: float) -> str:
+    return f"{ms:.4g}ms"

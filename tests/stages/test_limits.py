@@ -1,0 +1,140 @@
+"""Limits through the stages: what is refused, what a search keeps to, and what export makes of a file's real size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from small import Heard, copied, export_config, quick_search, run_in, search_config
+from torch import Tensor, nn
+
+from latnas.errors import LatnasError, UsageError
+from latnas.spaces import resources
+from latnas.spaces.choice import Choice
+from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
+from latnas.stages.common.limits import limited_space, reachable_amounts
+from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.export import export
+from latnas.stages.export.targets import make_targets
+from latnas.words.architecture import Architecture
+from latnas.words.front import load_front
+from latnas.words.limits import RESOURCES, Limits, Resource
+from latnas.words.manifest import load_manifest
+from latnas.words.table import load_table
+
+CLASSES = tuple("0123456789")
+
+
+def small(limits: Limits) -> Space:
+    space = make_space("mbconv", image_size=8, channels=1, classes=10, width=2, depth=1)
+    return limited_space(space, limits, CLASSES, "a-table")
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
+def test_a_limit_below_every_network_is_refused_with_the_smallest_value_and_that_one_is_taken(
+    resource: Resource,
+) -> None:
+    reachable = reachable_amounts(small(Limits()))
+    assert reachable is not None
+    least = reachable[0].of(resource)
+    with pytest.raises(UsageError, match="the smallest") as caught:
+        small(Limits(**{resource.name: least // 2}))
+    offered = str(caught.value).rpartition(f"{resource.flag} ")[2]
+    assert resource.parse(offered) == pytest.approx(least, rel=0.011)
+    assert reachable_amounts(small(Limits(**{resource.name: resource.parse(offered)}))) is not None
+
+
+class Either(nn.Module):
+    """One decision: few parameters and many multiply-adds, or the other way round."""
+
+    def __init__(self, width: int, channels: int, classes: int, **_: int) -> None:
+        super().__init__()
+        small = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 16 * width, 1), nn.Conv2d(16 * width, width, 1))
+        self.stem = nn.Conv2d(channels, width, 1)
+        self.choice = Choice({"conv": nn.Conv2d(width, width, 3, padding=1), "pooled": small}, tie="choice")
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.choice(self.stem(x)).mean((2, 3)))
+        return out
+
+
+def test_limits_that_exclude_every_network_only_together_are_refused_with_what_one_allows_within_the_others() -> None:
+    space = Space("either", Either, SpaceOptions(width=4, depth=1, image_size=16, channels=1, classes=10))
+    conv, pooled = (Architecture.of(SETTING, {"choice": name}) for name in ("conv", "pooled"))
+    few, many = space.amounts(conv), space.amounts(pooled)
+    assert few.params < many.params and few.macs > many.macs
+    with pytest.raises(UsageError, match="within the other limits, no network of") as caught:
+        limited_space(space, Limits(params=few.params, macs=many.macs), CLASSES, "a-table")
+    assert str(caught.value).endswith(f"--max-macs {many.macs} --max-params {many.params}")
+
+
+def test_a_search_with_limits_scores_only_networks_that_keep_to_them_and_export_s_baselines_do_too(
+    small_table: Path, tmp_path: Path
+) -> None:
+    folder = copied(small_table, tmp_path / "here")
+    heard = Heard()
+    found = quick_search(search_config(folder, max_params="10k", max_size="60kB"), heard)
+    assert "limit on number of parameters: 10,000" in heard.said
+    front = load_front(found.front_path)
+    assert max(network.params for network in front.networks) <= 10_000
+    table = load_table(found.front_path.with_name("table.json"))
+    space = limited_space(space_of(table), Limits(params=10_000, file_bytes=60_000), CLASSES, table.name)
+    config = export_config(folder, all=True, baselines=True, epochs=0)
+    targets = make_targets(config, front, space, latency_of(table, space), certain=False)
+    assert len(targets) == 6
+    assert all(space.allows(candidate) for target in targets for candidate in target.candidates)
+    (file,) = export(export_config(folder, lambdas=(0.0,), epochs=0))
+    limits = file.manifest.limits
+    assert limits is not None and limits.exceeded == ()
+    assert (limits.params.most, limits.macs.most, limits.file_bytes.most) == (10_000, None, 60_000)
+    assert limits.params.reached == file.manifest.params <= 10_000
+    assert limits.file_bytes.reached == file.onnx.stat().st_size <= 60_000
+
+
+def test_a_file_over_the_limit_gives_way_to_the_next_candidate_and_else_is_called_missed(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The estimate is made too small here, so that only the files show what they take."""
+    folder = copied(small_run, tmp_path / "here")
+    plain = export(export_config(folder, lambdas=(0.0,), epochs=0))[0]
+    size = plain.onnx.stat().st_size
+    monkeypatch.setattr(resources, "BYTES_PER_WEIGHT", 0)
+    config = run_in(folder) / "config.toml"
+    original = config.read_text()
+    config.write_text(original + f"max_size = {size - 1}\n")
+    heard = Heard()
+    second = export(export_config(folder, lambdas=(0.0,), epochs=0), heard)[0]
+    assert second.manifest.architecture != plain.manifest.architecture
+    assert second.manifest.status != "missed" and second.onnx.stat().st_size < size
+    assert any("the limit is" in text for text in heard.warned)
+    config.write_text(original + "max_size = 20000\n")  # less than any network's file
+    missed = export(export_config(folder, lambdas=(1.0,), epochs=0))[0]
+    assert missed.manifest.status == "missed" and missed.manifest.within_budget
+    assert missed.manifest.limits is not None and missed.manifest.limits.exceeded == ("size of the ONNX file",)
+
+
+def test_a_manifest_of_before_there_were_limits_still_loads(exported_run: Path, tmp_path: Path) -> None:
+    path = next(exported_run.glob("runs/*/exports/*/*/manifest.json"))
+    value = json.loads(path.read_text())
+    del value["limits"]
+    older = tmp_path / "manifest.json"
+    older.write_text(json.dumps(value))
+    assert load_manifest(older).limits is None
+
+
+def test_a_run_whose_limit_was_edited_into_nonsense_is_an_error_that_names_its_config(
+    small_run: Path, tmp_path: Path
+) -> None:
+    folder = copied(small_run, tmp_path / "here")
+    config = run_in(folder) / "config.toml"
+    config.write_text(config.read_text() + "max_memory = true\n")
+    with pytest.raises(LatnasError, match=r"config\.toml: max_memory is True"):
+        export(export_config(folder, all=True))
+
+
+def test_limits_do_not_change_what_a_table_is_for(small_table: Path) -> None:
+    (path,) = (small_table / "latency_tables").glob("*.json")
+    space = space_of(load_table(path))
+    assert space.limited(Limits(params=10_000)).trace.digest == space.trace.digest

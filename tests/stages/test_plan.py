@@ -1,0 +1,137 @@
+"""The stage `plan`: ranges, shares and times, against the table and against what a search would take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import Heard, contents, latnas, profile_config, search_config
+
+from latnas.cli.show_plan import plan_json, show_plan
+from latnas.data.randomness import generator
+from latnas.errors import UsageError
+from latnas.stages.common.reach import budget_range, predicted_ends
+from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.plan import DRAWS, LATENCY_DRAWS, PlanConfig, Planned, plan
+from latnas.stages.profile import profile
+from latnas.words.limits import RESOURCES
+
+
+def plan_config(folder: Path, **changes: Any) -> PlanConfig:
+    return PlanConfig(**{"data": "digits", "tables": folder / "latency_tables", "executor": "local:0", **changes})
+
+
+@pytest.fixture(scope="module")
+def planned(small_table: Path) -> Planned:
+    return plan(plan_config(small_table, max_params="10k", budgets=3))
+
+
+def test_the_budgets_are_those_of_a_search_and_their_shares_are_counted_on_random_networks(planned: Planned) -> None:
+    assert planned.table is not None
+    space = space_of(planned.table[1])
+    latency = latency_of(planned.table[1], space)
+    limited = planned.space.limited(search_config(Path(), max_params="10k").limits, planned.space.metadata_bytes)
+    budgets = budget_range("auto", limited, latency)
+    random = generator(0, "plan")
+    drawn = [latency.predict_ms(space.random(random)) for _ in range(LATENCY_DRAWS)]
+    assert [budget for budget, _ in planned.budgets] == [budgets.budget_ms(lam) for lam in (0.0, 0.5, 1.0)]
+    for budget, share in planned.budgets:
+        assert (share.left, share.drawn) == (sum(ms <= budget for ms in drawn), LATENCY_DRAWS)
+
+
+def test_the_ranges_are_those_of_the_space_and_of_what_the_limits_leave(planned: Planned) -> None:
+    assert planned.table is not None and planned.within is not None
+    latency = latency_of(planned.table[1], space_of(planned.table[1]))
+    ends = predicted_ends(planned.space, latency)
+    assert planned.whole.latency_ms == tuple(latency.predict_ms(end) for end in ends)
+    for resource in RESOURCES:
+        whole, within = planned.whole, planned.within
+        assert whole.least.of(resource) <= within.least.of(resource)
+        assert within.least.of(resource) <= within.most.of(resource) <= whole.most.of(resource)
+    assert planned.within.most.params <= 10_000 < planned.whole.most.params
+
+
+def test_a_limit_s_share_is_counted_on_random_networks(planned: Planned) -> None:
+    ((resource, most, share),) = planned.limits
+    random = generator(0, "plan")
+    drawn = [planned.space.amounts(planned.space.random(random)) for _ in range(DRAWS)]
+    assert (resource.name, most) == ("params", 10_000)
+    assert (share.left, share.drawn) == (sum(one.params <= most for one in drawn), DRAWS)
+    assert planned.all_limits == share
+
+
+def test_times_are_estimated_for_each_stage_and_profile_is_left_out_where_a_table_is_there(planned: Planned) -> None:
+    seconds = planned.seconds
+    parts = (seconds.search.features, seconds.search.trainings, seconds.search.supernet, seconds.export)
+    assert seconds.profile == 0 and all(part > 0 for part in parts)
+    assert seconds.total == pytest.approx(seconds.search.total + seconds.export)
+
+
+def test_without_a_table_latencies_are_left_out_and_said_to_be(tmp_path: Path) -> None:
+    heard = Heard()
+    found = plan(plan_config(tmp_path, width=4, depth=1), heard)
+    assert found.table is None and found.budgets == () and found.whole.latency_ms is None
+    assert found.seconds.profile > 0 and found.whole.most.params > found.whole.least.params
+    assert any("no latency table fits" in text for text in heard.warned)
+
+
+def test_several_tables_must_be_told_apart_by_name_or_by_width(small_table: Path, tmp_path: Path) -> None:
+    profile(profile_config(tmp_path))
+    other = profile(profile_config(tmp_path, width=2))
+    with pytest.raises(UsageError, match="several tables fit") as caught:
+        plan(plan_config(tmp_path))
+    assert str(other.path) in str(caught.value)
+    found = plan(plan_config(tmp_path, width=2))
+    assert found.table is not None and found.table[0] == other.path
+    with pytest.raises(UsageError, match="is for nasbench201 with width 2"):
+        plan(plan_config(tmp_path, table=other.path, width=4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_params": "100"}, "the smallest number of parameters is"),
+        ({"budget_range": "1us:2us"}, "out of reach"),
+        ({"budget_range": "8ms:2ms"}, "reversed"),
+        ({"max_size": "2"}, "has no unit"),
+    ],
+)
+def test_what_is_out_of_reach_is_refused_with_what_is_reachable(
+    changes: dict[str, str], message: str, small_table: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan(plan_config(small_table, **changes))
+
+
+def test_the_command_prints_json_of_what_the_stage_finds_and_writes_nothing(
+    small_table: Path, planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_table)
+    before = contents(small_table)
+    words = ("plan", "--data", "digits", "--executor", "local:0", "--budgets", 3, "--quiet")
+    typed = latnas(*words, "--max-params", "10k", "--json")
+    assert (typed.code, typed.raised) == (0, None)
+    found, expected = json.loads(typed.stdout), plan_json(planned)
+    for name in ("space", "options", "reachable", "within_limits", "budgets", "limits", "all_limits"):
+        assert found[name] == json.loads(json.dumps(expected[name]))
+    assert found["table"]["stale"] is None
+    assert latnas(*words, "--max-params", 10).code == 2
+    assert contents(small_table) == before
+
+
+def test_a_plan_is_shown_with_ranges_shares_times_and_the_next_command(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_plan(planned)
+    shown = capsys.readouterr().out
+    for text in (
+        "number of parameters",
+        "within the limits",
+        "--max-params 10,000",
+        "export of 3 files",
+        "its error: ",
+    ):
+        assert text in shown
+    assert planned.table is not None and f"next: latnas search --table {planned.table[0]}" in shown

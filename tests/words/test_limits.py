@@ -1,0 +1,38 @@
+"""Limits: what they allow, and what a config may say."""
+
+from __future__ import annotations
+
+import pytest
+
+from latnas.errors import UsageError
+from latnas.words.limits import NO_LIMITS, RESOURCES, Amounts, Limits
+
+AMOUNTS = Amounts(params=1000, macs=50_000, file_bytes=9000, memory_bytes=4096)
+
+
+def test_a_limit_allows_what_reaches_it_exactly_and_nothing_above() -> None:
+    for resource in RESOURCES:
+        reached = AMOUNTS.of(resource)
+        assert Limits(**{resource.name: reached}).allow(AMOUNTS)
+        tight = Limits(**{resource.name: reached - 1})
+        assert not tight.allow(AMOUNTS) and tight.exceeded(AMOUNTS) == (resource,) == tight.limited
+        assert tight.without(resource) == NO_LIMITS
+    assert NO_LIMITS.allow(AMOUNTS) and not NO_LIMITS.limited
+
+
+def test_a_config_may_hold_limits_as_people_write_them_or_as_they_were_recorded() -> None:
+    written = {"max_params": "1k", "max_size": "2kB", "max_macs": None, "pool": 3}
+    assert Limits.of_config(written) == Limits(params=1000, file_bytes=2000)
+    assert Limits.of_config({"max_params": 1000, "max_size": 2000}) == Limits(params=1000, file_bytes=2000)
+
+
+@pytest.mark.parametrize("value", [0, -3, True, 1.5, [1]])
+def test_what_is_no_limit_is_refused_with_what_to_write(value: object) -> None:
+    with pytest.raises(UsageError, match=r"max_memory is .* no limit\. Write --max-memory"):
+        Limits.of_config({"max_memory": value})
+
+
+def test_a_resource_is_typed_as_its_flag_and_a_value_that_reads_back() -> None:
+    assert [resource.typed(1_234_567) for resource in RESOURCES] == [
+        "--max-params 1234567", "--max-macs 1234567", "--max-size 1.24MB", "--max-memory 1.24MB",
+    ]  # fmt: skip
