@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from latnas.data.arrays import from_arrays
 from latnas.data.images import ImageData
-from latnas.data.sources import DATA_SETS, from_arrays, load_images
+from latnas.data.sources import DATA_SETS, load_images
 from latnas.errors import LatnasError, UsageError
 
 SIDE = 8

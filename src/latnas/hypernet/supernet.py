@@ -10,7 +10,7 @@ from latnas.data.batches import channel_statistics
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
-from latnas.data.splits import make_splits
+from latnas.data.splits import splits_of
 from latnas.spaces.choice import Selection, path_of
 from latnas.spaces.space import Classifier, Space, make_space
 from latnas.training.trainer import Recipe, Trainer, training_seed
@@ -23,7 +23,7 @@ def supernet_trainer(space: Space, data: ImageData, recipe: Recipe, seed: int) -
     """A trainer of fresh shared weights on the split `train`."""
     own_seed = training_seed(seed, "supernet")
     network = space.network(own_seed)
-    images = data.train.take(make_splits(data.train.labels, seed).train)
+    images = data.train.take(splits_of(data, seed).train)
     network.normalise.set_statistics(*channel_statistics(images.images))
     return Trainer(network, images, recipe, own_seed)
 

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from latnas.data.batches import channel_statistics, to_unit
+from latnas.data.images import Images
+from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
@@ -34,10 +36,20 @@ class Reduction:
     image_size: int = 16
 
 
-def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 images [N, C, H, W] at another size, by area averaging downwards and bilinear interpolation upwards."""
+@overload
+def resized(images: Tensor, size: int) -> Tensor: ...
+@overload
+def resized(images: Images, size: int) -> Images: ...
+def resized(images: Images, size: int) -> Images:
+    """uint8 images [N, C, H, W] at another size, by area averaging downwards and bilinear interpolation upwards.
+
+    What is not in memory is resized after it is decoded.
+    """
     if images.shape[-1] == size:
         return images
+    if isinstance(images, LazyImages):
+        return images.then(lambda batch: resized(batch, size), (images.shape[1], size, size))
+    assert isinstance(images, Tensor)
     mode = "area" if size < images.shape[-1] else "bilinear"
     return (
         torch.nn.functional.interpolate(images.float(), (size, size), mode=mode).round().clamp(0, 255).to(torch.uint8)

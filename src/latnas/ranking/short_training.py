@@ -9,7 +9,7 @@ from typing import Any
 from latnas.data.batches import channel_statistics
 from latnas.data.images import LabelledImages
 from latnas.data.sources import load_images
-from latnas.data.splits import make_splits
+from latnas.data.splits import splits_of
 from latnas.ranking.features import Reduction, resized
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import accuracy
@@ -26,7 +26,7 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     data = load_images(config["data"])
     reduction = Reduction(**config["reduction"])
     space = make_space(config["space"], **config["options"]).reduced(reduction.width, reduction.image_size)
-    splits = make_splits(data.train.labels, config["seed"])
+    splits = splits_of(data, config["seed"])
     size = space.options.image_size
     images = LabelledImages(resized(data.train.images, size), data.train.labels)
     architecture = Architecture.from_json(config["architecture"])
