@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from latnas.data.npz import Array
+from latnas.data.npz import Array, in_one_line
 from latnas.errors import LatnasError
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -27,7 +27,7 @@ NEVER_OPENED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5")
 # What Pillow's decoders raise at random damage: found by trying.
 BROKEN = (
     OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
-    NotImplementedError, RuntimeError, MemoryError, struct.error, zlib.error,
+    NotImplementedError, RuntimeError, MemoryError, struct.error, zlib.error, UserWarning,
 )  # fmt: skip
 
 
@@ -56,8 +56,12 @@ class Header:
 
 @contextmanager
 def huge_images_refused() -> Iterator[None]:
-    """Within this block Pillow's warning of a suspiciously large image is an error. Not for several threads."""
+    """Within this block Pillow's warning of a suspiciously large image is an error. Not for several threads.
+
+    What else Pillow finds odd in a header is not shown: whether the image can be decoded will be seen.
+    """
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
@@ -137,5 +141,5 @@ def _named(name: str) -> Iterator[None]:
         ) from error
     except BROKEN as error:
         raise LatnasError(
-            f"{name} is broken or was cut short ({error}). Copy or save it again, or take it out."
+            f"{name} is broken or was cut short ({in_one_line(error)}). Copy or save it again, or take it out."
         ) from error

@@ -64,6 +64,11 @@ def read_arrays(stream: IO[bytes], file: str) -> dict[str, Array]:
         raise LatnasError(f"{file} is damaged or was cut short ({error}). Copy or save it again.") from error
 
 
+def in_one_line(error: BaseException) -> str:
+    """What an exception of another library says, for the middle of a sentence."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def what_it_is(start: bytes, wanted: str, magic: bytes) -> str:
     """What a file is that begins with `start`, where `wanted` would begin with `magic`."""
     if not start:

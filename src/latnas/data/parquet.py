@@ -11,8 +11,9 @@ import json
 import os
 import re
 import tempfile
+import weakref
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from latnas.data.classes import as_labels, checked_names
 from latnas.data.encoded import TEST, TRAIN, VALIDATION, Encoded
-from latnas.data.npz import Array, open_file, what_it_is
+from latnas.data.npz import Array, in_one_line, open_file, what_it_is
 from latnas.errors import LatnasError, UsageError
 
 IMAGE_COLUMNS = ("image", "img")
@@ -53,7 +54,8 @@ class _Spool:
     """Encoded images, one after another in a temporary file that is gone when the process is."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as its images are read
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as its images may be read)
+        weakref.finalize(self, self._file.close)
         self._ends = [0]
 
     def __len__(self) -> int:
@@ -86,17 +88,22 @@ def parts_of(files: Sequence[Path]) -> dict[str, list[Path]]:
         LatnasError: a name begins with something else, or one of several numbered files is missing.
     """
     parts: dict[str, list[Path]] = {}
+    numbers: dict[tuple[str, int], set[int]] = {}
     for file in files:
         matched = NAMES.fullmatch(file.name)
         if matched is None:
             raise LatnasError(f"{file} is named after none of {', '.join(PARTS)}. Rename it, or name one file alone.")
-        part, number, count = matched.groups()
+        part, number, count_text = matched.groups()
         parts.setdefault(PARTS[part.lower()], []).append(file)
         if number is not None:
-            siblings = {int(other[2]) for other in map(NAMES.fullmatch, (f.name for f in files))
-                        if other and other[1] == part and other[3] == count}  # fmt: skip
-            if missing := sorted(set(range(min(int(count), 10**6))) - siblings):
-                raise LatnasError(f"of the {int(count)} files like {file}, number {missing[0]} is missing. Fetch it.")
+            numbers.setdefault((part, int(count_text)), set()).add(int(number))
+    for (part, count), present in numbers.items():
+        absent = next((number for number in range(count) if number not in present), None)
+        if absent is not None:
+            raise LatnasError(
+                f"of the {count} files {part}-NUMBER-of-{count} in {files[0].parent}, number {absent} is missing. "
+                "Fetch it."
+            )
     if TRAIN not in parts:
         raise LatnasError(f"{files[0].parent} has no file train*.parquet. Add it, or name one file alone.")
     return dict(sorted(parts.items()))
@@ -135,7 +142,6 @@ def _read_file(file: Path, spool: _Spool) -> tuple[Tensor, tuple[str, ...] | Non
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UsageError("reading Parquet files needs pyarrow: pip install 'latnas[hf]'") from error
-    labels: list[Array] = []
     with open_file(file) as stream:
         start = stream.read(6)
         if not start.startswith(MAGIC):
@@ -143,25 +149,32 @@ def _read_file(file: Path, spool: _Spool) -> tuple[Tensor, tuple[str, ...] | Non
         try:
             opened = pq.ParquetFile(stream, buffer_size=READ_BYTES)
             columns = _columns(opened.schema_arrow, file)
-            wanted = [f"{columns.image}.bytes" if columns.nested else columns.image, columns.label]
-            for batch in opened.iter_batches(ROWS_AT_A_TIME, columns=wanted, use_threads=False):
-                images = batch.column(columns.image)
-                if columns.nested:
-                    images = images.flatten()[0]
-                if images.null_count or batch.column(columns.label).null_count:
-                    raise LatnasError(
-                        f"{file} has rows without an image or a label, among rows {len(labels) * ROWS_AT_A_TIME} to "
-                        f"{len(labels) * ROWS_AT_A_TIME + len(images) - 1}. Drop them, or save the images' bytes."
-                    )
-                for image in images:
-                    spool.append(image.as_buffer())
-                labels.append(batch.column(columns.label).to_numpy(zero_copy_only=False))
-        except (pa.ArrowException, OSError) as error:
-            raise LatnasError(f"{file} is damaged or was cut short ({error}). Copy or save it again.") from error
+            labels = [_append(spool, batch, columns, file) for batch in _batches(opened, columns)]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise LatnasError(f"{file} is damaged or was cut short ({in_one_line(error)}). Fetch it again.") from error
     if not labels:
         raise LatnasError(f"{file} has no rows. Add some, or take it out.")
     values = np.concatenate(labels)
     return as_labels(values, len(values), f"{file}: {columns.label}"), columns.classes
+
+
+def _batches(opened: Any, columns: _Columns) -> Iterator[Any]:
+    """The rows of a file, a few at a time, whatever the size of its row groups."""
+    image = f"{columns.image}.bytes" if columns.nested else columns.image
+    yield from opened.iter_batches(ROWS_AT_A_TIME, columns=[image, columns.label], use_threads=False)
+
+
+def _append(spool: _Spool, batch: Any, columns: _Columns, file: Path) -> Array:
+    """Appends the images of a few rows; returns their labels."""
+    images, labels = batch.column(columns.image), batch.column(columns.label)
+    if columns.nested:
+        images = images.flatten()[0]
+    if images.null_count or labels.null_count:
+        raise LatnasError(f"{file} has rows without the bytes of an image, or without a label. Drop them.")
+    for image in images:
+        spool.append(image.as_buffer())
+    values: Array = labels.to_numpy(zero_copy_only=False)
+    return values
 
 
 def _columns(schema: Any, file: Path) -> _Columns:

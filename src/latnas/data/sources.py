@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -49,12 +51,22 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
     return replace(data, spec=spec)
 
 
+def images_of_task(spec: str) -> ImageData:
+    """`load_images`, once in each worker process: it lives for the tasks of one stage, which all see these images."""
+    return _kept(spec) if multiprocessing.parent_process() else load_images(spec)
+
+
 def absolute(spec: str) -> str:
     """The same data set from whatever folder it is loaded: paths are made absolute."""
     named, size = _named_size(spec, None)
     if named in DATA_SETS:
         return spec
     return f"{_path(named, None).resolve()}{'' if size is None else f'@{size}'}"
+
+
+@cache
+def _kept(spec: str) -> ImageData:
+    return load_images(spec)
 
 
 def _path(named: str, root: Path | None) -> Path:

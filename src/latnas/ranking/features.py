@@ -15,7 +15,7 @@ from latnas.data.batches import channel_statistics, to_unit
 from latnas.data.images import Images
 from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
-from latnas.data.sources import load_images
+from latnas.data.sources import images_of_task
 from latnas.errors import LatnasError
 from latnas.ranking.proxies import initialise, jacov, synflow
 from latnas.spaces.space import Space, make_space
@@ -97,7 +97,7 @@ def features_of(
 
 def features_task(config: Mapping[str, Any], folder: Path) -> list[dict[str, float]]:
     """`features_of` as a task: everything it needs is named in `config`."""
-    data = load_images(config["data"])
+    data = images_of_task(config["data"])
     space = make_space(config["space"], **config["options"])
     architectures = [Architecture.from_json(value) for value in config["architectures"]]
     images = data.train.images[torch.tensor(config["images"])]

@@ -8,7 +8,7 @@ from typing import Any
 
 from latnas.data.batches import channel_statistics
 from latnas.data.images import LabelledImages
-from latnas.data.sources import load_images
+from latnas.data.sources import images_of_task
 from latnas.data.splits import splits_of
 from latnas.ranking.features import Reduction, resized
 from latnas.spaces.space import make_space
@@ -23,7 +23,7 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     Returns:
         accuracy in [0, 1], and the number of images that it was measured on.
     """
-    data = load_images(config["data"])
+    data = images_of_task(config["data"])
     reduction = Reduction(**config["reduction"])
     space = make_space(config["space"], **config["options"]).reduced(reduction.width, reduction.image_size)
     splits = splits_of(data, config["seed"])
