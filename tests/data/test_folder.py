@@ -28,7 +28,7 @@ def load(folder: Path, size: str = "") -> ImageData:
     held, decoded = load_images(f"{folder}{size}"), load_images(f"{folder}{size}", available_bytes=LITTLE)
     assert isinstance(held.train.images, torch.Tensor) and not isinstance(decoded.train.images, torch.Tensor)
     assert held.fingerprint == decoded.fingerprint
-    assert decoded.notes[:-1] == held.notes and "they are decoded while training" in decoded.notes[-1]
+    assert decoded.notes[:-1] == held.notes and "They are decoded while training" in decoded.notes[-1]
     return held
 
 
@@ -75,7 +75,7 @@ def test_own_validation_images_serve_search_and_select_and_all_others_train(tmp_
     assert sorted([*splits.search.tolist(), *splits.select.tolist()]) == list(range(8, 20))
     for split in (splits.search, splits.select):
         assert torch.bincount(data.train.labels[split]).tolist() == [3, 3]
-    assert "the 12 validation images" in data.notes[0]
+    assert "12 validation images serve the search" in data.notes[0]
 
 
 def test_without_validation_images_the_splits_are_drawn_from_the_training_images(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from image_files import picture, two_classes
-from small import export_config, profile_config, quick_search, search_config
+from small import Heard, export_config, profile_config, quick_search, search_config
 from torch import Tensor, nn
 
 from latnas.data import encoded
@@ -160,7 +160,9 @@ def test_a_search_is_the_same_whether_or_not_images_are_held_and_an_export_follo
     images = str(tmp_path / "images")
     for part, count in (("train", 20), ("validation", 10), ("test", 5)):
         two_classes(tmp_path / "images" / part, count)
-    profile(profile_config(tmp_path, data=images))
+    heard = Heard()
+    profile(profile_config(tmp_path, data=images), heard)
+    assert any("20 validation images serve the search" in said for said in heard.said)
     fronts = []
     for share in (1.0, 0.0):
         monkeypatch.setattr(encoded, "SHARE_OF_MEMORY", share)

@@ -5,6 +5,7 @@ Shapes: N images, C channels, S pixels along a side.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,54 +70,61 @@ def from_encoded(
     Raises:
         LatnasError: an image is broken, or a class has too few.
     """
-    labels, parts = encoded.labels, dict(encoded.parts)
-    fewest = (1 if VALIDATION in parts else len(FRACTIONS)) + (TEST not in parts)
-    classes = class_names(encoded.classes, labels[parts[TRAIN]], fewest, f"{where}: {TRAIN}")
+    train_labels = encoded.labels[encoded.parts[TRAIN]]
+    fewest = (1 if VALIDATION in encoded.parts else len(FRACTIONS)) + (TEST not in encoded.parts)
+    classes = class_names(encoded.classes, train_labels, fewest, f"{where}: {TRAIN}")
     _check_parts(encoded, classes, where)
-    notes = imbalance_note(labels[parts[TRAIN]], classes, where)
     headers = _headers(encoded)
-    side = size or _most_common_side([headers[row] for row in parts[TRAIN].tolist()])
-    channels = 1 if all(header.grey for header in headers) else 3
-    notes += _pixel_notes(headers, channels, where) + _size_notes(headers, side, size is not None, where)
+    side = size or _most_common_side([headers[row] for row in encoded.parts[TRAIN].tolist()])
+    image_shape = (1 if all(header.grey for header in headers) else 3, side, side)
+    notes = imbalance_note(train_labels, classes, where)
+    notes += _pixel_notes(headers, image_shape[0], where) + _size_notes(headers, side, size is not None, where)
+    parts = _three_parts(encoded, where, notes)
+    held = _fits_memory(len(headers) * math.prod(image_shape), available_bytes, where, notes)
+
+    def decoded(row: int) -> Array:
+        return decode(encoded.open(row), encoded.describe(row), side, image_shape[0])
+
+    def part(rows: Tensor) -> LabelledImages:
+        images: Images = LazyImages(read_in_threads(decoded, image_shape), rows, image_shape)
+        return LabelledImages(images[:] if held else images, encoded.labels[rows])
+
+    train = part(torch.cat([parts[TRAIN], parts[VALIDATION]]))
+    return ImageData(name, train, part(parts[TEST]), classes, tuple(notes), len(parts[VALIDATION]))
+
+
+def _three_parts(encoded: Encoded, where: str, notes: list[str]) -> dict[str, Tensor]:
+    """The rows of all three parts: a test part that is missing is held out, a validation part may be empty."""
+    parts = {VALIDATION: torch.arange(0), **encoded.parts}
     if TEST not in parts:
-        train, test = hold_out(labels[parts[TRAIN]])
+        train, test = hold_out(encoded.labels[parts[TRAIN]])
         notes.append(
             f"{where} has no test images: {len(test)} of its {len(parts[TRAIN])} training images, a sixth of each "
             "class, are held out as the test set."
         )
-        parts[TRAIN], parts[TEST] = parts[TRAIN][train], parts[TRAIN][test]
-    own = parts.get(VALIDATION, torch.arange(0))
-    if len(own):
-        notes.append(f"the {len(own)} validation images of {where} serve the search; the networks that are exported "
-                     "are trained on them too.")  # fmt: skip
-
-    def decoded(row: int) -> Array:
-        return decode(encoded.open(row), encoded.describe(row), side, channels)
-
-    image_shape = (channels, side, side)
-    read = read_in_threads(decoded, image_shape)
-    needed = len(labels) * channels * side**2
-    free = psutil.virtual_memory().available if available_bytes is None else available_bytes
-    held = needed <= SHARE_OF_MEMORY * free
-    if not held:
+        parts |= {TRAIN: parts[TRAIN][train], TEST: parts[TRAIN][test]}
+    if VALIDATION in encoded.parts:
         notes.append(
-            f"the images of {where} would take {needed / 1e9:.3g} GB of the {free / 1e9:.3g} GB of memory that are "
-            f"free: they are decoded while training. A smaller size may fit: {where}@{side // 2}"
+            f"{where}: {len(parts[VALIDATION])} validation images serve the search; the networks that are exported "
+            "are trained on them too."
         )
+    return parts
 
-    def part(rows: Tensor) -> LabelledImages:
-        images: Images = LazyImages(read, rows, image_shape)
-        return LabelledImages(images[:] if held else images, labels[rows])
 
-    train_rows = torch.cat([parts[TRAIN], own])
-    return ImageData(name, part(train_rows), part(parts[TEST]), classes, tuple(notes), len(own))
+def _fits_memory(needed_bytes: int, available_bytes: int | None, where: str, notes: list[str]) -> bool:
+    free = psutil.virtual_memory().available if available_bytes is None else available_bytes
+    if needed_bytes <= SHARE_OF_MEMORY * free:
+        return True
+    notes.append(
+        f"{where}: decoded images would take {needed_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB of memory are free. "
+        f"They are decoded while training. Smaller ones take less: --data {where}@N"
+    )
+    return False
 
 
 def _check_parts(encoded: Encoded, classes: tuple[str, ...], where: str) -> None:
-    """Refuses a test or validation part that is empty or has unknown classes, and validation of too few of a class."""
+    """Refuses test or validation images of unknown classes, and a validation part of too few of a class."""
     for name, rows in encoded.parts.items():
-        if len(rows) == 0:
-            raise LatnasError(f"{where} has a part {name} without images. Add some, or take it out.")
         highest = int(encoded.labels[rows].max())
         if highest >= len(classes):
             raise LatnasError(
