@@ -66,11 +66,12 @@ def test_a_folder_of_parts_is_read_with_the_names_of_its_classes(tmp_path: Path,
     assert data.classes == ("cat", "dog") and data.train.labels.tolist() == [0, 1] * 6 and data.notes == ()
 
 
-def test_numbered_files_in_the_folder_data_are_read_in_their_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inner", ["data", "plain_text", "."])
+def test_numbered_files_in_a_folder_or_one_below_are_read_in_their_order(tmp_path: Path, inner: str) -> None:
     for number in range(3):
-        saved(tmp_path / "data" / f"train-0000{number}-of-00003.parquet", 6, first=6 * number)
-    saved(tmp_path / "data" / "validation-00000-of-00001.parquet", 4, first=50)
-    saved(tmp_path / "data" / "test-00000-of-00001.parquet", 2, first=100)
+        saved(tmp_path / inner / f"train-0000{number}-of-00003.parquet", 6, first=6 * number)
+    saved(tmp_path / inner / "validation-00000-of-00001.parquet", 4, first=50)
+    saved(tmp_path / inner / "test-00000-of-00001.parquet", 2, first=100)
     data = load_images(str(tmp_path))
     assert data.train.images[:18].equal(pixels(0, 18)) and data.train.images[18:].equal(pixels(50, 4))
     assert data.validation == 4 and len(data.test) == 2
@@ -188,6 +189,7 @@ def test_metadata_that_is_not_what_it_should_be_is_named(tmp_path: Path, metadat
     [
         (["train.parquet", "unsupervised.parquet"], "unsupervised.parquet is named after none of train, test"),
         (["test.parquet"], "has no file train*.parquet"),
+        (["one/train.parquet", "two/train.parquet"], "has Parquet files in several folders. Name one of them: /"),
         (["train-00000-of-00003.parquet", "train-00002-of-00003.parquet"], "number 1 is missing"),
         (["train-0-of-999999999.parquet"], "number 1 is missing"),
     ],

@@ -77,8 +77,18 @@ class _Spool:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files in a folder, or in its folder `data`; none if it is a folder of another kind."""
-    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+    """The Parquet files in a folder, or in the one folder in it that has any; none if it is a folder of another kind.
+
+    Raises:
+        LatnasError: several folders in it have some.
+    """
+    if own := sorted(folder.glob("*.parquet")):
+        return own
+    below = sorted(folder.glob("*/*.parquet"))
+    folders = sorted({str(file.parent) for file in below})
+    if len(folders) > 1:
+        raise LatnasError(f"{folder} has Parquet files in several folders. Name one of them: {', '.join(folders)}.")
+    return below
 
 
 def parts_of(files: Sequence[Path]) -> dict[str, list[Path]]:
