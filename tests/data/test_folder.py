@@ -325,7 +325,7 @@ def test_what_is_wrong_in_the_layout_is_named(tmp_path: Path) -> None:
     ("part", "message"),
     [
         ("test/emu", "test/emu is a class without training images"),
-        ("extra/cat", "extra lies beside train, and is not one of train, test"),
+        ("extra/cat", "extra lies beside parts, and is not one of train, test"),
         ("val/cat", "validation has 3 images of class 'cat'"),
         ("test", "lies beside folders"),
     ],
@@ -338,6 +338,18 @@ def test_parts_that_do_not_fit_are_named(tmp_path: Path, part: str, message: str
     if part == "test":
         message = "test/0.png lies beside folders, in none of them"
     assert message in refusal(tmp_path)
+
+
+def test_parts_without_training_images_are_not_taken_for_classes(tmp_path: Path) -> None:
+    for part in ("test", "val"):
+        two_classes(tmp_path / part)
+    assert "has a folder test and no folder train" in refusal(tmp_path)
+
+
+def test_a_class_may_be_called_like_a_part(tmp_path: Path) -> None:
+    for name in ("test", "train"):
+        class_folder(tmp_path / name, 6, first=ord(name[1]))
+    assert load(tmp_path).classes == ("test", "train")
 
 
 def test_an_unreadable_folder_is_named(tmp_path: Path) -> None:

@@ -90,26 +90,28 @@ def entries(folder: Path) -> tuple[list[Path], list[Path]]:
 def _parts(folder: Path) -> dict[str, Path]:
     """The folders of class folders: `folder` itself as TRAIN, or its folders that are named after parts."""
     folders, files = entries(folder)
-    named = [path for path in folders if path.name.lower() in PARTS and entries(path)[0]]
-    parts: dict[str, Path] = {}
-    if not any(PARTS[path.name.lower()] == TRAIN for path in named):
-        parts[TRAIN] = folder
-    else:
-        for path in folders:
-            part = PARTS.get(path.name.lower())
-            if part is None or part in parts:
-                raise LatnasError(
-                    f"{shown(path)} lies beside {TRAIN}, and is not one of {', '.join(PARTS)}, each once. Take it out."
-                )
-            parts[part] = path
     if files and not folders:
         raise LatnasError(f"{shown(folder)} holds files, such as {shown(files[0])}, and no class folders. {LAYOUT}")
-    for above in {folder, *parts.values()}:
+    named = [path for path in folders if path.name.lower() in PARTS and entries(path)[0]]
+    parts = _named_parts(folders) if named else {TRAIN: folder}
+    if TRAIN not in parts:
+        raise LatnasError(f"{shown(folder)} has a folder {named[0].name} and no folder {TRAIN}. {LAYOUT}")
+    for above in [folder, *parts.values()]:
         inner, stray = entries(above)
         if stray:
             raise LatnasError(f"{shown(stray[0])} lies beside folders, in none of them. Move it, or take it out.")
         if not inner:
             raise LatnasError(f"{shown(above)} has no class folders. {LAYOUT}")
+    return parts
+
+
+def _named_parts(folders: list[Path]) -> dict[str, Path]:
+    parts: dict[str, Path] = {}
+    for path in folders:
+        part = PARTS.get(path.name.lower())
+        if part is None or part in parts:
+            raise LatnasError(f"{shown(path)} lies beside parts, and is not one of {', '.join(PARTS)}. Take it out.")
+        parts[part] = path
     return parts
 
 
