@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from latnas.data.arrays import from_arrays
 from latnas.data.images import ImageData
-from latnas.data.sources import DATA_SETS, from_arrays, load_images
+from latnas.data.sources import DATA_SETS, absolute, load_images
 from latnas.errors import LatnasError, UsageError
 
 SIDE = 8
@@ -135,6 +137,38 @@ def test_class_names_come_from_the_file(tmp_path: Path, names: list[Any]) -> Non
 def test_a_relative_path_starts_at_the_given_root(tmp_path: Path) -> None:
     saved(tmp_path / "mine.npz", arrays())
     assert load_images("mine.npz", root=tmp_path).name == "mine"
+
+
+def test_a_data_set_is_the_same_from_another_folder_once_its_path_is_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "mine.npz", arrays())
+    assert absolute("mine.npz") == str(tmp_path / "mine.npz")
+    assert absolute("mine.npz@16") == f"{tmp_path / 'mine.npz'}@16"
+    assert absolute("digits") == "digits" and absolute("digits@16") == "digits@16"
+
+
+def test_a_size_may_follow_any_name_and_makes_images_square(tmp_path: Path) -> None:
+    assert load_images("digits@16").size == 16 and not load_images("digits@16").mirrors
+    content = arrays(x_train=grey(12, 9, 30), x_test=grey(6, 20, 10))
+    data = load_images(f"{saved(tmp_path / 'mine.npz', content)}@12")
+    assert data.train.images.shape == (12, 1, 12, 12) and data.test.images.shape == (6, 1, 12, 12)
+    assert "images of 9x30 pixels are made 12x12, as named" in data.notes[0]
+
+
+def test_colour_arrays_are_resized_as_pillow_resizes_them(tmp_path: Path) -> None:
+    x_train = np.random.default_rng(3).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    file = saved(tmp_path / "mine.npz", arrays(x_train=x_train, x_test=x_train[:6]))
+    for image, pixels in zip(load_images(f"{file}@8").train.images, x_train, strict=True):
+        wanted = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR))
+        assert np.array_equal(image.permute(1, 2, 0), wanted)
+
+
+def test_few_images_of_a_class_are_said(tmp_path: Path) -> None:
+    labels = (np.arange(60) < 5).astype(int)
+    data = load(tmp_path, x_train=grey(60, SIDE, SIDE), y_train=labels)
+    assert "55 training images of class '0' and 5 of '1'" in data.notes[0]
 
 
 def test_the_fingerprint_changes_with_one_pixel_and_with_one_label(tmp_path: Path) -> None:

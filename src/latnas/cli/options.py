@@ -19,7 +19,11 @@ ConfigFile = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of every random draw. Default 0.")]
 Data = Annotated[
-    str | None, typer.Option(help="fashion-mini (embedded, the default), digits (embedded, tiny), or FILE.npz.")
+    str | None,
+    typer.Option(
+        help="fashion-mini (embedded, the default), digits, FILE.npz, FILE.parquet, or FOLDER of images, Parquet or "
+        "IDX files; @64 at the end resizes to 64 pixels."
+    ),
 ]
 SpaceName = Annotated[str | None, typer.Option(help="A search space; see latnas spaces. Default nasbench201.")]
 Width = Annotated[int | None, typer.Option(help="Channels of the first stage. Default: the space's own.")]

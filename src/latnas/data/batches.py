@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from latnas.data import randomness
+from latnas.data.images import CHUNK, Images
 
 ONE_GREY_LEVEL = 1 / 255
+MOST_PIXELS = 100_000_000
 
 
 def batch_indices(pool: Tensor, batch_size: int, seed: int, step: int) -> Tensor:
@@ -38,9 +40,9 @@ def batch_indices(pool: Tensor, batch_size: int, seed: int, step: int) -> Tensor
     return pool[torch.cat(pieces).to(pool.device)]
 
 
-def evaluation_batches(images: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(images: Images, batch_size: int) -> Iterator[Tensor]:
     """All images in order, once each; the last batch may be smaller."""
-    return zip(torch.split(images, batch_size), torch.split(labels, batch_size), strict=True)
+    return (images[start : start + batch_size] for start in range(0, len(images), batch_size))
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -50,17 +52,24 @@ def to_unit(images: Tensor) -> Tensor:
     return images.to(torch.float32).div_(255)
 
 
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def channel_statistics(images: Images, most_pixels: int = MOST_PIXELS) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, float32 [C], of uint8 images [N, C, H, W] on the scale of [0, 1].
 
-    The deviation is at least one grey level, so that a channel that is constant can still be divided by it.
+    The deviation is at least one grey level, so that a channel that is constant can still be divided by it. Of images
+    with more than `most_pixels` in all, only every second, third, ... is looked at: their mean does not need them all,
+    and those that are not in memory would all be decoded.
     """
+    count, channels, height, width = images.shape
+    looked_at = torch.arange(0, count, math.ceil(count * height * width / most_pixels))
     levels = torch.arange(256)
+    # Sums of whole numbers are exact: the result depends neither on threads nor on the machine.
+    histograms = torch.zeros((channels, 256), dtype=torch.int64)
+    for indices in torch.split(looked_at, CHUNK):
+        for histogram, channel in zip(histograms, images[indices].unbind(dim=1), strict=True):
+            histogram += torch.bincount(channel.flatten(), minlength=256).cpu()
+    number = len(looked_at) * height * width
     means, deviations = [], []
-    for channel in images.unbind(dim=1):
-        # Sums of whole numbers are exact: the result depends neither on threads nor on the machine.
-        number = channel.numel()
-        counts = torch.bincount(channel.flatten(), minlength=256).cpu()
+    for counts in histograms:
         total, total_of_squares = int((counts * levels).sum()), int((counts * levels**2).sum())
         means.append(total / number / 255)
         deviation = math.sqrt(number * total_of_squares - total**2) / number / 255

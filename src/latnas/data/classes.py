@@ -14,6 +14,7 @@ from latnas.errors import LatnasError
 
 RENUMBER = "Renumber them: numpy.unique(y, return_inverse=True)[1]."
 MOST_CLASSES = 2**31
+IMBALANCED = 10
 
 
 def as_labels(y: Array, images: int, where: str) -> Tensor:
@@ -65,6 +66,19 @@ def class_names(names: tuple[str, ...] | None, labels: Tensor, fewest: int, wher
     return names
 
 
+def imbalance_note(labels: Tensor, names: tuple[str, ...], where: str) -> list[str]:
+    """One sentence if the largest class has over ten times the images of the smallest; otherwise nothing."""
+    counts = torch.bincount(labels)
+    least, most = int(counts.argmin()), int(counts.argmax())
+    if counts[most] <= IMBALANCED * counts[least]:
+        return []
+    return [
+        f"{where} has {int(counts[most])} training images of class {names[most]!r} and {int(counts[least])} of "
+        f"{names[least]!r}. Classes are not weighted: accuracy counts every image alike, so it says little of small "
+        "classes."
+    ]
+
+
 def given_names(classes: Array, where: str) -> tuple[str, ...]:
     """The class names in an array of strings.
 
@@ -79,6 +93,15 @@ def given_names(classes: Array, where: str) -> tuple[str, ...]:
         names = tuple(map(str, classes))
     except (ValueError, SystemError) as error:  # a code point that Unicode does not have
         raise LatnasError(f"{where} holds what is not text. Save numpy.array(['cat', 'dog']).") from error
+    return checked_names(names, where)
+
+
+def checked_names(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """These names, if each can be printed and told from the others.
+
+    Raises:
+        LatnasError: otherwise.
+    """
     if len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
         raise LatnasError(f"{where} has a name twice, or an empty or unprintable one. Give each class its own.")
     return names

@@ -1,6 +1,6 @@
-"""Labelled images, as every stage sees them: in memory, uint8, channels first.
+"""Labelled images, as every stage sees them: uint8, channels first, in memory or decoded when they are asked for.
 
-Shapes: N images, C channels, H rows, W columns.
+Shapes: N images, B of them, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -8,23 +8,49 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
+import torch
 from torch import Tensor
+
+CHUNK = 1024
+"""Images that are looked at together, where all are looked at in turn."""
+
+
+class Images(Protocol):
+    """uint8 images [N, C, H, W]: a Tensor, or `latnas.data.lazy.LazyImages`."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, H, W)."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, index: Tensor | slice, /) -> Tensor:
+        """These images, decoded: uint8 [B, C, H, W]."""
+
+    def index_select(self, dim: int, index: Tensor, /) -> Images:
+        """The images at `index` of dimension 0, in that order, which need not be decoded yet."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
     """`images` is uint8 [N, C, H, W], `labels` int64 [N]."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> LabelledImages:
-        """The images at `indices`, in that order."""
-        return LabelledImages(self.images[indices], self.labels[indices])
+        """The images at `indices`, in that order. What was not in memory still is not."""
+        return LabelledImages(self.images.index_select(0, indices), self.labels[indices])
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at `indices`, decoded, and their labels."""
+        return self.images[indices], self.labels[indices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +61,8 @@ class ImageData:
         name: what the data set is called in messages and manifests.
         classes: the name of class k at position k; every class has training images.
         notes: what was done to the data that the user should know, one sentence each.
+        validation: so many images, the last of `train`, are a validation split that the source came with.
+        spec: what to type as --data for it.
     """
 
     name: str
@@ -42,6 +70,8 @@ class ImageData:
     test: LabelledImages
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    validation: int = 0
+    spec: str = ""
 
     @property
     def channels(self) -> int:
@@ -59,9 +89,15 @@ class ImageData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any pixel or label."""
+        """16 hexadecimal digits that change with any pixel or label, and not with where the pixels are held.
+
+        Images that are not in memory are all decoded for it, so that a broken one is found now.
+        """
         digest = hashlib.sha256()
-        for part in (self.train.images, self.train.labels, self.test.images, self.test.labels):
-            digest.update(repr(tuple(part.shape)).encode())
-            digest.update(part.contiguous().numpy().data)
+        for part in (self.train, self.test):
+            digest.update(repr(tuple(part.images.shape)).encode())
+            for start in range(0, len(part), CHUNK):
+                digest.update(part.images[start : start + CHUNK].contiguous().numpy().data)
+            digest.update(repr(tuple(part.labels.shape)).encode())
+            digest.update(part.labels.contiguous().numpy().data)
         return digest.hexdigest()[:16]

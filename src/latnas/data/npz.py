@@ -54,7 +54,7 @@ def read_arrays(stream: IO[bytes], file: str) -> dict[str, Array]:
     """
     start = stream.read(6)
     if not start.startswith(b"PK"):
-        raise LatnasError(f"{file} is not an npz file: {_what_it_is(start)}. {HOW_TO_SAVE}")
+        raise LatnasError(f"{file} is not an npz file: {what_it_is(start, 'a zip archive', b'PK')}. {HOW_TO_SAVE}")
     stream.seek(0)
     try:
         with np.load(stream, allow_pickle=False) as archive:
@@ -64,14 +64,20 @@ def read_arrays(stream: IO[bytes], file: str) -> dict[str, Array]:
         raise LatnasError(f"{file} is damaged or was cut short ({error}). Copy or save it again.") from error
 
 
-def _what_it_is(start: bytes) -> str:
+def in_one_line(error: BaseException) -> str:
+    """What an exception of another library says, for the middle of a sentence."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def what_it_is(start: bytes, wanted: str, magic: bytes) -> str:
+    """What a file is that begins with `start`, where `wanted` would begin with `magic`."""
     if not start:
         return "it is empty"
     if start == b"\x93NUMPY":
         return "it is a single npy array"
     if start.startswith(b"\x80"):
         return "it looks like a Python pickle, which could execute code and is never opened"
-    return f"it begins with {start[:4]!r} where a zip archive begins with b'PK'"
+    return f"it begins with {start[:4]!r} where {wanted} begins with {magic!r}"
 
 
 def _wanted_keys(present: list[str], file: str) -> list[str]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from latnas.data.decoding import fitted
 from latnas.data.npz import Array
 from latnas.errors import LatnasError
 
@@ -16,20 +18,13 @@ SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
 ACCEPTED = "uint8, or float in [0, 1] or [0, 255]"
 
 
-def check_images(x: Array, where: str) -> None:
-    """Refuses what is not a stack of square images, grey or RGB, with pixels within 0 and 255."""
+def check_images(x: Array, where: str, any_size: bool) -> None:
+    """Refuses what is not a stack of images, grey or RGB, with pixels within 0 and 255; square ones unless any_size."""
     if x.size == 0:
         raise LatnasError(f"{where} is empty (shape {list(x.shape)}). Save at least one image.")
     _check_layout(x, where)
-    height, width = x.shape[1:3]
-    if height != width:
-        raise LatnasError(
-            f"{where} has images of {height}x{width} pixels; only square ones are supported for now. Crop or pad them."
-        )
-    if not SMALLEST_SIDE <= height <= LARGEST_SIDE:
-        raise LatnasError(
-            f"{where} has images of {height}x{width} pixels; a side has {SMALLEST_SIDE} to {LARGEST_SIDE}. Resize them."
-        )
+    if not any_size:
+        _check_size(x.shape[1], x.shape[2], where)
     _check_pixels(x, where)
 
 
@@ -39,6 +34,30 @@ def as_uint8(x: Array, unit: bool) -> Tensor:
         x = np.rint(x.astype(np.float32) * 255 if unit else x).astype(np.uint8)
     x_NHWC = x[..., None] if x.ndim == 3 else x
     return torch.from_numpy(np.ascontiguousarray(x_NHWC.transpose(0, 3, 1, 2)))
+
+
+def resized_arrays(images: Tensor, size: int) -> Tensor:
+    """uint8 images [N, C, H, W] as [N, C, S, S], each fitted like an encoded image."""
+    count, channels = images.shape[:2]
+    result = torch.empty((count, channels, size, size), dtype=torch.uint8)
+    for image, into in zip(images, result, strict=True):
+        pixels_HWC = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        picture = Image.fromarray(pixels_HWC[..., 0] if channels == 1 else pixels_HWC)
+        into.copy_(torch.from_numpy(np.array(fitted(picture, size)).reshape(size, size, channels)).permute(2, 0, 1))
+    return result
+
+
+def _check_size(height: int, width: int, where: str) -> None:
+    if height != width:
+        raise LatnasError(
+            f"{where} has images of {height}x{width} pixels; only square ones are taken as they are. "
+            f"Name a size to have them resized and cropped: --data FILE@{min(height, width)}"
+        )
+    if not SMALLEST_SIDE <= height <= LARGEST_SIDE:
+        raise LatnasError(
+            f"{where} has images of {height}x{width} pixels; a side has {SMALLEST_SIDE} to {LARGEST_SIDE}. "
+            "Name a size to have them resized: --data FILE@32"
+        )
 
 
 def _check_layout(x: Array, where: str) -> None:

@@ -1,115 +1,147 @@
-"""Where images come from: `--data` names an embedded data set or a file."""
+"""Where images come from: `--data` names an embedded data set, a file or a folder; docs/data.md describes them all."""
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from latnas.data.classes import as_labels, class_names, given_names
-from latnas.data.images import ImageData, LabelledImages
-from latnas.data.npz import Array, open_file, read_arrays
-from latnas.data.pixels import as_uint8, check_images
-from latnas.data.randomness import generator
-from latnas.data.splits import FRACTIONS, divide
+from latnas.data.arrays import from_arrays
+from latnas.data.encoded import TRAIN, from_encoded
+from latnas.data.folder import encoded_folder
+from latnas.data.idx import idx_files, read_idx_files
+from latnas.data.images import ImageData
+from latnas.data.npz import open_file, read_arrays
+from latnas.data.parquet import encoded_parquet, parquet_files, parts_of
+from latnas.data.pixels import LARGEST_SIDE, SMALLEST_SIDE
 from latnas.errors import LatnasError, UsageError
 
 DEFAULT = "fashion-mini"
-HELD_OUT = 1 / 6
+KINDS = (
+    "Or name a file with the arrays x_train, y_train, x_test and y_test: --data FILE.npz; "
+    "or --data FILE.parquet; or --data FOLDER with a folder of image files for each class, Parquet or IDX files."
+)
 
 
-def load_images(spec: str, root: Path | None = None) -> ImageData:
-    """The data set `spec`: a name in `DATA_SETS`, or an npz file, whose path is relative to `root` if given.
+def load_images(spec: str, root: Path | None = None, available_bytes: int | None = None) -> ImageData:
+    """The data set `spec`: a name in `DATA_SETS`, a file or a folder, whose path is relative to `root` if given.
 
-    Raises:
-        UsageError: there is no such data set or file.
-        LatnasError: the file does not hold labelled images as `from_arrays` describes them.
-    """
-    if spec in DATA_SETS:
-        return DATA_SETS[spec]()
-    if not spec.lower().endswith(".npz"):
-        raise UsageError(
-            f"there is no data set {spec!r}. Known: {', '.join(DATA_SETS)}. "
-            "Or name a file with the arrays x_train, y_train, x_test and y_test: --data FILE.npz"
-        )
-    path = (root or Path()) / Path(spec).expanduser()
-    with open_file(path) as stream:
-        return from_arrays(read_arrays(stream, str(path)), path.stem, str(path))
-
-
-def from_arrays(arrays: dict[str, Array], name: str, file: str) -> ImageData:
-    """A data set of arrays that may be anything.
+    SPEC@64 resizes the images to 64x64 pixels.
 
     Args:
-        arrays: x_train and y_train; x_test, y_test and classes if there are any. Images are [N, H, W] or
-            [N, H, W, C], uint8 or float in [0, 1] or [0, 255]; labels are [N] or [N, 1], integers 0..K-1.
-        name: what the data set will be called.
-        file: where the arrays come from, in messages.
+        spec: what was typed as --data.
+        root: the current folder, unless told.
+        available_bytes: memory that may be thought of as free; that of this machine unless told. Images of a folder
+            or a Parquet file that would take more than a quarter of it are decoded when they are asked for.
 
     Raises:
-        LatnasError: they are anything else.
+        UsageError: there is no such data set, file or folder.
+        LatnasError: it does not hold labelled images in one of the ways that docs/data.md describes.
     """
-    keys = [key for key in ("x_train", "x_test") if key in arrays]
-    for key in keys:
-        check_images(arrays[key], f"{file}: {key}")
-    _check_alike(arrays["x_train"], arrays[keys[-1]], file)
-    pixel_type = arrays["x_train"].dtype
-    # Decided for both together: a dark test set must not be brightened.
-    unit = pixel_type.kind == "f" and max(arrays[key].max() for key in keys) <= 1
-    notes = []
-    if pixel_type != "uint8":
-        scale = "[0, 1] were multiplied by 255 and" if unit else "[0, 255] were"
-        notes.append(f"{file}: pixels of type {pixel_type} in {scale} rounded to uint8.")
-
-    def part(x: str, y: str) -> LabelledImages:
-        return LabelledImages(as_uint8(arrays[x], unit), as_labels(arrays[y], len(arrays[x]), f"{file}: {y}"))
-
-    train_part = part("x_train", "y_train")
-    names = given_names(arrays["classes"], f"{file}: classes") if "classes" in arrays else None
-    held_out = "x_test" not in arrays
-    fewest = len(FRACTIONS) + held_out
-    classes = class_names(names, train_part.labels, fewest, f"{file}: y_train")
-    if not held_out:
-        test_part = part("x_test", "y_test")
-        _check_known(test_part, len(classes), file)
-        return ImageData(name, train_part, test_part, classes, tuple(notes))
-    # The same file is always divided in the same way, whatever the seed of the run.
-    train, test = divide(train_part.labels, (1 - HELD_OUT, HELD_OUT), generator("held-out test set"))
-    notes.append(
-        f"{file} has no x_test and y_test: {len(test)} of its {len(train_part)} training images, "
-        "a sixth of each class, are held out as the test set."
-    )
-    return ImageData(name, train_part.take(train), train_part.take(test), classes, tuple(notes))
+    named, size = _named_size(spec, root)
+    if named in DATA_SETS:
+        data = DATA_SETS[named](size)
+    else:
+        path = _path(named, root)
+        data = _loaders(path)(path, size, available_bytes)
+    return replace(data, spec=spec)
 
 
-def _check_alike(train: Array, test: Array, file: str) -> None:
-    shapes = [(*x.shape[1:], 1)[:3] for x in (train, test)]
-    if shapes[0] != shapes[1]:
-        of_train, of_test = ("x".join(map(str, shape)) for shape in shapes)
-        raise LatnasError(f"{file}: x_train has images of {of_train}, x_test of {of_test}. Resize one of them.")
-    if train.dtype != test.dtype:
-        raise LatnasError(f"{file}: x_train holds {train.dtype}, x_test {test.dtype}. Save both on one scale.")
+def images_of_task(spec: str) -> ImageData:
+    """`load_images`, once in each worker process: it lives for the tasks of one stage, which all see these images."""
+    return _kept(spec) if multiprocessing.parent_process() else load_images(spec)
 
 
-def _check_known(test: LabelledImages, classes: int, file: str) -> None:
-    if (highest := int(test.labels.max())) >= classes:
-        raise LatnasError(
-            f"{file}: y_test has the label {highest}, but y_train only 0..{classes - 1}. "
-            "Drop these test images, or add training images like them."
-        )
+def absolute(spec: str) -> str:
+    """The same data set from whatever folder it is loaded: paths are made absolute."""
+    named, size = _named_size(spec, None)
+    if named in DATA_SETS:
+        return spec
+    return f"{_path(named, None).resolve()}{'' if size is None else f'@{size}'}"
 
 
-def _embedded(name: str) -> ImageData:
+@cache
+def _kept(spec: str) -> ImageData:
+    return load_images(spec)
+
+
+def _path(named: str, root: Path | None) -> Path:
+    return (root or Path()) / Path(named).expanduser()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}. Check the path given as --data.") from error
+
+
+def _named_size(spec: str, root: Path | None) -> tuple[str, int | None]:
+    """What is named, and the size after the last @ if one follows. A file whose own name ends so is that file."""
+    matched = re.fullmatch(r"(.+)@([0-9]{1,9})", spec, re.DOTALL)
+    if matched is None or _exists(_path(spec, root)):
+        return spec, None
+    size = int(matched[2])
+    if not SMALLEST_SIDE <= size <= LARGEST_SIDE:
+        raise UsageError(f"--data {spec} names a size of {size} pixels; a side has {SMALLEST_SIDE} to {LARGEST_SIDE}.")
+    return matched[1], size
+
+
+def _loaders(path: Path) -> Callable[[Path, int | None, int | None], ImageData]:
+    """What loads the file or folder at `path`: by its ending, or by what is in it."""
+    if path.suffix.lower() == ".npz":
+        return _from_npz
+    if path.suffix.lower() == ".parquet" and not path.is_dir():
+        return _from_parquet
+    if not _exists(path):
+        raise UsageError(f"there is no data set {str(path)!r}. Known: {', '.join(DATA_SETS)}. {KINDS}")
+    if not path.is_dir():
+        raise UsageError(f"{path} is a file of no known kind. {KINDS}")
+    try:
+        if idx_files(path):
+            return _from_idx
+        return _from_parquet_folder if parquet_files(path) else _from_folder
+    except OSError as error:
+        raise LatnasError(f"cannot read {path}: {error.strerror or error}. Check its permissions.") from error
+
+
+def _from_npz(path: Path, size: int | None, available_bytes: int | None) -> ImageData:
+    with open_file(path) as stream:
+        return from_arrays(read_arrays(stream, str(path)), path.stem, str(path), size)
+
+
+def _from_idx(path: Path, size: int | None, available_bytes: int | None) -> ImageData:
+    return from_arrays(read_idx_files(idx_files(path), path), path.resolve().name, str(path), size)
+
+
+def _from_parquet(path: Path, size: int | None, available_bytes: int | None) -> ImageData:
+    return from_encoded(encoded_parquet({TRAIN: [path]}), path.stem, str(path), size, available_bytes)
+
+
+def _from_parquet_folder(path: Path, size: int | None, available_bytes: int | None) -> ImageData:
+    encoded = encoded_parquet(parts_of(parquet_files(path)))
+    return from_encoded(encoded, path.resolve().name, str(path), size, available_bytes)
+
+
+def _from_folder(path: Path, size: int | None, available_bytes: int | None) -> ImageData:
+    return from_encoded(encoded_folder(path), path.resolve().name, str(path), size, available_bytes)
+
+
+def _embedded(name: str, size: int | None) -> ImageData:
     resource = resources.files("latnas.data").joinpath("embedded", f"{name}.npz")
     try:
         stream = resource.open("rb")
     except OSError as error:
         raise LatnasError(f"the installed package lacks {resource.name}. Install latnas again.") from error
     with stream:
-        return from_arrays(read_arrays(stream, resource.name), name, resource.name)
+        return from_arrays(read_arrays(stream, resource.name), name, resource.name, size)
 
 
-DATA_SETS: dict[str, Callable[[], ImageData]] = {
-    "fashion-mini": lambda: _embedded("fashion-mini"),
-    "digits": lambda: _embedded("digits"),
+DATA_SETS: dict[str, Callable[[int | None], ImageData]] = {
+    "fashion-mini": lambda size: _embedded("fashion-mini", size),
+    "digits": lambda size: _embedded("digits", size),
 }

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError, UsageError
 
 FRACTIONS = (0.7, 0.15, 0.15)
+HELD_OUT = 1 / 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,20 @@ class Splits:
     train: Tensor
     search: Tensor
     select: Tensor
+
+
+def splits_of(data: ImageData, seed: int) -> Splits:
+    """The splits of a data set: at random, or its own validation images halved into `search` and `select`.
+
+    Raises:
+        LatnasError: a class has too few images.
+    """
+    if not data.validation:
+        return make_splits(data.train.labels, seed)
+    first, draws = len(data.train) - data.validation, generator(seed, "splits")
+    train = torch.randperm(first, generator=draws)
+    search, select = divide(data.train.labels[first:], (0.5, 0.5), draws)
+    return Splits(train, search + first, select + first)
 
 
 def make_splits(labels: Tensor, seed: int, fractions: Sequence[float] = FRACTIONS) -> Splits:
@@ -40,6 +56,18 @@ def make_splits(labels: Tensor, seed: int, fractions: Sequence[float] = FRACTION
             f"splits need three fractions (train, search, select), got {len(fractions)}: {list(fractions)}."
         )
     return Splits(*divide(labels, fractions, generator(seed, "splits")))
+
+
+def hold_out(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The training and the test images of a data set that has no test images: a sixth of each class.
+
+    The same labels are always divided in the same way, whatever the seed of the run.
+
+    Raises:
+        LatnasError: a class has fewer than two images.
+    """
+    train, test = divide(labels, (1 - HELD_OUT, HELD_OUT), generator("held-out test set"))
+    return train, test
 
 
 def divide(labels: Tensor, fractions: Sequence[float], draws: torch.Generator) -> list[Tensor]:

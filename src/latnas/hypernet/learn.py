@@ -164,14 +164,14 @@ class Learner:
         random: torch.Generator,
     ) -> tuple[Tensor, float]:
         pool = torch.arange(len(held_out))
-        batch = held_out.take(batch_indices(pool, self._learning.supernet_batch, self._seed, step))
-        images, decisions = to_unit(batch.images), self._space.decisions
+        chosen, labels = held_out.batch(batch_indices(pool, self._learning.supernet_batch, self._seed, step))
+        images, decisions = to_unit(chosen), self._space.decisions
         paths = [self._draw(logits, row, random) for _ in range(2)]
         losses = []
         with torch.no_grad(), batch_statistics(supernet):
             for path in paths:
                 with selecting(path_of(path, decisions)):
-                    losses.append(float(functional.cross_entropy(supernet(images), batch.labels)))
+                    losses.append(float(functional.cross_entropy(supernet(images), labels)))
         first, second = (log_probability(logits, row, path.indices(decisions)) for path in paths)
         advantage = max(-1.0, min(1.0, losses[0] - losses[1]))
         return 0.5 * advantage * (first - second), sum(losses) / 2

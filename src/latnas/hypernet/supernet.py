@@ -9,8 +9,8 @@ from typing import Any
 from latnas.data.batches import channel_statistics
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
-from latnas.data.sources import load_images
-from latnas.data.splits import make_splits
+from latnas.data.sources import images_of_task
+from latnas.data.splits import splits_of
 from latnas.spaces.choice import Selection, path_of
 from latnas.spaces.space import Classifier, Space, make_space
 from latnas.training.trainer import Recipe, Trainer, training_seed
@@ -23,7 +23,7 @@ def supernet_trainer(space: Space, data: ImageData, recipe: Recipe, seed: int) -
     """A trainer of fresh shared weights on the split `train`."""
     own_seed = training_seed(seed, "supernet")
     network = space.network(own_seed)
-    images = data.train.take(make_splits(data.train.labels, seed).train)
+    images = data.train.take(splits_of(data, seed).train)
     network.normalise.set_statistics(*channel_statistics(images.images))
     return Trainer(network, images, recipe, own_seed)
 
@@ -36,7 +36,7 @@ def uniform_paths(space: Space, seed: int, step: int) -> Sequence[Selection]:
 
 def warm_up_task(config: Mapping[str, Any], folder: Path) -> dict[str, int]:
     """Trains the shared weights along uniform paths and leaves a checkpoint, which the joint phase goes on from."""
-    data = load_images(config["data"])
+    data = images_of_task(config["data"])
     space = make_space(config["space"], **config["options"])
     trainer = supernet_trainer(space, data, Recipe(**config["recipe"]), config["seed"])
     trainer.run(lambda step: uniform_paths(space, config["seed"], step), folder / CHECKPOINT, until=config["until"])

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from latnas.data.batches import channel_statistics, to_unit
+from latnas.data.images import Images
+from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
-from latnas.data.sources import load_images
+from latnas.data.sources import images_of_task
 from latnas.errors import LatnasError
 from latnas.ranking.proxies import initialise, jacov, synflow
 from latnas.spaces.space import Space, make_space
@@ -34,10 +36,20 @@ class Reduction:
     image_size: int = 16
 
 
-def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 images [N, C, H, W] at another size, by area averaging downwards and bilinear interpolation upwards."""
+@overload
+def resized(images: Tensor, size: int) -> Tensor: ...
+@overload
+def resized(images: Images, size: int) -> Images: ...
+def resized(images: Images, size: int) -> Images:
+    """uint8 images [N, C, H, W] at another size, by area averaging downwards and bilinear interpolation upwards.
+
+    What is not in memory is resized after it is decoded.
+    """
     if images.shape[-1] == size:
         return images
+    if isinstance(images, LazyImages):
+        return images.then(lambda batch: resized(batch, size), (images.shape[1], size, size))
+    assert isinstance(images, Tensor)
     mode = "area" if size < images.shape[-1] else "bilinear"
     return (
         torch.nn.functional.interpolate(images.float(), (size, size), mode=mode).round().clamp(0, 255).to(torch.uint8)
@@ -85,7 +97,7 @@ def features_of(
 
 def features_task(config: Mapping[str, Any], folder: Path) -> list[dict[str, float]]:
     """`features_of` as a task: everything it needs is named in `config`."""
-    data = load_images(config["data"])
+    data = images_of_task(config["data"])
     space = make_space(config["space"], **config["options"])
     architectures = [Architecture.from_json(value) for value in config["architectures"]]
     images = data.train.images[torch.tensor(config["images"])]

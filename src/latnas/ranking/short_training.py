@@ -8,8 +8,8 @@ from typing import Any
 
 from latnas.data.batches import channel_statistics
 from latnas.data.images import LabelledImages
-from latnas.data.sources import load_images
-from latnas.data.splits import make_splits
+from latnas.data.sources import images_of_task
+from latnas.data.splits import splits_of
 from latnas.ranking.features import Reduction, resized
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import accuracy
@@ -23,10 +23,10 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     Returns:
         accuracy in [0, 1], and the number of images that it was measured on.
     """
-    data = load_images(config["data"])
+    data = images_of_task(config["data"])
     reduction = Reduction(**config["reduction"])
     space = make_space(config["space"], **config["options"]).reduced(reduction.width, reduction.image_size)
-    splits = make_splits(data.train.labels, config["seed"])
+    splits = splits_of(data, config["seed"])
     size = space.options.image_size
     images = LabelledImages(resized(data.train.images, size), data.train.labels)
     architecture = Architecture.from_json(config["architecture"])

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from latnas.data.batches import evaluation_batches, to_unit
-from latnas.data.images import LabelledImages
+from latnas.data.images import Images, LabelledImages
 
 BATCH = 256
 
@@ -41,13 +41,10 @@ def accuracy(network: nn.Module, data: LabelledImages, device: str = "cpu") -> A
     return Accuracy(int((predictions(network, data.images, device) == data.labels).sum()), len(data))
 
 
-def predictions(network: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
+def predictions(network: nn.Module, images: Images, device: str = "cpu") -> Tensor:
     """The likeliest class of each image: int64 [N]."""
-    labels = torch.zeros(len(images))
     with torch.inference_mode():
-        outputs = [
-            network(to_unit(batch.to(device))).argmax(1).cpu() for batch, _ in evaluation_batches(images, labels, BATCH)
-        ]
+        outputs = [network(to_unit(batch.to(device))).argmax(1).cpu() for batch in evaluation_batches(images, BATCH)]
     return torch.cat(outputs)
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from latnas.data.batches import augment, batch_indices, to_unit
 from latnas.data.images import LabelledImages
+from latnas.data.lazy import Ahead
 from latnas.data.randomness import generator, seed_of
 from latnas.errors import LatnasError
 from latnas.spaces.choice import Selection, selecting
@@ -97,6 +98,8 @@ class Trainer:
         self._loss_of = loss
         self._data = data
         self._pool = torch.arange(len(data))
+        # What is in memory is there at once; what is not is decoded while the step before it trains.
+        self._chosen = self._choose if isinstance(data.images, Tensor) else Ahead(self._choose)
         self._optimizer = torch.optim.SGD(
             _decay_groups(network, recipe.weight_decay),
             lr=recipe.learning_rate,
@@ -154,12 +157,15 @@ class Trainer:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Augmented images in [0, 1] and labels of a step."""
-        chosen = self._data.take(batch_indices(self._pool, self.recipe.batch_size, self.seed, step))
+        chosen, labels = self._chosen(step)
         random = generator(self.seed, "augment", step)
         recipe = self.recipe
-        images = augment(chosen.images, random, pad=recipe.pad, flip=recipe.flip, cutout=recipe.cutout)
+        images = augment(chosen, random, pad=recipe.pad, flip=recipe.flip, cutout=recipe.cutout)
         pixels = to_unit(images.to(self.device)).contiguous(memory_format=torch.channels_last)
-        return pixels, chosen.labels.to(self.device)
+        return pixels, labels.to(self.device)
+
+    def _choose(self, step: int) -> tuple[Tensor, Tensor]:
+        return self._data.batch(batch_indices(self._pool, self.recipe.batch_size, self.seed, step))
 
     @property
     def state(self) -> dict[str, Any]:

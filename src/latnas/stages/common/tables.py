@@ -41,7 +41,7 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
         extra = f" --space {space}" if space else ""
         raise UsageError(
             f"no latency table{wanted} for {data.channels}x{data.size}x{data.size} images with {len(data.classes)} "
-            f"classes was measured on this host. Measure one: latnas profile{extra} --data {data.name}"
+            f"classes was measured on this host. Measure one: latnas profile{extra} --data {data.spec}"
         )
     if len(fitting) > 1:
         listed = "".join(f"\n  --table {path}  # {table.device} with {table.runtime}" for path, table in fitting)
@@ -85,7 +85,7 @@ def check_images(table: LatencyTable, data: ImageData) -> None:
         raise UsageError(
             f"the table {table.name} is for {options['channels']}x{options['image_size']}x{options['image_size']} "
             f"images with {options['classes']} classes; {data.name} has {data.channels}x{data.size}x{data.size} with "
-            f"{len(data.classes)}. Measure one: latnas profile --space {table.space} --data {data.name}"
+            f"{len(data.classes)}. Measure one: latnas profile --space {table.space} --data {data.spec}"
         )
 
 

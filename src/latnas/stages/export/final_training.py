@@ -10,7 +10,7 @@ import torch
 
 from latnas.data.batches import channel_statistics, to_unit
 from latnas.data.images import ImageData
-from latnas.data.sources import load_images
+from latnas.data.sources import images_of_task
 from latnas.spaces.space import Classifier, Space, make_space
 from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 from latnas.training.auxiliary import HasAuxiliaryPoint, WithAuxiliary, auxiliary_loss
@@ -35,7 +35,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     Returns:
         `accuracy` with its interval, and the `check` of the ONNX file in `folder` against PyTorch.
     """
-    data = load_images(config["data"])
+    data = images_of_task(config["data"])
     space = make_space(config["space"], **config["options"])
     architecture = Architecture.from_json(config["architecture"])
     seed = training_seed(config["seed"], "final", architecture.key)

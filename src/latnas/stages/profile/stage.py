@@ -194,6 +194,8 @@ def setting_of(config: ProfileConfig, report: Reporter) -> Setting:
         UsageError: one of them does not exist here, or the runtime does not offer what is asked of it.
     """
     data = load_images(config.data)
+    for note in data.notes:
+        report.say(note)
     space = make_space(
         config.space, width=config.width, depth=config.depth,
         image_size=data.size, channels=data.channels, classes=len(data.classes),

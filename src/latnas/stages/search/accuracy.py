@@ -12,7 +12,7 @@ import numpy as np
 
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
-from latnas.data.splits import make_splits
+from latnas.data.splits import splits_of
 from latnas.hypernet.propose import extremes, random_within
 from latnas.ranking.features import PROXY_BATCH, Reduction
 from latnas.ranking.judge import Judge, Score, fit_judge, prior_scores
@@ -43,7 +43,7 @@ class Scores:
 
     def __init__(self, config: SearchConfig, space: Space, data: ImageData, run: RunFolder) -> None:
         self._config, self._space, self._run = config, space, run
-        splits = make_splits(data.train.labels, config.seed)
+        splits = splits_of(data, config.seed)
         self._images = splits.train[:PROXY_BATCH].tolist()
         self._known: dict[str, dict[str, float]] = {}
         for path in sorted(run.accuracy.glob(f"features/*/{RESULT}")):

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from latnas.data.sources import absolute
 from latnas.stages.common.options import SearchOptions
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_range
@@ -40,7 +41,6 @@ class SearchConfig(SearchOptions):
     def recorded(self, space: str, fingerprint: str) -> dict[str, Any]:
         """What `config.toml` records: everything that decides the result."""
         values = self.model_dump(mode="json", exclude=NOT_PART_OF_THE_RUN)
-        is_file = self.data.lower().endswith(".npz")
-        data = str(Path(self.data).resolve()) if is_file else self.data  # export may run in another folder
-        values |= {"space": space, "data": data, "images": fingerprint}
+        # Absolute, as export may run in another folder.
+        values |= {"space": space, "data": absolute(self.data), "images": fingerprint}
         return {key: value for key, value in values.items() if value is not None}

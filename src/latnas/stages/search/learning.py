@@ -12,7 +12,7 @@ import torch
 
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
-from latnas.data.splits import make_splits
+from latnas.data.splits import splits_of
 from latnas.hypernet.learn import Learner, Learning
 from latnas.hypernet.propose import propose, valid_neighbours
 from latnas.hypernet.supernet import network_of, uniform_paths
@@ -59,7 +59,7 @@ class Rounds:
         self._problem, self._config, self._trainer, self._folder = problem, config, trainer, folder
         learning = Learning(steps=config.hypernetwork_steps)
         self._learner = Learner(problem.space, problem.cost, problem.budgets, learning, config.seed)
-        self._held_out: LabelledImages = data.train.take(make_splits(data.train.labels, config.seed).search)
+        self._held_out: LabelledImages = data.train.take(splits_of(data, config.seed).search)
         self._step = 0
         if (folder / CHECKPOINT).exists():
             self._restore()

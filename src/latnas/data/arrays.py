@@ -1,0 +1,82 @@
+"""From arrays that may be anything, as an npz file or IDX files hold them, to a data set."""
+
+from __future__ import annotations
+
+from latnas.data.classes import as_labels, class_names, given_names, imbalance_note
+from latnas.data.images import ImageData, LabelledImages
+from latnas.data.npz import Array
+from latnas.data.pixels import as_uint8, check_images, resized_arrays
+from latnas.data.splits import FRACTIONS, hold_out
+from latnas.errors import LatnasError
+
+
+def from_arrays(arrays: dict[str, Array], name: str, file: str, size: int | None = None) -> ImageData:
+    """A data set of arrays that may be anything.
+
+    Args:
+        arrays: x_train and y_train; x_test, y_test and classes if there are any. Images are [N, H, W] or
+            [N, H, W, C], uint8 or float in [0, 1] or [0, 255]; labels are [N] or [N, 1], integers 0..K-1.
+        name: what the data set will be called.
+        file: where the arrays come from, in messages.
+        size: what all images are resized to, if they are not to stay as they are, all square and of one size.
+
+    Raises:
+        LatnasError: they are anything else.
+    """
+    keys = [key for key in ("x_train", "x_test") if key in arrays]
+    for key in keys:
+        check_images(arrays[key], f"{file}: {key}", any_size=size is not None)
+    _check_alike(arrays["x_train"], arrays[keys[-1]], file, any_size=size is not None)
+    pixel_type = arrays["x_train"].dtype
+    # Decided for both together: a dark test set must not be brightened.
+    unit = pixel_type.kind == "f" and max(arrays[key].max() for key in keys) <= 1
+    notes = []
+    if pixel_type != "uint8":
+        scale = "[0, 1] were multiplied by 255 and" if unit else "[0, 255] were"
+        notes.append(f"{file}: pixels of type {pixel_type} in {scale} rounded to uint8.")
+
+    shape = arrays["x_train"].shape[1:3]
+    if size is not None and any(arrays[key].shape[1:3] != (size, size) for key in keys):
+        notes.append(
+            f"{file}: images of {shape[0]}x{shape[1]} pixels are made {size}x{size}, as named: their shorter side is "
+            f"scaled to {size} pixels (bilinear, antialiased) and the centre cropped."
+        )
+
+    def part(x: str, y: str) -> LabelledImages:
+        labels = as_labels(arrays[y], len(arrays[x]), f"{file}: {y}")
+        images = as_uint8(arrays[x], unit)
+        return LabelledImages(images if size is None else resized_arrays(images, size), labels)
+
+    train_part = part("x_train", "y_train")
+    names = given_names(arrays["classes"], f"{file}: classes") if "classes" in arrays else None
+    held_out = "x_test" not in arrays
+    fewest = len(FRACTIONS) + held_out
+    classes = class_names(names, train_part.labels, fewest, f"{file}: y_train")
+    notes += imbalance_note(train_part.labels, classes, file)
+    if not held_out:
+        test_part = part("x_test", "y_test")
+        _check_known(test_part, len(classes), file)
+        return ImageData(name, train_part, test_part, classes, tuple(notes))
+    train, test = hold_out(train_part.labels)
+    notes.append(
+        f"{file} has no x_test and y_test: {len(test)} of its {len(train_part)} training images, "
+        "a sixth of each class, are held out as the test set."
+    )
+    return ImageData(name, train_part.take(train), train_part.take(test), classes, tuple(notes))
+
+
+def _check_alike(train: Array, test: Array, file: str, any_size: bool) -> None:
+    shapes = [(*x.shape[1:], 1)[:3] for x in (train, test)]
+    if shapes[0][2 if any_size else 0 :] != shapes[1][2 if any_size else 0 :]:
+        of_train, of_test = ("x".join(map(str, shape)) for shape in shapes)
+        raise LatnasError(f"{file}: x_train has images of {of_train}, x_test of {of_test}. Resize one of them.")
+    if train.dtype != test.dtype:
+        raise LatnasError(f"{file}: x_train holds {train.dtype}, x_test {test.dtype}. Save both on one scale.")
+
+
+def _check_known(test: LabelledImages, classes: int, file: str) -> None:
+    if (highest := int(test.labels.max())) >= classes:
+        raise LatnasError(
+            f"{file}: y_test has the label {highest}, but y_train only 0..{classes - 1}. "
+            "Drop these test images, or add training images like them."
+        )
