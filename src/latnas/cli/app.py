@@ -288,7 +288,9 @@ def spaces(
 
         images = load_images(data or DEFAULT)
         shape = {"image_size": images.size, "channels": images.channels, "classes": len(images.classes)}
-        traces = [make_space(name, width=width, depth=depth, **shape).trace for name in SPACES]
+        # A depth that one of them does not have is shown as the least that it has.
+        depths = {name: depth and max(depth, kind.least_depth) for name, kind in SPACES.items()}
+        traces = [make_space(name, width=width, depth=depths[name], **shape).trace for name in SPACES]
         if json:
             show.print_json(show.spaces_json(traces))
         else:
