@@ -28,3 +28,12 @@ class TargetMissedError(LatnasError):
     """The work was done and its target was not met: a budget exceeded, a file that does not verify."""
 
     code = TARGET_MISSED
+
+
+def one_line(message: str) -> str:
+    """The message as a terminal may show it: names of files may hold line breaks and commands to the terminal.
+
+    Lines of choices, which begin with two spaces and two dashes, stay lines.
+    """
+    lines = "\0  --".join(message.split("\n  --"))
+    return "".join(letter if letter.isprintable() else "\n" if letter == "\0" else "?" for letter in lines)

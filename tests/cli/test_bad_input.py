@@ -64,7 +64,7 @@ WORDS = {
     "unknown space": Case(
         [*PROFILED, "--space", "nope"],
         WRONG_USAGE,
-        "no search space named 'nope'. Known: nasbench201, mbconv. See them: latnas spaces",
+        "no search space named 'nope'. Known: nasbench201, mbconv, darts. See them: latnas spaces",
     ),
     "unknown device": Case(
         [*PROFILED, "--device", "npu"], WRONG_USAGE, "no installed runtime can use the device 'npu'."

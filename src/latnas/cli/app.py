@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from latnas import __version__
-from latnas.errors import INTERRUPTED, LatnasError, TargetMissedError
+from latnas.errors import FAILED, INTERRUPTED, LatnasError, TargetMissedError, one_line
 
 app = typer.Typer(
     name="latnas",
@@ -338,8 +338,11 @@ def _reporting(quiet: bool) -> Iterator[Any]:
     try:
         yield ConsoleReporter(quiet)
     except LatnasError as error:
-        print(f"latnas: {error}", file=sys.stderr)
+        print(f"latnas: {one_line(str(error))}", file=sys.stderr)
         raise typer.Exit(error.code) from error
+    except OSError as error:  # what a file system refuses where nobody expected it: a name that is too long
+        print(f"latnas: {one_line(_refusal_of(error))}", file=sys.stderr)
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
         print("latnas: interrupted. What was finished is kept; type the same command to go on.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
@@ -352,6 +355,10 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines"}
     }
+
+
+def _refusal_of(error: OSError) -> str:
+    return f"{error.strerror or error}: {str(error.filename)[:200]}. Name another file or folder."
 
 
 def _interrupt(*_: object) -> None:
