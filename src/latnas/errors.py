@@ -35,5 +35,6 @@ def one_line(message: str) -> str:
 
     Lines of choices, which begin with two spaces and two dashes, stay lines.
     """
-    lines = "\0  --".join(message.split("\n  --"))
-    return "".join(letter if letter.isprintable() else "\n" if letter == "\0" else "?" for letter in lines)
+    choices = "\n  --"
+    lines = message.split(choices)
+    return choices.join("".join(letter if letter.isprintable() else "?" for letter in line) for line in lines)

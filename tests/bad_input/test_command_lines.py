@@ -22,8 +22,8 @@ SIZES: dict[str, dict[str, Any]] = {
 """What else is typed: small stages. A demo is no small stage: it is typed with a preset that there is not."""
 
 NUMBERS = ["", " ", "x", "-1", "1e999", "nan", "-inf", "9" * 30, "0x10", "1,5", "\u00bd", "\n"]
-TEXTS = ["", "x" * 5000, "a\nb\x1b[31m", "../../nothing", "\udcff", ".", "/dev/null/x", "-"]
-ENDS_QUICKLY = {"search --name", "search --out", "profile --out", "export --seed"}
+TEXTS = ["", "x" * 5000, "a\nb\x1b[31m", "\udcff", "../../nothing", ".", "/dev/null/x", "-"]
+ENDS_QUICKLY = {"search --out", "profile --out", "export --seed"}
 """Options of which most of these values make sense, so that whole stages run: they get the hostile ones only."""
 
 
@@ -46,7 +46,7 @@ def command_lines() -> Iterator[tuple[str, list[str]]]:
             if flag != "--budget-range":  # which may stand bare
                 yield f"{name} {flag}", [*words, flag]
             values = NUMBERS if option.type_descriptor.annotation in (int, float) else TEXTS
-            for value in values[1:5] if f"{name} {flag}" in ENDS_QUICKLY else values:
+            for value in values[1:5:2] if f"{name} {flag}" in ENDS_QUICKLY else values:
                 yield f"{name} {flag}", [*words, f"{flag}={value}"]
         yield f"{name} of a word too many", [*_others(name, ""), "--quietly"]
         yield f"{name} of an unknown flag", [*_others(name, ""), "-Z"]

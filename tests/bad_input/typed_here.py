@@ -66,8 +66,8 @@ def _fault_of(shown: Typed) -> str | None:
         return "a traceback in the message"
     if not all(line.isprintable() for line in lines):
         return "a message with control characters"
-    if lines and lines[0].startswith("Usage: latnas"):
-        return None if shown.stderr.count("Error:") == 1 and shown.code == WRONG_USAGE else "not one error on usage"
+    if lines and lines[0].startswith(("Usage: latnas", "Error: ")):  # typer's own
+        return None if shown.stderr.count("Error: ") == 1 and shown.code == WRONG_USAGE else "not one error on usage"
     if not lines or not lines[0].startswith("latnas: ") or not all(line.startswith("  --") for line in lines[1:]):
         return "not one message"
     return None

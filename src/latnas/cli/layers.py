@@ -44,6 +44,9 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
     if unknown:
         known = ", ".join(model.model_fields)
         raise UsageError(f"{file} sets {unknown[0]!r} in [{section}], which does not exist. Known: {known}.")
+    for name, value in {**environment, **typed}.items():
+        if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
+            raise UsageError(f"{name} is no text that can be shown: {str(value)[:80]!r}. Choose a name in UTF-8.")
     try:
         return model.model_validate({**written, **environment, **typed})
     except ValidationError as error:

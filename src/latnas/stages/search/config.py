@@ -25,19 +25,19 @@ class SearchConfig(BaseModel):
     tables: Path = Path("latency_tables")
     budget_range: str = "auto"
     budgets: int = Field(5, ge=1, le=100)
-    name: str | None = None
+    name: str | None = Field(None, pattern=r"^[^./\\][^/\\]*$")  # of a folder in `out`, never a way out of it
     out: Path = Path("runs")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
 
     pool: int = Field(200, ge=8, le=100_000)
     trainings: int = Field(8, ge=4, le=10_000)
-    training_steps: int = Field(150, ge=1)
-    reduced_width: int = Field(8, ge=1)
-    reduced_size: int = Field(16, ge=8)
-    warmup_steps: int = Field(300, ge=0)
-    joint_steps: int = Field(100, ge=0)
-    hypernetwork_steps: int = Field(200, ge=1)
+    training_steps: int = Field(150, ge=1, le=10_000_000)
+    reduced_width: int = Field(8, ge=1, le=1024)
+    reduced_size: int = Field(16, ge=8, le=1024)
+    warmup_steps: int = Field(300, ge=0, le=10_000_000)
+    joint_steps: int = Field(100, ge=0, le=10_000_000)
+    hypernetwork_steps: int = Field(200, ge=1, le=10_000_000)
     rounds: int = Field(2, ge=1, le=20)
     draws: int = Field(6, ge=1, le=1000)
 
