@@ -11,7 +11,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 from small import EXPORT, PROFILE, SEARCH, as_typed
-from typed_here import complaint, everything, restore, table_of, type_here
+from typed_here import WRONG_USAGE, complaint, everything, restore, table_of, type_here
 
 from latnas.cli.app import app
 
@@ -23,7 +23,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 NUMBERS = ["", " ", "x", "-1", "1e999", "nan", "-inf", "9" * 30, "0x10", "1,5", "\u00bd", "\n"]
 TEXTS = ["", "x" * 5000, "a\nb\x1b[31m", "\udcff", "../../nothing", ".", "/dev/null/x", "-"]
-ENDS_QUICKLY = {"search --out", "profile --out", "export --seed"}
+ENDS_QUICKLY = {"search --name", "search --out", "profile --out", "export --seed"}
 """Options of which most of these values make sense, so that whole stages run: they get the hostile ones only."""
 
 
@@ -72,6 +72,14 @@ def test_options_with_values_that_make_no_sense(command: str, here: Path) -> Non
         faults += [f"{words}: {fault}"] if fault else []
         restore(here, start)
     assert not faults, f"{table_of(counts)}\n" + "\n".join(fault[:400] for fault in faults)
+
+
+@pytest.mark.parametrize("name", ["../../nothing", "/nothing", "a/b", ".", "..", ".hidden"])
+def test_a_run_s_name_leads_nowhere_else(name: str, here: Path) -> None:
+    start = everything(here.parent)
+    shown = type_here(["search", *as_typed(SEARCH), "--name", name, "--quiet"])
+    assert shown.code == WRONG_USAGE
+    assert complaint(shown, start, everything(here.parent)) is None
 
 
 def test_every_command_and_option_is_typed_with_nonsense() -> None:

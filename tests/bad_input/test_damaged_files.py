@@ -41,8 +41,8 @@ class Kind:
     prepare: Callable[[Path], object] = lambda here: None
     may_change: Sequence[str] = ()
     strict: bool = True
-    any_damages: int = 3
-    own_damages: int = 3
+    any_damages: int = 2
+    own_damages: int = 2
 
 
 def unfinished(here: Path) -> None:
