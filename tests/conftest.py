@@ -57,3 +57,22 @@ def exported_run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = copied(small_run, tmp_path_factory.mktemp("exported_run") / "here")
     export(export_config(folder, all=True))
     return folder
+
+
+@pytest.fixture
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what the environment of the tests may say to latnas."""
+    for name in [name for name in os.environ if name.startswith("LATNAS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")  # so that no message is broken into lines
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def here(plain_environment: None, exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a table, a finished search and its exports, in which latnas is typed."""
+    from small import copied
+
+    folder = copied(exported_run, tmp_path / "here")
+    monkeypatch.chdir(folder)
+    return folder

@@ -28,3 +28,13 @@ class TargetMissedError(LatnasError):
     """The work was done and its target was not met: a budget exceeded, a file that does not verify."""
 
     code = TARGET_MISSED
+
+
+def one_line(message: str) -> str:
+    """The message as a terminal may show it: names of files may hold line breaks and commands to the terminal.
+
+    Lines of choices, which begin with two spaces and two dashes, stay lines.
+    """
+    choices = "\n  --"
+    lines = message.split(choices)
+    return choices.join("".join(letter if letter.isprintable() else "?" for letter in line) for line in lines)

@@ -161,7 +161,7 @@ def test_restored_learning_goes_on_bit_for_bit(with_supernet: bool, tmp_path: Pa
     save_tensors(tmp_path / "c", first.tensors(), {})
     torch.rand(5)
     resumed = learner_of(learning)
-    resumed.restore(load_tensors(tmp_path / "c")[0])
+    resumed.restore(load_tensors(tmp_path / "c")[0], tmp_path / "c")
     assert [resumed.step(step, surrogate, supernet, IMAGES) for step in range(6, 12)] == reports[6:]
     wanted = unbroken.tensors()
     assert wanted.keys() == resumed.tensors().keys()
@@ -171,7 +171,7 @@ def test_restored_learning_goes_on_bit_for_bit(with_supernet: bool, tmp_path: Pa
 
 def test_a_learner_that_has_not_stepped_can_be_restored_too() -> None:
     fresh, other = learner_of(Learning()), learner_of(Learning(), seed=1)
-    other.restore(fresh.tensors())
+    other.restore(fresh.tensors(), Path("c"))
     x = torch.tensor([[0.5]])
     assert other.hypernetwork(x).equal(fresh.hypernetwork(x))
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_origin
 from pydantic import BaseModel, ValidationError
 
 from latnas.errors import LatnasError, UsageError
+from latnas.words.files import read_text
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -43,6 +44,9 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
     if unknown:
         known = ", ".join(model.model_fields)
         raise UsageError(f"{file} sets {unknown[0]!r} in [{section}], which does not exist. Known: {known}.")
+    for name, value in {**environment, **typed}.items():
+        if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
+            raise UsageError(f"{name} is no text that can be shown: {str(value)[:80]!r}. Choose a name in UTF-8.")
     try:
         return model.model_validate({**written, **environment, **typed})
     except ValidationError as error:
@@ -54,11 +58,11 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
 
 
 def _read(file: Path, section: str) -> dict[str, Any]:
+    if not file.exists():
+        raise UsageError(f"there is no config file {file}.")
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no config file {file}.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = tomllib.loads(read_text(file))
+    except (ValueError, RecursionError) as error:  # tomllib has no class of its own for a number of 5,000 digits
         raise LatnasError(f"cannot read {file}: {error}.") from error
     for name, values in tables.items():
         if name not in SECTIONS:

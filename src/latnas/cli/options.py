@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from latnas.errors import INTERRUPTED, LatnasError
+from latnas.errors import FAILED, INTERRUPTED, LatnasError, one_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings stay.")]
@@ -43,8 +43,12 @@ def reporting(quiet: bool) -> Iterator[Any]:
     try:
         yield ConsoleReporter(quiet)
     except LatnasError as error:
-        print(f"latnas: {error}", file=sys.stderr)
+        print(f"latnas: {one_line(str(error))}", file=sys.stderr)
         raise typer.Exit(error.code) from error
+    except OSError as error:  # what a file system refuses where nobody expected it: a name that is too long
+        refusal = f"{error.strerror or error}: {str(error.filename)[:200]}. Name another file or folder."
+        print(f"latnas: {one_line(refusal)}", file=sys.stderr)
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
         print("latnas: interrupted. What was finished is kept; type the same command to go on.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error

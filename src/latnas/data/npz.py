@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latnas.errors import LatnasError, UsageError
+from latnas.words.files import check_is_file
 
 Array = NDArray[Any]
 IMAGE_KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -37,8 +38,10 @@ def open_file(path: Path) -> IO[bytes]:
 
     Raises:
         UsageError: there is no such file, or it cannot be read.
+        LatnasError: it is a pipe or a device.
     """
     try:
+        check_is_file(path)
         return path.open("rb")
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}. Check the path given as --data.") from error

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from latnas.hypernet.hypernetwork import (
 from latnas.ranking.surrogate import Surrogate
 from latnas.spaces.choice import path_of, selecting
 from latnas.spaces.space import SETTING, Space
+from latnas.training.checkpoint import load_weights
 from latnas.training.evaluate import batch_statistics
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
@@ -139,12 +141,11 @@ class Learner:
             found |= {f"adam.{index}.{name}": value for name, value in state.items()}
         return found
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """The inverse of `tensors`."""
+    def restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """The inverse of `tensors`; `path` is where they were read, for messages."""
         prefix = "hypernetwork."
-        self.hypernetwork.load_state_dict(
-            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        )
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        load_weights(self.hypernetwork, own, path)
         optimizer = self._optimizer.state_dict()
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():

@@ -49,7 +49,7 @@ class PlanConfig(SearchOptions):
     tables: Path = Path("latency_tables")
     epochs: int = Field(20, ge=0, le=10_000)
     executor: str = "local:2"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
 
     @property
     def workers(self) -> int:

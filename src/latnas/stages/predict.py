@@ -38,7 +38,7 @@ class PredictConfig(BaseModel):
     tables: Path = Path("latency_tables")
     space: str | None = None
     data: str = "fashion-mini"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 @dataclass(frozen=True)

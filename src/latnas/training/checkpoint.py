@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError
-from latnas.words.files import write_atomically
+from latnas.words.files import check_is_file, write_atomically
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -27,14 +27,25 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         LatnasError: missing, cut short, or not a safetensors file of latnas.
     """
+    check_is_file(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             state = json.loads((file.metadata() or {})["state"])
+            if not isinstance(state, dict):
+                raise ValueError("its state is no object")
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise LatnasError(
             f"{path} is not a checkpoint of latnas, or was cut short ({error}). Delete it to start over."
         ) from error
+
+
+def step_in(state: Mapping[str, Any], name: str, path: Path) -> int:
+    """The number of steps that a checkpoint's state has under `name`. Raises LatnasError if there is none."""
+    step = state.get(name)
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise LatnasError(f"{path} is damaged: its {name!r} is {str(step)[:40]!r}. Delete it to start over.")
+    return step
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -29,11 +29,12 @@ RESULT = "result.json"
 
 @dataclass(frozen=True)
 class Task:
-    """`function` is "module:name"; it is called with `config` and `folder`, and returns a JSON value."""
+    """`function` is "module:name"; it is called with `config` and `folder`, and returns a JSON value of a `form`."""
 
     function: str
     config: dict[str, Any]
     folder: Path
+    form: Any = Any
 
 
 def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[int, int], None] | None = None) -> list[Any]:
@@ -45,12 +46,15 @@ def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[int, int], No
         done: called with (finished, all) after each.
 
     Raises:
-        LatnasError: what a task raised, or a worker that was killed.
+        LatnasError: what a task raised, a worker that was killed, or a damaged result.
     """
-    from latnas.words.files import read_json, write_json
+    from latnas.words.files import write_json
+    from latnas.words.forms import read_as
 
     results: dict[int, Any] = {
-        index: read_json(task.folder / RESULT) for index, task in enumerate(tasks) if (task.folder / RESULT).exists()
+        index: read_as(task.form, task.folder / RESULT)
+        for index, task in enumerate(tasks)
+        if (task.folder / RESULT).exists()
     }
     if done is not None:
         done(len(results), len(tasks))

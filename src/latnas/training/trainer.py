@@ -24,7 +24,7 @@ from latnas.data.lazy import Ahead
 from latnas.data.randomness import generator, seed_of
 from latnas.errors import LatnasError
 from latnas.spaces.choice import Selection, selecting
-from latnas.training.checkpoint import load_tensors, load_weights, save_tensors
+from latnas.training.checkpoint import load_tensors, load_weights, save_tensors, step_in
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""
@@ -206,7 +206,7 @@ class Trainer:
             if name.startswith("momentum.")
         }
         self._optimizer.load_state_dict(optimizer)
-        self.done = int(state["step"])
+        self.done = step_in(state, "step", path)
 
     def _loss(self, images: Tensor, labels: Tensor, path: Selection | None) -> Callable[[], Tensor]:
         def compute() -> Tensor:

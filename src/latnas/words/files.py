@@ -41,17 +41,38 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def check_is_file(path: Path) -> None:
+    """Raises LatnasError where a pipe or a device stands: whoever opens a pipe may wait for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise LatnasError(f"cannot read {path}: it is a pipe or a device. Name a file.")
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in `path`. Raises LatnasError where it is missing or unreadable."""
+    try:
+        check_is_file(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise LatnasError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def read_text(path: Path) -> str:
+    """The text in `path`. Raises LatnasError where it is missing, unreadable, or not UTF-8."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise LatnasError(f"cannot read {path}: it is not text.") from error
+
+
 def read_json(path: Path) -> Any:
     """The JSON value in `path`.
 
     Raises:
         LatnasError: the file is missing, unreadable, or not JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise LatnasError(f"cannot read {path}: {reason}.") from error
+        return json.loads(text)
     except (ValueError, RecursionError) as error:  # json has no class of its own for a number of 5,000 digits
         raise LatnasError(f"{path} is not valid JSON ({error}). It was cut short or edited; make it again.") from error
 
@@ -80,13 +101,9 @@ def read_lines(path: Path) -> Iterator[Any]:
     Raises:
         LatnasError: the file cannot be read, or a whole line is not JSON.
     """
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LatnasError(f"cannot read {path}: {error}.") from error
-    *whole, _ = text.split("\n")
+    *whole, _ = read_text(path).split("\n")
     for number, line in enumerate(whole, start=1):
         try:
             yield json.loads(line)

@@ -34,12 +34,12 @@ class SearchOptions(BaseModel):
     max_memory: MaxMemory = None
     pool: int = Field(200, ge=8, le=100_000)
     trainings: int = Field(8, ge=4, le=10_000)
-    training_steps: int = Field(150, ge=1)
-    reduced_width: int = Field(8, ge=1)
-    reduced_size: int = Field(16, ge=8)
-    warmup_steps: int = Field(300, ge=0)
-    joint_steps: int = Field(100, ge=0)
-    hypernetwork_steps: int = Field(200, ge=1)
+    training_steps: int = Field(150, ge=1, le=10_000_000)
+    reduced_width: int = Field(8, ge=1, le=1024)
+    reduced_size: int = Field(16, ge=8, le=1024)
+    warmup_steps: int = Field(300, ge=0, le=10_000_000)
+    joint_steps: int = Field(100, ge=0, le=10_000_000)
+    hypernetwork_steps: int = Field(200, ge=1, le=10_000_000)
     rounds: int = Field(2, ge=1, le=20)
     draws: int = Field(6, ge=1, le=1000)
 

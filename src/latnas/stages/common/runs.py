@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from latnas.errors import LatnasError, UsageError
-from latnas.words.files import write_atomically
+from latnas.words.files import read_text, write_atomically
 from latnas.words.limits import Limits
 
 SCHEMA = "latnas-run-1"
@@ -64,8 +64,8 @@ class RunFolder:
         if not self.config.is_file():
             raise UsageError(f"{self.path} is not a run folder: it has no config.toml. Make one: latnas search")
         try:
-            config = tomllib.loads(self.config.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            config = tomllib.loads(read_text(self.config))
+        except (ValueError, RecursionError, LatnasError) as error:
             raise LatnasError(f"{self.config} cannot be read ({error}). Search again: latnas search") from error
         schema = config.pop("schema", None)
         if schema != SCHEMA:

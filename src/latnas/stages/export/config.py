@@ -31,7 +31,7 @@ class ExportConfig(BaseModel):
     learning_rate: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
     init: Literal["scratch", "supernet"] = "scratch"
     auxiliary: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
 
     @model_validator(mode="after")

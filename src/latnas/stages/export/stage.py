@@ -27,7 +27,8 @@ from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
-from latnas.words.files import write_atomically
+from latnas.words.files import read_bytes, write_atomically
+from latnas.words.forms import TrainingResult
 from latnas.words.front import load_front
 from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Check, LimitsReached, Manifest, Predicted, ReachedAccuracy, Status
@@ -236,12 +237,12 @@ def _train(
         if not (kept / ONNX).exists():
             (kept / RESULT).unlink(missing_ok=True)  # a training whose file was deleted is not done
         function = "latnas.stages.export.final_training:final_training_task"
-        tasks.append(Task(function, training, kept))
+        tasks.append(Task(function, training, kept, TrainingResult))
     with report.bar("training and exporting") as bar:
         results = run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
     made = {
         key: _Shipment(
-            targets[0], architecture, True, (task.folder / ONNX).read_bytes(), Check(**result["check"]),
+            targets[0], architecture, True, read_bytes(task.folder / ONNX), Check(**result["check"]),
             ReachedAccuracy(split="test", **result["accuracy"]), result["test_images"],
         )
         for (key, architecture), task, result in zip(by_key.items(), tasks, results, strict=True)

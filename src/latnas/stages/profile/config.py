@@ -36,9 +36,9 @@ class ProfileConfig(BaseModel):
     operations: bool = True
     rounds: int = Field(800, ge=4, le=100_000)
     tolerance: float = Field(0.005, gt=0, lt=1)
-    max_seconds: float | None = Field(180.0, gt=0)
+    max_seconds: float | None = Field(180.0, gt=0, allow_inf_nan=False)
     verify: int = Field(0, ge=0, le=1000)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     out: Path = Path("latency_tables")
 
     def typed(self, command: str, *names: str) -> str:

@@ -23,7 +23,8 @@ from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.costs import generic_costs, macs_cost, params_cost
-from latnas.words.files import read_json, write_json
+from latnas.words.files import write_json
+from latnas.words.forms import Keys, Label, Report, features_of, read_as
 from latnas.words.reporting import Reporter
 
 CHUNK = 20
@@ -47,8 +48,8 @@ class Scores:
         self._images = splits.train[:PROXY_BATCH].tolist()
         self._known: dict[str, dict[str, float]] = {}
         for path in sorted(run.accuracy.glob(f"features/*/{RESULT}")):
-            found = read_json(path)
-            keys = read_json(path.with_name("keys.json"))
+            keys = read_as(Keys, path.with_name("keys.json"))
+            found = read_as(features_of(len(keys)), path)
             self._known.update(zip(keys, found, strict=True))
 
     def tasks(self, architectures: Sequence[Architecture]) -> list[Task]:
@@ -85,7 +86,7 @@ class Scores:
             "architectures": [architecture.to_json() for architecture in architectures],
             "images": self._images,
         }
-        return Task("latnas.ranking.features:features_task", config, folder)
+        return Task("latnas.ranking.features:features_task", config, folder, features_of(len(keys)))
 
 
 def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
@@ -150,6 +151,7 @@ def train_briefly(
                 "recipe": asdict(recipe),
             },
             run.accuracy / "short" / architecture.key,
+            Label,
         )
         for architecture in architectures
     ]
@@ -177,7 +179,7 @@ def judge_of(
 
 def features_help(run: RunFolder) -> bool:
     """Whether the features of a finished search ranked better than a constant."""
-    return bool(read_json(run.accuracy / JUDGE).get("features_help"))
+    return bool(read_as(Report, run.accuracy / JUDGE).get("features_help"))
 
 
 def scored(judge: Judge, scores: Scores, architectures: Sequence[Architecture]) -> list[Score]:

@@ -23,9 +23,9 @@ class SearchConfig(SearchOptions):
     data: str = "fashion-mini"
     table: Path | None = None
     tables: Path = Path("latency_tables")
-    name: str | None = None
+    name: str | None = Field(None, pattern=r"^[^./\\][^/\\]*$")  # of a folder in `out`, never a way out of it
     out: Path = Path("runs")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
 
     @property

@@ -13,6 +13,7 @@ import torch
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.data.splits import splits_of
+from latnas.errors import LatnasError
 from latnas.hypernet.learn import Learner, Learning
 from latnas.hypernet.propose import propose, valid_neighbours
 from latnas.hypernet.supernet import network_of, uniform_paths
@@ -21,12 +22,13 @@ from latnas.ranking.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.choice import Selection, path_of
 from latnas.spaces.space import Space
 from latnas.stages.search.config import SearchConfig
-from latnas.training.checkpoint import load_tensors, save_tensors
+from latnas.training.checkpoint import load_tensors, save_tensors, step_in
 from latnas.training.trainer import Trainer
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import AdditiveCost
-from latnas.words.files import append_line, read_json, read_lines, write_atomically, write_json
+from latnas.words.files import append_line, read_lines, write_atomically, write_json
+from latnas.words.forms import Architectures, read_as
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
@@ -71,7 +73,7 @@ class Rounds:
         for number in range(self._config.rounds):
             kept = self._folder / f"proposals-{number}.json"
             if kept.exists():
-                proposals = [Architecture.from_json(value) for value in read_json(kept)]
+                proposals = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
             else:
                 scores = judging(list(known.values()), f"round {number + 1}: features")
                 surrogate = fit_surrogate(
@@ -145,17 +147,20 @@ class Rounds:
     def _restore(self) -> None:
         path = self._folder / CHECKPOINT
         tensors, state = load_tensors(path)
-        self._learner.restore(tensors)
+        self._learner.restore(tensors, path)
         prefix = "supernet."
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         self._trainer.restore(own, state, path)
-        self._step = int(state["search_step"])
+        self._step = step_in(state, "search_step", path)
 
     def _forget_later_metrics(self) -> None:
         """Drops what was recorded after the last checkpoint: these steps are done, and recorded, again."""
         metrics = self._folder / "metrics.jsonl"
         if metrics.exists():
-            kept = [line for line in read_lines(metrics) if line["step"] < self._step]
+            lines = list(read_lines(metrics))
+            if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
+                raise LatnasError(f"{metrics} is damaged: a line has no step. Delete it; the search goes on.")
+            kept = [line for line in lines if line["step"] < self._step]
             write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
