@@ -129,7 +129,7 @@ KINDS = {
     ),
     "training": Kind(f"{RUN}/exports/*/.trainings/*/result.json", EXPORTED, of_json, may_change=MEASURED),
     "trained file": Kind(
-        f"{RUN}/exports/*/.trainings/*/model.onnx", EXPORTED, may_change=(*MEASURED, "*/.trainings/*"), strict=False
+        f"{RUN}/exports/*/.trainings/*/model.onnx", EXPORTED, may_change=MEASURED
     ),
     "measurements": Kind(f"{RUN}/exports/*/measurements.jsonl", EXPORTED, of_lines, strict=False),
     "lock": Kind(f"{RUN}/.lock", EXPORTED, may_change=MEASURED, strict=False),

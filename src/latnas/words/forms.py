@@ -34,6 +34,7 @@ class TrainingResult(BaseModel):
     accuracy: Annotated[dict[Literal["value", "low", "high"], Share], Field(min_length=3)]
     test_images: int
     check: Check
+    sha256: str
 
 
 def features_of(architectures: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +34,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     All splits of the training images are used: nothing is selected on them any more.
 
     Returns:
-        `accuracy` with its interval, and the `check` of the ONNX file in `folder` against PyTorch.
+        `accuracy` with its interval, the `check` of the ONNX file in `folder` against PyTorch, and its `sha256`.
     """
     data = images_of_task(config["data"])
     space = make_space(config["space"], **config["options"])
@@ -56,6 +57,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
         "accuracy": {"value": reached.value, "low": low, "high": high},
         "test_images": reached.images,
         "check": check.model_dump(),
+        "sha256": hashlib.sha256(file).hexdigest(),
     }
 
 

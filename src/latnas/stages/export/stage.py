@@ -242,7 +242,7 @@ def _train(
         results = run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
     made = {
         key: _Shipment(
-            targets[0], architecture, True, read_bytes(task.folder / ONNX), Check(**result["check"]),
+            targets[0], architecture, True, _file_of(task.folder, result["sha256"]), Check(**result["check"]),
             ReachedAccuracy(split="test", **result["accuracy"]), result["test_images"],
         )
         for (key, architecture), task, result in zip(by_key.items(), tasks, results, strict=True)
@@ -251,6 +251,15 @@ def _train(
         replace(made[architecture.key], target=target, fits=fits)
         for target, (architecture, fits) in zip(targets, chosen, strict=True)
     ]
+
+
+def _file_of(training: Path, sha256: str) -> bytes:
+    """The ONNX file that a training made, byte for byte."""
+    path = training / ONNX
+    file = read_bytes(path)
+    if hashlib.sha256(file).hexdigest() != sha256:
+        raise LatnasError(f"{path} is damaged. Delete it; the same command makes it again.")
+    return file
 
 
 def _measure_files(shipments: Sequence[_Shipment], space: Space, batch: int, bench: Bench | None) -> dict[str, Times]:
