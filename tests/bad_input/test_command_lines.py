@@ -16,7 +16,8 @@ from typed_here import WRONG_USAGE, complaint, everything, restore, table_of, ty
 from latnas.cli.app import app
 
 SIZES: dict[str, dict[str, Any]] = {
-    "profile": PROFILE, "search": SEARCH, "export": EXPORT, "predict": {"data": "digits", "random": 1}, "spaces": {}, "plan": {"data": "digits", "table": "nothing"},
+    "profile": PROFILE, "search": SEARCH, "export": EXPORT, "predict": {"data": "digits", "random": 1}, "spaces": {},
+    "plan": {"data": "digits"},
     "devices": {}, "demo": {"preset": "none"},
 }  # fmt: skip
 """What else is typed: small stages. A demo is no small stage: it is typed with a preset that there is not."""

@@ -51,7 +51,7 @@ def test_a_profile_as_json_is_the_table_s_own_account(here: Path) -> None:
 def test_a_check_as_json_has_every_network_predicted_and_measured(here: Path) -> None:
     value = parsed(*TYPED["verify"])
     assert value["name"] == load_table(Path(value["table"])).name
-    assert value["anchor_drift"] == pytest.approx(1)
+    assert value["drift"] == pytest.approx(1)
     assert [network["drawn"] for network in value["networks"]] == ["front", "front", "random", "random"]
     for network in value["networks"]:
         assert network["predicted_ms"].keys() == {"value", "low", "high"}

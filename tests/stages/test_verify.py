@@ -70,7 +70,7 @@ def test_each_network_has_the_prediction_of_the_table_and_the_time_that_it_takes
 
 
 def test_on_a_device_that_is_a_formula_predictions_agree_with_measurements(verified: Verification) -> None:
-    assert verified.anchor_drift == pytest.approx(1, rel=1e-9)
+    assert verified.drift == pytest.approx(1, rel=1e-9)
     quality = verified.of("front", "random")
     assert quality is not None and quality.networks == 8
     errors = [abs(one.predicted.value_ms / one.relative_ms - 1) for one in verified.networks]
@@ -105,9 +105,9 @@ def test_a_device_twice_as_slow_is_warned_of_and_errors_are_relative_to_it(
     monkeypatch.setattr(AnalyticRunner, "run", run_slowly)
     heard = Heard()
     slow = verify(profile_config(folder, calibrate=CALIBRATED, verify=8), heard)
-    assert slow.anchor_drift == pytest.approx(2, rel=1e-9)
+    assert slow.drift == pytest.approx(2, rel=1e-9)
     (warning,) = heard.warned
-    assert warning.startswith("the anchor network takes 2.00 times what it took when the table was measured")
+    assert warning.startswith("networks of the table take 2.00 times what they took when it was measured")
     assert "latnas profile" in warning
     for one, before in zip(slow.networks, verified.networks, strict=True):
         assert one.architecture == before.architecture

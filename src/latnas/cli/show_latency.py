@@ -59,7 +59,7 @@ def show_profiled(result: Profiled) -> None:
 def verified_json(result: Verification) -> dict[str, Any]:
     quality = {name: result.of(*drawn) for name, drawn in _GROUPS}
     return {
-        "table": str(result.path), "name": result.table.name, "anchor_drift": result.anchor_drift,
+        "table": str(result.path), "name": result.table.name, "drift": result.drift,
         "quality": {name: None if one is None else one.model_dump() for name, one in quality.items()},
         "coverage": {name: result.coverage(*drawn) for name, drawn in _GROUPS if quality[name] is not None},
         "networks": [
@@ -91,7 +91,7 @@ def show_verified(result: Verification) -> None:
             values = ", ".join(f"{value} {what}" for what, value in _quality_rows("", quality))
             print(f"{name}: {values}; {result.coverage(*drawn):.0%} within their intervals (90 % promised)")
     print(
-        f"the anchor takes {result.anchor_drift:.3f} times what it took for the table; errors are counted "
+        f"networks of the table take {result.drift:.3f} times what they took when it was measured; errors are counted "
         f"relative to that\ntable: {result.path}"
     )
 
