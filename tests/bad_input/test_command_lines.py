@@ -17,7 +17,7 @@ from latnas.cli.app import app
 
 SIZES: dict[str, dict[str, Any]] = {
     "profile": PROFILE, "search": SEARCH, "export": EXPORT, "predict": {"data": "digits", "random": 1}, "spaces": {},
-    "plan": {"data": "digits"},
+    "plan": {"data": "nothing.npz"},
     "devices": {}, "demo": {"preset": "none"},
 }  # fmt: skip
 """What else is typed: small stages. A demo is no small stage: it is typed with a preset that there is not."""

@@ -103,7 +103,7 @@ def test_a_check_of_a_table_shows_each_fresh_network_and_how_far_it_is_off(here:
     assert [sum(word in line for line in rows) for word in (" front ", " random ")] == [3, 3]
     assert all(any(f"{name}: " in line and "90 % promised" in line for line in shown.stdout.splitlines())
                for name in ("front", "random"))  # fmt: skip
-    assert "the anchor takes 1.000 times what it took for the table" in shown.stdout
+    assert "networks of the table take 1.000 times what they took" in shown.stdout
     (path,) = here.glob("latency_tables/*.json")
     assert shown.stdout.endswith(f"table: {path.relative_to(here)}\n")
 

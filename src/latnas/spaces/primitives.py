@@ -41,13 +41,15 @@ class PrimitiveRun:
     """The operations in the order in which they ran.
 
     Activations have numbers: 0 is the input. `bytes_of` is the memory of each for one image, `outputs` are those that
-    leave the network, `stored` is the number of weights and buffers that were read, each counted once.
+    leave the network, `stored` is the number of weights and buffers that were read, each counted once. `slices` are the
+    views that leave something out: they compute nothing, and are nodes of an exported graph all the same.
     """
 
     operations: tuple[Primitive, ...]
     bytes_of: tuple[int, ...]
     outputs: tuple[int, ...]
     stored: int
+    slices: int
 
     @property
     def peak_bytes(self) -> int:
@@ -119,6 +121,7 @@ class _Recorder(TorchDispatchMode):
         self._bytes: list[int] = []
         self._numbers: dict[int, int] = {}
         self._constants: dict[int, int] = {}
+        self._slices = 0
         self._kept: list[Any] = []  # as long as a tensor is referred to, no other takes its memory
         for value in inputs:
             self._number(value)
@@ -138,6 +141,7 @@ class _Recorder(TorchDispatchMode):
         ]
         writes = tuple(self._number(value) for value in new)
         kind = func.overloadpacket.__name__
+        self._slices += kind == "slice" and result.numel() < given[0].numel()
         self._operations.append(Primitive(kind, reads, writes, tuple(value.numel() for value in constants)))
         self._kept.append((given, result))
         return result
@@ -147,7 +151,7 @@ class _Recorder(TorchDispatchMode):
         outputs = tuple(self._numbers[_memory(v)] for v in _tensors(output) if _memory(v) in self._numbers)
         operations = tuple(operation for operation in self._operations if operation.computes)
         stored = sum(self._constants.values())
-        return PrimitiveRun(operations, tuple(self._bytes), outputs, stored)
+        return PrimitiveRun(operations, tuple(self._bytes), outputs, stored, self._slices)
 
     def _number(self, value: Tensor) -> int:
         number = self._numbers.setdefault(_memory(value), len(self._bytes))
