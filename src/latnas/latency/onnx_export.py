@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
+# Files that ship have the same: for opset 20 ONNX Runtime 1.32 has another average pooling, so that a network took
+# 0.125 instead of 0.065 ms, and every network 5 microseconds more.
 OPSET = 18
 # What the onnx package writes by default is newer than what the ONNX Runtime of the same year reads.
 IR_VERSION = 10

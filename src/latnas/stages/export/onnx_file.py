@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError, TargetMissedError
+from latnas.latency.onnx_export import IR_VERSION, OPSET
 from latnas.words.manifest import Check
 
-OPSET = 20
-IR_VERSION = 10
 LARGEST_DIFFERENCE = 1e-4
 SAME_CLASS = 0.999
 BATCH_SIZES = (1, 2, 7, 64)
