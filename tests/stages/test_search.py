@@ -22,9 +22,10 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS
 from latnas.spaces.space import SETTING, Space
+from latnas.stages.common import tables
 from latnas.stages.common.reach import budget_range, predicted_ends, reachable_range
 from latnas.stages.common.runs import RunFolder
-from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.common.tables import fitting_tables, latency_of, space_of
 from latnas.stages.search import learning, search
 from latnas.words import files
 from latnas.words.architecture import Architecture
@@ -310,6 +311,22 @@ def test_tables_that_do_not_fit_or_cannot_be_read_are_passed_over(small_run: Pat
     }.items():
         (here / "latency_tables" / f"{name}.json").write_text(text)
     assert search(search_config(here)).front.table == front_in(here).name
+
+
+def test_a_table_of_one_s_own_comes_before_those_that_ship(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    (own,) = (here / "latency_tables").glob("*.json")
+    table = json.loads(own.read_text())
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    environment = {**table["environment"], "threads": "2"}
+    (shipped / "other.json").write_text(json.dumps({**table, "threads": 2, "environment": environment}))
+    monkeypatch.setattr(tables, "shipped_tables", lambda: shipped)
+    data = load_images("digits")
+    assert [path for path, _ in fitting_tables(None, data, here / "latency_tables")] == [own]
+    assert [path for path, _ in fitting_tables(None, data, tmp_path / "none")] == [shipped / "other.json"]
 
 
 def test_where_several_tables_fit_the_message_lists_what_to_type(small_run: Path, tmp_path: Path) -> None:

@@ -50,18 +50,22 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
 
 
 def fitting_tables(space: str | None, data: ImageData, folder: Path) -> list[tuple[Path, LatencyTable]]:
-    """Every table in `folder` and among the shipped ones that fits this host, the space and the images."""
-    fitting: list[tuple[Path, LatencyTable]] = []
-    names: set[str] = set()
-    for path in sorted({*_json_files(folder), *_json_files(shipped_tables())}):
-        try:
-            table = load_table(path)
-        except LatnasError:
-            continue  # other JSON may lie there; a broken table that is named is refused above
-        if table.name not in names and _fits(table, space, data) and why_stale(table) is None:
-            names.add(table.name)
-            fitting.append((path, table))
-    return fitting
+    """Every table in `folder` that fits this host, the space and the images; only if there is none, those that ship.
+
+    Who has measured a table of their own does not mean another.
+    """
+    for paths in (_json_files(folder), _json_files(shipped_tables())):
+        fitting: dict[str, tuple[Path, LatencyTable]] = {}
+        for path in sorted(paths):
+            try:
+                table = load_table(path)
+            except LatnasError:
+                continue  # other JSON may lie there; a broken table that is named is refused above
+            if _fits(table, space, data) and why_stale(table) is None:
+                fitting.setdefault(table.name, (path, table))
+        if fitting:
+            return list(fitting.values())
+    return []
 
 
 def space_of(table: LatencyTable) -> Space:
