@@ -36,5 +36,9 @@ def one_line(message: str) -> str:
     Lines of choices, which begin with two spaces and two dashes, stay lines.
     """
     choices = "\n  --"
-    lines = message.split(choices)
-    return choices.join("".join(letter if letter.isprintable() else "?" for letter in line) for line in lines)
+    return choices.join(map(printable, message.split(choices)))
+
+
+def printable(text: str) -> str:
+    """The text with a question mark for each letter that a terminal does not show."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -174,6 +174,24 @@ def open_plugin(plugin: ProfilerPlugin, device: str, settings: RunSettings) -> P
     return plugin.open(device, settings)
 
 
+def prepare(profiler: Profiler, workload: Workload, what: str, remedy: str = "") -> Runner:
+    """The workload, ready to run. Whatever a profiler, which may be a stranger's, raises becomes one message.
+
+    Args:
+        what: begins the message: what cannot be run, and where.
+        remedy: ends it.
+
+    Raises:
+        LatnasError: the workload cannot be run.
+    """
+    try:
+        return profiler.prepare(workload)
+    except LatnasError:
+        raise
+    except Exception as error:
+        raise LatnasError(f"{what}: {type(error).__name__}: {str(error)[:300]}{remedy}") from error
+
+
 def _note(device: str, plugin: ProfilerPlugin, passed_over: Sequence[str]) -> str:
     if not passed_over:
         return ""

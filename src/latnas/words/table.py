@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from latnas.errors import LatnasError
+from latnas.errors import LatnasError, printable
 from latnas.words.architecture import Architecture
 from latnas.words.files import read_json, write_atomically
 
@@ -258,4 +258,4 @@ def first_problem(error: ValidationError) -> str:
     where = ".".join(str(step) for step in problem["loc"])[:120]
     more = error.error_count() - 1
     text = f"{where or 'value'}: {problem['msg']}" + (f" (and {more} more)" if more else "")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latnas.errors import LatnasError
 from latnas.latency.measure import MeasurementError, Runner, measure
-from latnas.latency.profiler import Profiler
+from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.words.architecture import Architecture
@@ -112,15 +112,8 @@ class Bench:
         return result
 
     def _prepare(self, workload: Workload, name: Architecture | str) -> Runner:
-        try:
-            return self._profiler.prepare(workload)
-        except LatnasError:
-            raise
-        except Exception as error:
-            raise LatnasError(
-                f"the network {name} cannot be run on {self._table.device} with {self._table.runtime}: "
-                f"{type(error).__name__}: {str(error)[:300]}"
-            ) from error
+        where = f"{self._table.device} with {self._table.runtime}"
+        return prepare(self._profiler, workload, f"the network {name} cannot be run on {where}")
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

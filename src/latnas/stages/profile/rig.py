@@ -8,7 +8,7 @@ from pathlib import Path
 
 from latnas.errors import LatnasError
 from latnas.latency.measure import MeasurementError, Measurements, RoundRecord, Runner, measure
-from latnas.latency.profiler import Profiler
+from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.profile.config import ProfileConfig
@@ -18,6 +18,7 @@ from latnas.words.reporting import Reporter
 
 ANCHOR = "anchor"
 LEAST_ROUNDS = 40
+ELSEWHERE = ". Another runtime may (latnas devices), or measure whole networks alone: latnas profile --no-operations"
 
 
 class Rig:
@@ -117,15 +118,7 @@ class Rig:
         return runners
 
     def _prepared(self, workload: Workload, name: str) -> Runner:
-        try:
-            return self._profiler.prepare(workload)
-        except LatnasError:
-            raise
-        except Exception as error:
-            raise LatnasError(
-                f"{name} cannot be run on this device: {type(error).__name__}: {str(error)[:300]}. "
-                "Another runtime may (latnas devices), or measure whole networks alone: latnas profile --no-operations"
-            ) from error
+        return prepare(self._profiler, workload, f"{name} cannot be run on this device", ELSEWHERE)
 
 
 def _progress(done: int, rounds: int, seconds: float, max_seconds: float | None) -> tuple[int, int]:
