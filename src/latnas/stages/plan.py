@@ -131,12 +131,18 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
         report.warn("no latency table fits, so that budgets are left out. Measure one: latnas profile")
     with report.bar("planning") as bar, one_thread():
         ends = end_networks(whole)
+        random = generator(config.seed, "plan")
+        drawn = [whole.random(random) for _ in range(DRAWS)]
         reach = _reach(whole, ends, latency)
         bar.update(1, 4, "reachable ranges")
-        within = None if config.limits == NO_LIMITS else _reach(space, _networks_within(config, space, ends), latency)
+        within = (
+            None
+            if config.limits == NO_LIMITS
+            else _reach(space, _networks_within(config, space, [*ends, *drawn]), latency)
+        )
         bar.update(2, 4, "within the limits")
-        budgets = () if latency is None else _budgets(config, space, latency)
-        limits, all_limits = _limits(config, whole)
+        budgets = () if latency is None else _budgets(config, space, latency, drawn)
+        limits, all_limits = _limits(config.limits, whole, drawn)
         bar.update(3, 4, "random networks")
         seconds = _seconds(config, whole, data, has_table=table is not None)
         bar.update(4, 4, "timed steps")
@@ -179,7 +185,7 @@ def _space(config: PlanConfig, table: tuple[Path, LatencyTable] | None, data: Im
     )  # fmt: skip
 
 
-def _networks_within(config: PlanConfig, space: Space, ends: Sequence[Architecture]) -> list[Architecture]:
+def _networks_within(config: PlanConfig, space: Space, known: Sequence[Architecture]) -> list[Architecture]:
     """Networks within the limits whose amounts span what the limits leave.
 
     Exact ends under a limit on memory, which does not add up, can take a minute to find. Those of the whole space, the
@@ -187,14 +193,8 @@ def _networks_within(config: PlanConfig, space: Space, ends: Sequence[Architectu
     """
     if config.limits.memory_bytes is None:
         return end_networks(space)
-    candidates = [*ends, *_drawn(config, space), *cheapest(space, params_cost(space.trace), 1)]
+    candidates = [*known, *cheapest(space, params_cost(space.trace), 1)]
     return [one for one in dict.fromkeys(candidates) if space.keeps(one)]
-
-
-def _drawn(config: PlanConfig, space: Space) -> list[Architecture]:
-    """Random networks, the same at every call."""
-    random = generator(config.seed, "plan")
-    return [space.random(random) for _ in range(DRAWS)]
 
 
 def _reach(space: Space, networks: Sequence[Architecture], latency: LatencyModel | None) -> Reach:
@@ -206,25 +206,28 @@ def _reach(space: Space, networks: Sequence[Architecture], latency: LatencyModel
     return Reach(*amounts, (latency.predict_ms(fastest), latency.predict_ms(slowest)))
 
 
-def _budgets(config: PlanConfig, space: Space, latency: LatencyModel) -> tuple[tuple[float, Share], ...]:
+def _budgets(
+    config: PlanConfig, space: Space, latency: LatencyModel, drawn: Sequence[Architecture]
+) -> tuple[tuple[float, Share], ...]:
     """Each budget of the search, with how many random networks are predicted to be within it."""
     budgets = budget_range(config.budget_range, space, latency)
-    drawn = [latency.predict_ms(one) for one in _drawn(config, space)[:LATENCY_DRAWS]]
+    predicted = [latency.predict_ms(one) for one in drawn[:LATENCY_DRAWS]]
     wanted = [budgets.budget_ms(lam) for lam in budgets.spread(config.budgets)]
-    return tuple((budget, Share(sum(ms <= budget for ms in drawn), len(drawn))) for budget in wanted)
+    return tuple((budget, Share(sum(ms <= budget for ms in predicted), len(predicted))) for budget in wanted)
 
 
-def _limits(config: PlanConfig, space: Space) -> tuple[tuple[tuple[Resource, int, Share], ...], Share | None]:
+def _limits(
+    limits: Limits, space: Space, drawn: Sequence[Architecture]
+) -> tuple[tuple[tuple[Resource, int, Share], ...], Share | None]:
     """Each limit with how many random networks it leaves by itself, and how many all limits leave together."""
-    limits: Limits = config.limits
     if limits == NO_LIMITS:
         return (), None
-    drawn = [space.amounts(one) for one in _drawn(config, space)]
+    amounts = [space.amounts(one) for one in drawn]
     each = []
     for resource in limits.limited:
         most = limits.most(resource) or 0
-        each.append((resource, most, Share(sum(one.of(resource) <= most for one in drawn), len(drawn))))
-    return tuple(each), Share(sum(limits.allow(one) for one in drawn), len(drawn))
+        each.append((resource, most, Share(sum(one.of(resource) <= most for one in amounts), len(amounts))))
+    return tuple(each), Share(sum(limits.allow(one) for one in amounts), len(amounts))
 
 
 def _seconds(config: PlanConfig, space: Space, data: ImageData, has_table: bool) -> Seconds:
