@@ -30,7 +30,7 @@ TOY: dict[str, Callable[[int], nn.Module]] = {
 
 
 class OnInput(nn.Module):
-    """An operation on one of a node's inputs."""
+    """An operation on one of a node's inputs: a user's own, through which tracing does not look."""
 
     def __init__(self, source: int, operation: nn.Module) -> None:
         super().__init__()

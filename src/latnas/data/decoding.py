@@ -27,7 +27,7 @@ NEVER_OPENED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5")
 # What Pillow's decoders raise at random damage: found by trying.
 BROKEN = (
     OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
-    NotImplementedError, RuntimeError, MemoryError, struct.error, zlib.error, UserWarning,
+    NotImplementedError, RuntimeError, struct.error, zlib.error, UserWarning,
 )  # fmt: skip
 
 
@@ -139,6 +139,8 @@ def _named(name: str) -> Iterator[None]:
         raise LatnasError(
             f"{name} is not an image that Pillow opens. Take it out, or save it as PNG or JPEG."
         ) from error
+    except MemoryError as error:
+        raise LatnasError(f"{name} does not fit in memory. Save it smaller, or take it out.") from error
     except BROKEN as error:
         raise LatnasError(
             f"{name} is broken or was cut short ({in_one_line(error)}). Copy or save it again, or take it out."
