@@ -362,6 +362,26 @@ def test_a_file_that_measures_over_its_budget_is_written_and_called_missed(
         assert file.manifest.sha256 == hashlib.sha256(file.onnx.read_bytes()).hexdigest()
 
 
+def test_a_file_that_was_measured_while_the_device_was_busy_is_looked_at_again(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    class BusyAtFirst(Bench):
+        def measure(self, workloads: Any, names: Any, what: str) -> dict[str, Times]:
+            found = super().measure(workloads, names, what)
+            if what != "trained module":
+                return found
+            looks.append(len(workloads))
+            slow = 1.1 if len(looks) < 3 else 1.0
+            return {key: times(slow * result.quoted_ms) for key, result in found.items()}
+
+    monkeypatch.setattr(stage, "Bench", BusyAtFirst)
+    made = export(export_config(copied(exported_run, tmp_path / "here"), all=True))
+    assert all(file.manifest.within_budget for file in made)
+    assert len(looks) == 3
+
+
 # A device that is not here, or fails
 
 

@@ -36,7 +36,9 @@ from latnas.words.quantities import format_bytes
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import load_table
 
-NEAR_MISS = 1.05
+SECOND_LOOKS = 3
+"""How often a file over its budget is measured again before it is said to miss it."""
+
 VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
 
 
@@ -279,14 +281,17 @@ def _measure_files(shipments: Sequence[_Shipment], space: Space, batch: int, ben
     names = {key: same[0].architecture for key, same in by_key.items()}
     what = "shipped file" if bench.takes_files else "trained module"
     found = bench.measure(workloads, names, what)
-    # A floor is the fastest of many bursts: more of them can only lower it, and a near miss deserves the second look.
-    near = {
-        key: workloads[key]
-        for key, same in by_key.items()
-        if any(s.target.budget_ms < found[key].quoted_ms <= NEAR_MISS * s.target.budget_ms for s in same)
-    }
-    if near:
-        again = bench.measure(near, names, what)
+    # A floor is the fastest of many bursts: more of them can only lower it, and a device that is busy for a minute
+    # raises the floors of large networks by a tenth. So what seems to miss its budget is looked at again.
+    for _ in range(SECOND_LOOKS):
+        over = {
+            key: workloads[key]
+            for key, same in by_key.items()
+            if any(found[key].quoted_ms > s.target.budget_ms for s in same)
+        }
+        if not over:
+            break
+        again = bench.measure(over, names, what)
         found |= {key: min(found[key], times, key=lambda t: t.quoted_ms) for key, times in again.items()}
     return {shipment.target.folder: found[key] for key, same in by_key.items() for shipment in same}
 
