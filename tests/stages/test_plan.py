@@ -134,4 +134,8 @@ def test_a_plan_is_shown_with_ranges_shares_times_and_the_next_command(
         "its error: ",
     ):
         assert text in shown
-    assert planned.table is not None and f"next: latnas search --table {planned.table[0]}" in shown
+    assert planned.table is not None
+    (command,) = [line.removeprefix("next: ") for line in shown.splitlines() if line.startswith("next: ")]
+    assert command.startswith(f"latnas search --table {planned.table[0]} ")
+    for option in (f"--data {planned.config.data}", "--budgets 3", "--max-params 10000"):
+        assert option in command

@@ -6,6 +6,7 @@ from typing import Any
 
 from latnas.cli.console import print_table
 from latnas.cli.show import interval
+from latnas.stages.common.options import typed
 from latnas.stages.predict import Predicted
 from latnas.stages.profile import Profiled, Verification
 from latnas.stages.profile.config import WHICH_TABLE
@@ -52,8 +53,8 @@ def show_profiled(result: Profiled) -> None:
     print_table(table.name, ["", ""], rows)
     for label, reason in list(table.doubtful.items())[:ROWS_SHOWN]:
         print(f"doubtful: {label} {reason}")
-    print(f"table: {result.path}\nnext: {result.config.typed(f'latnas search --table {result.path}', 'data')}")
-    print(f"or check it: {result.config.typed('latnas profile --verify 20', *WHICH_TABLE)}")
+    print(f"table: {result.path}\nnext: {typed(f'latnas search --table {result.path}', result.config, 'data')}")
+    print(f"or check it: {typed('latnas profile --verify 20', result.config, *WHICH_TABLE)}")
 
 
 def verified_json(result: Verification) -> dict[str, Any]:

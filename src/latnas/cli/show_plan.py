@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from latnas.cli.console import print_table
+from latnas.stages.common.options import SearchOptions, typed
 from latnas.stages.plan import Planned, Reach, Share
 from latnas.words.budgets import format_ms
 from latnas.words.limits import RESOURCES
@@ -44,7 +45,8 @@ def show_plan(plan: Planned) -> None:
     print_table("estimated time on this machine", ["", ""], _time_rows(plan))
     if plan.table is None:
         space_options = f"--space {space.name} --width {options.width} --depth {options.depth}"
-        print(f"no latency table fits: budgets and latencies are unknown\nnext: latnas profile {space_options}")
+        command = typed(f"latnas profile {space_options}", plan.config, "data")
+        print(f"no latency table fits: budgets and latencies are unknown\nnext: {command}")
         return
     path, table = plan.table
     calibration = table.calibration
@@ -53,7 +55,7 @@ def show_plan(plan: Planned) -> None:
         f"table: {path}\nits error: {quality.mean_error:.1%} on average, {quality.within5:.0%} within 5 %; "
         f"90 % interval {calibration.low - 1:+.1%} to {calibration.high - 1:+.1%}; "
         f"{'stale' if plan.stale else 'measured here'}"
-        f"\nnext: latnas search --table {path}"
+        f"\nnext: {typed(f'latnas search --table {path}', plan.config, 'data', 'seed', *SearchOptions.model_fields)}"
     )
 
 
@@ -85,7 +87,7 @@ def _time_rows(plan: Planned) -> list[list[str]]:
         ("search: supernet", search.supernet),
         ("search: hypernetwork", search.hypernetwork),
         ("search: starting processes", search.starting),
-        (f"export of {plan.files} files", plan.seconds.export),
+        (f"export of {plan.config.budgets} files", plan.seconds.export),
         ("in all", plan.seconds.total),
     ]
     return [[what, _duration(seconds)] for what, seconds in times if seconds]

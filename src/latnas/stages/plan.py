@@ -93,7 +93,7 @@ class Planned:
     """What is reachable and what it would take.
 
     `within` is what the limits leave, `all_limits` how many random networks keep to all of them; both are None where
-    there are no limits. `budgets` are in ms, the loosest first; empty without a table. `files` are to be exported.
+    there are no limits. `budgets` are in ms, the loosest first; empty without a table.
     """
 
     space: Space
@@ -105,7 +105,7 @@ class Planned:
     budgets: tuple[tuple[float, Share], ...]
     limits: tuple[tuple[Resource, int, Share], ...]
     all_limits: Share | None
-    files: int
+    config: PlanConfig
     seconds: Seconds
 
 
@@ -146,7 +146,7 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
         bar.update(3, 4, "random networks")
         seconds = _seconds(config, whole, data, has_table=table is not None)
         bar.update(4, 4, "timed steps")
-    return Planned(whole, data.name, table, stale, reach, within, budgets, limits, all_limits, config.budgets, seconds)
+    return Planned(whole, data.name, table, stale, reach, within, budgets, limits, all_limits, config, seconds)
 
 
 def _table(config: PlanConfig, data: ImageData) -> tuple[Path, LatencyTable] | None:

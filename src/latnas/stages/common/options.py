@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -47,3 +48,10 @@ class SearchOptions(BaseModel):
     def limits(self) -> Limits:
         """What every network of the search keeps to."""
         return Limits.of_config(self.model_dump(include={resource.option for resource in RESOURCES}))
+
+
+def typed(command: str, config: BaseModel, *names: str) -> str:
+    """The command with those of the config's fields that were given, as flags."""
+    given = [name for name in names if name in config.model_fields_set and getattr(config, name) is not None]
+    flags = [f"--{name.replace('_', '-')} {shlex.quote(str(getattr(config, name)))}" for name in given]
+    return " ".join([command, *flags])

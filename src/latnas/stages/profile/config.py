@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,8 +39,3 @@ class ProfileConfig(BaseModel):
     verify: int = Field(0, ge=0, le=1000)
     seed: int = Field(0, ge=0, lt=2**63)
     out: Path = Path("latency_tables")
-
-    def typed(self, command: str, *names: str) -> str:
-        """A command with those of the fields that were given, as flags."""
-        flags = [f"--{name} {shlex.quote(str(getattr(self, name)))}" for name in names if name in self.model_fields_set]
-        return " ".join([command, *flags])

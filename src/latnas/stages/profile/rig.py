@@ -106,7 +106,7 @@ class Rig:
     def forget(self) -> None:
         """Deletes the rounds: their table is written."""
         for path in self._partial.parent.glob(f"{self._partial.name}-*"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def _prepare(self, workloads: Mapping[str, Workload], names: Mapping[str, str]) -> dict[str, Runner]:
         runners: dict[str, Runner] = {}
