@@ -36,7 +36,7 @@ from report import Reach, as_row, finish, parser
 
 from latnas.data.images import LabelledImages
 from latnas.data.randomness import generator
-from latnas.hypernet.learn import Learner, Learning
+from latnas.hypernet.learn import Learner, Learning, StepReport
 from latnas.hypernet.propose import extremes
 from latnas.ranking.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.choice import path_of
@@ -105,11 +105,11 @@ def search_steps(given: Problem, phase: str) -> dict[str, Work]:
         learner.step(step, given.surrogate, None, given.images)
     largest = [path_of(given.largest, given.space.decisions)]
 
-    def update_shared(step: int) -> None:
-        trainer.step(largest if phase == LARGEST else learner.paths(step))
+    def update_shared(step: int) -> float:
+        return trainer.step(largest if phase == LARGEST else learner.paths(step))
 
-    def update_hypernetwork(step: int) -> None:
-        learner.step(done + step, given.surrogate, trainer.network, given.images)
+    def update_hypernetwork(step: int) -> StepReport:
+        return learner.step(done + step, given.surrogate, trainer.network, given.images)
 
     return {f"{phase}: {SHARED}": update_shared, f"{phase}: {HYPERNETWORK}": update_hypernetwork}
 
