@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from latnas.hypernet.propose import extremes, random_within
 from latnas.ranking.features import PROXY_BATCH, Reduction
 from latnas.ranking.judge import Judge, Score, fit_judge, prior_scores
 from latnas.spaces.space import Space
+from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.config import SearchConfig
 from latnas.training.tasks import RESULT, Task, run_tasks
@@ -25,6 +26,7 @@ from latnas.words.architecture import Architecture
 from latnas.words.costs import generic_costs, macs_cost, params_cost
 from latnas.words.files import write_json
 from latnas.words.forms import Keys, Label, Report, features_of, read_as
+from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
 CHUNK = 20
@@ -64,13 +66,16 @@ class Scores:
             keys = [Architecture.from_json(value).key for value in task.config["architectures"]]
             self._known.update(zip(keys, found, strict=True))
 
-    def compute(self, architectures: Sequence[Architecture], report: Reporter, name: str) -> None:
-        """Runs what is missing."""
+    def compute(
+        self, architectures: Sequence[Architecture], report: Reporter, name: str, beside: Sequence[Task] = ()
+    ) -> None:
+        """Runs what is missing, and `beside` with it: the longest first, so that no process waits for it at the end."""
         tasks = self.tasks(architectures)
         with report.bar(name) as bar:
-            self.take(
-                tasks, run_tasks(tasks, self._config.workers, lambda done, total: bar.update(done, total, "chunks"))
+            results = run_tasks(
+                [*beside, *tasks], self._config.workers, lambda done, total: bar.update(done, total, "tasks")
             )
+        self.take(tasks, results[len(beside) :])
 
     def of(self, architecture: Architecture) -> dict[str, float]:
         """The features of one architecture."""
@@ -87,6 +92,61 @@ class Scores:
             "images": self._images,
         }
         return Task("latnas.ranking.features:features_task", config, folder, features_of(len(keys)))
+
+
+@dataclass(frozen=True)
+class AccuracyModel:
+    """What a search knows of accuracy: the pool that was looked at first, its features, and the judge."""
+
+    pool: tuple[Architecture, ...]
+    scores: Scores
+    judge: Judge
+
+    def of(self, architectures: Sequence[Architecture], name: str, report: Reporter) -> list[Score]:
+        """The judge's scores. Features that are unknown are computed first, under a bar of this name."""
+        self.scores.compute(architectures, report, name)
+        return [self.judge.score(architecture.key, self.scores.of(architecture)) for architecture in architectures]
+
+
+def accuracy_model(
+    config: SearchConfig,
+    space: Space,
+    data: ImageData,
+    run: RunFolder,
+    report: Reporter,
+    tables: Sequence[LatencyModel] = (),
+    beside: Sequence[Task] = (),
+) -> AccuracyModel:
+    """Pool, features, short trainings and the judge fitted to them; what the run has of these already is not redone.
+
+    Args:
+        config: `data`, `seed`, `executor` and the sizes of pool and trainings count here.
+        space: with its limits.
+        data: the images that `config.data` names.
+        run: where everything is kept, in `accuracy/`.
+        report: what is told of it.
+        tables: latencies at hand: their fastest and slowest networks join the pool.
+        beside: tasks to run beside the features.
+
+    Raises:
+        LatnasError: a file is broken, or a training diverged.
+    """
+    scores = Scores(config, space, data, run)
+    pool = {architecture.key: architecture for architecture in initial_pool(space, config)}
+    pool |= {end.key: end for latency in tables for end in predicted_ends(space, latency) if end.key not in pool}
+    architectures = tuple(pool.values())
+    scores.compute(architectures, report, "features", beside)
+    labelled = to_be_labelled(space, architectures, scores, config)
+    labels = train_briefly(labelled, space, data, config, run, report)
+    judge = judge_of(architectures, labelled, labels, scores, run)
+    report.say(
+        f"accuracy model: {len(labels)} short trainings from {min(judge.labels.values()):.1%} to "
+        f"{max(judge.labels.values()):.1%}, left-out error {judge.loo_error:.1%}, left-out rank correlation "
+        f"{judge.loo_spearman:.2f}, {judge.reliability:.0%} of the labels' variance is more than noise"
+    )
+    if not judge.helps:
+        report.warn("the features rank no better than a constant on these trainings: take the intervals seriously")
+    return AccuracyModel(architectures, scores, judge)
 
 
 def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
@@ -180,8 +240,3 @@ def judge_of(
 def features_help(run: RunFolder) -> bool:
     """Whether the features of a finished search ranked better than a constant."""
     return bool(read_as(Report, run.accuracy / JUDGE).get("features_help"))
-
-
-def scored(judge: Judge, scores: Scores, architectures: Sequence[Architecture]) -> list[Score]:
-    """The judge's scores."""
-    return [judge.score(architecture.key, scores.of(architecture)) for architecture in architectures]
