@@ -16,13 +16,13 @@ from latnas.data.splits import splits_of
 from latnas.hypernet.propose import extremes, random_within
 from latnas.ranking.features import PROXY_BATCH, Reduction
 from latnas.ranking.judge import Judge, Score, fit_judge, prior_scores
-from latnas.spaces.space import Space
+from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.config import SearchConfig
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, all_architectures, count_architectures
 from latnas.words.costs import generic_costs, macs_cost, params_cost
 from latnas.words.files import write_json
 from latnas.words.forms import Keys, Label, Report, features_of, read_as
@@ -116,6 +116,7 @@ def accuracy_model(
     report: Reporter,
     tables: Sequence[LatencyModel] = (),
     beside: Sequence[Task] = (),
+    device: str = "cpu",
 ) -> AccuracyModel:
     """Pool, features, short trainings and the judge fitted to them; what the run has of these already is not redone.
 
@@ -127,6 +128,7 @@ def accuracy_model(
         report: what is told of it.
         tables: latencies at hand: their fastest and slowest networks join the pool.
         beside: tasks to run beside the features.
+        device: where the short trainings run.
 
     Raises:
         LatnasError: a file is broken, or a training diverged.
@@ -137,7 +139,7 @@ def accuracy_model(
     architectures = tuple(pool.values())
     scores.compute(architectures, report, "features", beside)
     labelled = to_be_labelled(space, architectures, scores, config)
-    labels = train_briefly(labelled, space, data, config, run, report)
+    labels = train_briefly(labelled, space, data, config, run, report, device)
     judge = judge_of(architectures, labelled, labels, scores, run)
     report.say(
         f"accuracy model: {len(labels)} short trainings from {min(judge.labels.values()):.1%} to "
@@ -155,7 +157,11 @@ def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
 
 
 def initial_pool(space: Space, config: SearchConfig) -> list[Architecture]:
-    """Distinct random architectures within the space's limits, and the ends of every generic cost."""
+    """Distinct architectures within the space's limits: all, or random ones and the ends of every generic cost."""
+    if count_architectures(space.decisions) <= config.pool:
+        return [
+            architecture for architecture in all_architectures(space.decisions, SETTING) if space.allows(architecture)
+        ]
     random, cost = generator(config.seed, "pool"), params_cost(space.trace)
     pool = {a.key: a for cost in generic_costs(space.trace, MIXTURES, config.seed) for a in extremes(space, cost)}
     in_vain = 0
@@ -198,6 +204,7 @@ def train_briefly(
     config: SearchConfig,
     run: RunFolder,
     report: Reporter,
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Accuracies after a short training of a reduced copy, on the split `select`."""
     recipe = Recipe(config.training_steps, SHORT_BATCH, pad=0, flip=data.mirrors)
@@ -209,6 +216,7 @@ def train_briefly(
                 "reduction": asdict(Reduction(config.reduced_width, config.reduced_size)),
                 "architecture": architecture.to_json(),
                 "recipe": asdict(recipe),
+                "device": device,
             },
             run.accuracy / "short" / architecture.key,
             Label,
