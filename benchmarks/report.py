@@ -44,10 +44,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def finish(
-    benchmark: str, rows: Sequence[Mapping[str, Any]], reach: Sequence[Reach], device: str, out: Path | None
+    benchmark: str,
+    rows: Sequence[Mapping[str, Any]],
+    reach: Sequence[Reach],
+    device: str,
+    out: Path | None,
+    shown: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Prints the rows and the reach as tables, and writes both as JSON (docs/design.md, section 10)."""
-    _print(benchmark, rows)
+    """Prints the rows, or `shown` in their place, and the reach as tables; writes rows and reach as JSON.
+
+    The form of the file is that of docs/design.md, section 10.
+    """
+    _print(benchmark, rows if shown is None else shown)
     met = [
         {"what": one.what, "value": one.value, "reach": one.reach, "better": one.better, "met": one.met}
         for one in reach
