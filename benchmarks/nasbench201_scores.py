@@ -168,6 +168,23 @@ def means_of(compared: Sequence[Compared], accuracy: str, devices: Sequence[str]
     return rows
 
 
+def by_device(compared: Sequence[Compared], devices: Sequence[str]) -> list[dict[str, Any]]:
+    """For each device the hypervolume share of each method, mean over its runs: to be read, not kept."""
+    means = {one.method: one.hypervolume_RD.mean(0) for one in compared}
+    return [
+        as_row(device=device, **{method: float(shares_D[column]) for method, shares_D in means.items()})
+        for column, device in enumerate(devices)
+    ]
+
+
+def costs_of(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """One row for each search: what it took."""
+    return [
+        as_row(method=OURS, seed=one.seed, trainings=one.trainings, minutes=one.minutes, cpu_minutes=one.cpu_minutes)
+        for one in found
+    ]
+
+
 def interval(values_R: np.ndarray) -> tuple[float, float] | None:
     """Of a mean over runs: Student's t. None for a single run, which says nothing of spread."""
     return crossed_interval(values_R[:, None])
