@@ -43,12 +43,12 @@ from latnas.data.sources import load_images
 from latnas.errors import INTERRUPTED, LatnasError, UsageError, one_line
 from latnas.ranking.judge import prior_scores
 from latnas.spaces.nasbench201 import EDGES, expression
-from latnas.spaces.space import SETTING, Space, make_space
+from latnas.spaces.space import Space, make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.accuracy import accuracy_model
 from latnas.stages.search.config import SearchConfig
+from latnas.stages.search.pool import all_architectures
 from latnas.training.tasks import one_thread
-from latnas.words.architecture import all_architectures
 from latnas.words.costs import params_cost
 from latnas.words.files import append_line, read_lines
 from latnas.words.reporting import Reporter
@@ -75,7 +75,7 @@ PRESETS = {
     "cpu": Preset(16, 5, "cpu", "local:2", {"pool": ALL_CELLS, "trainings": 130, "training_steps": 700}),
     "gpu": Preset(
         16, 5, "cuda", "local:8",
-        {"pool": ALL_CELLS, "trainings": 130, "training_steps": 800, "reduced_width": 16, "reduced_size": 32},
+        {"pool": ALL_CELLS, "trainings": 130, "training_steps": 800, "halvings": 1, "reduced_width": 16, "reduced_size": 32},
     ),
 }  # fmt: skip
 
@@ -130,7 +130,7 @@ def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: R
     with run.lock(), one_thread(), timed(run):
         model = accuracy_model(config, space, data, run, report, device=preset.device)
         scores = model.of(model.pool, "scores", report)
-        prior = prior_scores([model.scores.of(architecture) for architecture in model.pool])
+        prior = prior_scores([model.scores.of(architecture.key) for architecture in model.pool])
     pieces = list(read_lines(run.path / PIECES))
     Found(
         seed=seed,
@@ -191,7 +191,8 @@ def check_device(device: str) -> None:
 def params_by_expression(space: Space) -> dict[str, float]:
     """Number of parameters of each distinct cell."""
     cost = params_cost(space.trace)
-    cells = (cell for cell in all_architectures(space.decisions, SETTING) if space.is_canonical(cell))
+    cells = all_architectures(space, ALL_CELLS)
+    assert cells is not None
     return {expression([cell.items[edge] for edge in EDGES]): cost.cost(cell) for cell in cells}
 
 

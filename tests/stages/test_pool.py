@@ -7,7 +7,7 @@ from itertools import product
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS, expression
 from latnas.spaces.space import make_space
 from latnas.stages.search import SearchConfig
-from latnas.stages.search.accuracy import initial_pool
+from latnas.stages.search.pool import initial_pool
 
 SPACE = make_space("nasbench201", image_size=8, channels=1, classes=10, width=2, depth=1)
 

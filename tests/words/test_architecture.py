@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latnas.errors import LatnasError
-from latnas.words.architecture import (
-    Architecture,
-    Decision,
-    Item,
-    all_architectures,
-    count_architectures,
-    neighbours,
-)
+from latnas.words.architecture import Architecture, Decision, Item, count_architectures, neighbours
 
 
 def plain(name: str, *parts: str) -> Decision:
@@ -68,7 +61,6 @@ def test_an_unknown_item_is_refused_with_the_known_ones() -> None:
 
 
 def test_positions_lead_to_names_and_back() -> None:
-    assert list(all_architectures(DECISIONS, "default")) == ALL
     assert len({architecture.key for architecture in ALL}) == len(ALL) == count_architectures(DECISIONS) == 18
     for architecture in ALL:
         assert Architecture.from_indices("default", DECISIONS, architecture.indices(DECISIONS)) == architecture

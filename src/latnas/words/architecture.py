@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -149,12 +148,6 @@ def neighbours(architecture: Architecture, decisions: Sequence[Decision]) -> Ite
         for item in decision.items:
             if item.name != architecture.items[decision.name]:
                 yield Architecture.of(architecture.setting, {**architecture.items, decision.name: item.name})
-
-
-def all_architectures(decisions: Sequence[Decision], setting: str) -> Iterator[Architecture]:
-    """Every way to decide everything, equal computations and invalid ones included."""
-    for indices in product(*(range(len(decision.items)) for decision in decisions)):
-        yield Architecture.from_indices(setting, decisions, indices)
 
 
 def count_architectures(decisions: Sequence[Decision]) -> int:
