@@ -75,7 +75,10 @@ PRESETS = {
     "cpu": Preset(16, 5, "cpu", "local:2", {"pool": ALL_CELLS, "trainings": 130, "training_steps": 700}),
     "gpu": Preset(
         16, 5, "cuda", "local:8",
-        {"pool": ALL_CELLS, "trainings": 130, "training_steps": 800, "halvings": 1, "reduced_width": 16, "reduced_size": 32},
+        {
+            "pool": ALL_CELLS, "trainings": 130, "training_steps": 800, "halvings": 1,
+            "reduced_width": 16, "reduced_size": 32,
+        },
     ),
 }  # fmt: skip
 
