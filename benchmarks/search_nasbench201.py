@@ -22,19 +22,17 @@ HW-NAS-Bench's (Li et al., ICLR 2021), accuracies NATS-Bench's (Dong et al., TPA
 from __future__ import annotations
 
 import argparse
-import resource
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from nasbench201_scores import Found, by_device, cell_of, compare, costs_of, load_found, means_of, reach_of, rows_of
 from nasbench201_table import FLOORS, load_table
+from pieces import OutOfTimeError, at_most, cpu_seconds
 from report import finish, parser, print_rows
 
 from latnas.cli.console import ConsoleReporter
@@ -83,29 +81,6 @@ PRESETS = {
 }  # fmt: skip
 
 
-class OutOfTimeError(Exception):
-    """The minutes that this piece of a search was given are over."""
-
-
-@contextmanager
-def at_most(minutes: float | None) -> Iterator[None]:
-    """Raises OutOfTimeError within this block after so many minutes. What is on disk by then is whole."""
-    if minutes is None:
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise OutOfTimeError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def space_for(preset: Preset, image_size: int, channels: int, classes: int) -> Space:
     return make_space(
         "nasbench201", image_size=image_size, channels=channels, classes=classes, width=preset.width, depth=preset.depth
@@ -150,18 +125,12 @@ def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: R
 @contextmanager
 def timed(run: RunFolder) -> Iterator[None]:
     """Writes down how long the block took, whatever ends it."""
-    began, cpu_began = time.monotonic(), _cpu_seconds()
+    began, cpu_began = time.monotonic(), cpu_seconds()
     try:
         yield
     finally:
-        piece = {"seconds": time.monotonic() - began, "cpu_seconds": _cpu_seconds() - cpu_began}
+        piece = {"seconds": time.monotonic() - began, "cpu_seconds": cpu_seconds() - cpu_began}
         append_line(run.path / PIECES, piece)
-
-
-def _cpu_seconds() -> float:
-    """Of this process and of its workers that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def search_missing(given: argparse.Namespace, preset: Preset, report: Reporter) -> None:
