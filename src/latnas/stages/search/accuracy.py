@@ -116,6 +116,7 @@ def accuracy_model(
     report: Reporter,
     tables: Sequence[LatencyModel] = (),
     beside: Sequence[Task] = (),
+    device: str = "cpu",
 ) -> AccuracyModel:
     """Pool, features, short trainings and the judge fitted to them; what the run has of these already is not redone.
 
@@ -127,6 +128,7 @@ def accuracy_model(
         report: what is told of it.
         tables: latencies at hand, for the shortlist and the pool beside the costs that know no device.
         beside: tasks to run beside the features.
+        device: where the short trainings run.
 
     Raises:
         LatnasError: a file is broken, or a training diverged.
@@ -135,7 +137,7 @@ def accuracy_model(
     pool = initial_pool(space, config, tables)
     scores.compute(pool, report, "features", beside)
     costs = [*generic_costs(space.trace, MIXTURES, config.seed), *(latency.cost for latency in tables)]
-    judge = train_by_halving(pool, scores, space, data, config, run, report, costs)
+    judge = train_by_halving(pool, scores, space, data, config, run, report, costs, device)
     write_json(run.accuracy / JUDGE, judge.report())
     report.say(
         f"accuracy model: {len(judge.labels)} networks trained briefly, from {min(judge.labels.values()):.1%} to "
@@ -189,6 +191,7 @@ def train_by_halving(
     run: RunFolder,
     report: Reporter,
     costs: Sequence[CostModel],
+    device: str,
 ) -> Judge:
     """Trains a shortlist of the pool, then the best of it anew and longer, and again; returns the last judge.
 
@@ -200,7 +203,7 @@ def train_by_halving(
         costs_CN = np.array([[cost.cost(architecture) for architecture in candidates] for cost in costs])
         sizes_N = np.array([scores.of(architecture.key)["log_macs"] for architecture in candidates])
         candidates = [candidates[position] for position in shortlist(costs_CN, values_N, sizes_N, count)]
-        train_briefly(candidates, steps, space, data, config, run, report)
+        train_briefly(candidates, steps, space, data, config, run, report, device)
         judge = fitted(pool, scores, run, steps)
         values_N = np.array([judge.score(a.key, scores.of(a.key)).value for a in candidates])
     return judge
@@ -214,6 +217,7 @@ def train_briefly(
     config: SearchConfig,
     run: RunFolder,
     report: Reporter,
+    device: str,
 ) -> None:
     """Leaves in the run accuracies after so many steps of a reduced copy, on the split `select`."""
     recipe = Recipe(steps, SHORT_BATCH, pad=0, flip=data.mirrors)
@@ -225,6 +229,7 @@ def train_briefly(
                 "reduction": asdict(Reduction(config.reduced_width, config.reduced_size)),
                 "architecture": architecture.to_json(),
                 "recipe": asdict(recipe),
+                "device": device,
             },
             run.accuracy / "short" / f"{architecture.key}-{steps}",
             Label,
