@@ -23,8 +23,8 @@ from latnas.errors import LatnasError
 from latnas.ranking.features import FEATURES
 
 CANDIDATES: tuple[tuple[str, ...], ...] = (
-    ("jacov", "log_params"),
     ("jacov", "synflow", "log_params"),
+    ("jacov", "log_params"),
     ("jacov", "naswot", "log_params"),
     ("naswot", "log_params"),
     ("jacov", "log_macs"),
@@ -42,6 +42,13 @@ LEAST_LABEL_SPREAD = 1e-3
 
 LEAST_SPREAD = 0.1
 """In standard deviations of the pool. Labelled networks that look alike would make weights boundless."""
+
+CAUTION = 0.5
+"""Left-out errors by which a predicted short training counts for less than one that was done. The best of thousands of
+predictions is too good on average."""
+
+CLEARLY = 0.95
+"""An error is clearly smaller if it is at most this share of another: hardly different sets of features stay apart."""
 
 CLIP = 3.0
 COVERAGE = 0.9
@@ -154,7 +161,8 @@ class Judge:
         """What architectures are ranked by: features, size and short training together."""
         standard_F = self._standard(features)
         opinions = self.prior.standard(float(standard_F.mean())) + self.size.standard(float(standard_F[-1]))
-        opinions += self.reliability * self.short.standard(self.short_accuracy(key, features).value)
+        caution = 0.0 if key in self.labels else CAUTION * self.loo_error
+        opinions += self.reliability * self.short.standard(self.short_accuracy(key, features).value - caution)
         value = self.short.mean + self.short.std * opinions / (2.0 + self.reliability)
         return Score(value, value - self.spread, value + self.spread)
 
@@ -206,7 +214,7 @@ def fit_judge(
     fits = [_best_fit(scale, rows, names, y_M, reliability) for names in CANDIDATES]
     fit = fits[0]
     for other in fits[1:]:
-        if _clearly_smaller(other.errors_M, fit.errors_M):
+        if reliability > 0 and _clearly_smaller(other.errors_M, fit.errors_M):
             fit = other
     constant_M = (y_M - y_M.mean()) * len(y_M) / (len(y_M) - 1)
     rank = stats.spearmanr(y_M - fit.errors_M, y_M).statistic if np.ptp(y_M) > 0 else 0.0
@@ -251,9 +259,10 @@ def _best_fit(
 
 
 def _clearly_smaller(errors_M: np.ndarray, others_M: np.ndarray) -> bool:
-    """Whether the first errors are smaller, squared and on average, by more than one standard error of that."""
+    """Whether the first errors are smaller by a share that counts, and squared by more than one standard error."""
     gains_M = np.square(others_M) - np.square(errors_M)
-    return bool(gains_M.mean() > gains_M.std(ddof=1) / np.sqrt(len(gains_M)))
+    much = np.square(errors_M).mean() <= CLEARLY**2 * np.square(others_M).mean()
+    return bool(much and gains_M.mean() > gains_M.std(ddof=1) / np.sqrt(len(gains_M)))
 
 
 def _fit(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float) -> tuple[np.ndarray, float]:

@@ -145,7 +145,9 @@ def accuracy_model(
         f"{judge.loo_spearman:.2f}, {judge.reliability:.0%} of the labels' variance is more than noise"
     )
     if not judge.helps:
-        report.warn("the features rank no better than a constant on these trainings: take the intervals seriously")
+        report.warn(
+            "the features tell these trainings hardly better apart than a constant: take the intervals seriously"
+        )
     return AccuracyModel(pool, scores, judge)
 
 
