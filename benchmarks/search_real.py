@@ -44,7 +44,7 @@ from report import Reach, as_row, finish, parser
 from scipy import stats
 
 from latnas.cli.console import ConsoleReporter
-from latnas.errors import LatnasError, UsageError
+from latnas.errors import INTERRUPTED, LatnasError, UsageError, one_line
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Reporter
 
@@ -236,22 +236,25 @@ def run(given: argparse.Namespace, sizes: Sizes, rows: list[dict[str, Any]], rep
 
 def main() -> None:
     given = arguments().parse_args()
-    sizes, report = PRESETS[given.preset], ConsoleReporter()
+    sizes, report, code = PRESETS[given.preset], ConsoleReporter(), 0
     try:
         rows = known_rows(given.json, sizes)
         try:
             with at_most(given.minutes):
                 run(given, sizes, rows, report)
-        except (OutOfTimeError, KeyboardInterrupt):
-            report.say("to be continued: the same command goes on")
-        if given.estimate or not rows:
-            return
-        found = compared(rows)
-        device = f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {given.executor}"
-        finish("search_real", [*found, *rows], reach(found), device, given.json, shown=found)
+        except OutOfTimeError:
+            report.say("to be continued: type the same command again")
+        except KeyboardInterrupt:
+            report.say("interrupted: the same command goes on")
+            code = INTERRUPTED
+        if rows and not given.estimate:
+            found = compared(rows)
+            device = f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {given.executor}"
+            finish("search_real", [*found, *rows], reach(found), device, given.json, shown=found)
     except LatnasError as error:
-        print(f"search_real: {error}", file=sys.stderr)
-        sys.exit(error.code)
+        print(f"search_real: {one_line(str(error))}", file=sys.stderr)
+        code = error.code
+    sys.exit(code)
 
 
 if __name__ == "__main__":
