@@ -15,13 +15,12 @@ import io
 import json
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from apart import measured_apart, peak_mb
 from PIL import Image
 from report import as_row, finish, parser
 
@@ -54,7 +53,7 @@ def make_folder(source: Path, count: int, folder: Path) -> None:
 def measure(spec: str, available_bytes: int | None, batches: int, seed: int) -> dict[str, float]:
     """Loads and takes batches in this process."""
     torch.set_num_threads(1)  # as trainings do
-    before = _peak_mb()
+    before = peak_mb()
     began = time.perf_counter()
     data = load_images(spec, available_bytes=available_bytes)
     loaded = time.perf_counter()
@@ -74,23 +73,8 @@ def measure(spec: str, available_bytes: int | None, batches: int, seed: int) -> 
         "side": data.size,
         "load_seconds": loaded - began,
         "images_per_second": batches * BATCH / (finished - first),
-        "added_mb": _peak_mb() - before,
+        "added_mb": peak_mb() - before,
     }
-
-
-def measured_apart(spec: str, way: str, batches: int, seed: int) -> dict[str, float]:
-    """`measure` in a new process: the peak of memory is that of a whole process."""
-    command = [sys.executable, __file__, "--data", spec, "--way", way, "--batches", str(batches), "--seed", str(seed)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    values: dict[str, float] = json.loads(done.stdout)
-    return values
-
-
-def _peak_mb() -> float:
-    """The peak of this process: getrusage would count that of the process which started it."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(kilobytes) / 1000
 
 
 def main() -> None:
@@ -108,7 +92,8 @@ def main() -> None:
         make_folder(Path(given.data), given.count, Path(folder))
         for source, spec in (("folder of PNG and JPEG", f"{folder}/@64"), ("Parquet", given.data)):
             for way in MEMORY_FOR:
-                rows.append(as_row(source=source, way=way, **measured_apart(spec, way, given.batches, given.seed)))
+                words = ("--data", spec, "--way", way, "--batches", str(given.batches), "--seed", str(given.seed))
+                rows.append(as_row(source=source, way=way, **measured_apart(__file__, *words)))
     finish("data_loading", rows, [], f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores", given.json)
 
 

@@ -17,6 +17,7 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.hypernet import learn
 from latnas.hypernet.learn import TAU_FLOOR, TAU_START, Learner, Learning
+from latnas.hypernet.supernet import uniform_paths
 from latnas.ranking.surrogate import Surrogate
 from latnas.spaces.space import Space, make_space
 from latnas.training.checkpoint import load_tensors, save_tensors
@@ -51,6 +52,17 @@ def learnt() -> Learner:
 
 
 # What is learnt
+
+
+def test_half_of_the_paths_of_the_shared_weights_come_from_the_hypernetwork_and_half_are_uniform() -> None:
+    learner = learner_of(Learning())
+    likes_the_second = torch.tensor([0.0, 50.0, 0.0, 0.0]).repeat(len(SPACE.decisions))
+    with torch.no_grad():
+        learner.hypernetwork.layers[-1].bias.copy_(likes_the_second)
+    for step in range(0, 10, 2):
+        (path,) = learner.paths(step)
+        assert set(path.values()) == {(f"size{SIZES[1]}",)}
+        assert learner.paths(step + 1) == uniform_paths(SPACE, 0, step + 1)
 
 
 def test_the_expected_cost_keeps_to_the_budget_at_every_lambda_and_makes_use_of_it(learnt: Learner) -> None:

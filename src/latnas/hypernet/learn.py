@@ -10,7 +10,7 @@ each the other's baseline: a single executed part says nothing of the parts besi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from latnas.hypernet.hypernetwork import (
     sampled_architecture,
     straight_through_sample,
 )
+from latnas.hypernet.supernet import uniform_paths
 from latnas.ranking.surrogate import Surrogate
-from latnas.spaces.choice import path_of, selecting
+from latnas.spaces.choice import Selection, path_of, selecting
 from latnas.spaces.space import SETTING, Space
 from latnas.training.checkpoint import load_weights
 from latnas.training.evaluate import batch_statistics
@@ -133,6 +134,14 @@ class Learner:
     def draw(self, lam: float, random: torch.Generator) -> Architecture:
         """A valid architecture from H(lambda), in canonical form; a uniform one if H yields no valid one."""
         return self._draw(self.hypernetwork.item_logits(torch.tensor([[lam]])), 0, random)
+
+    def paths(self, step: int) -> Sequence[Selection]:
+        """The paths of a step of the shared weights: half of them from H, so that they are good near the front."""
+        if step % 2:
+            return uniform_paths(self._space, self._seed, step)
+        random = generator(self._seed, "path", step)
+        lam = float(torch.rand((), generator=random))
+        return [path_of(self.draw(lam, random), self._space.decisions)]
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and optimiser state, by name."""

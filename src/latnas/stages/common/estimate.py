@@ -73,10 +73,10 @@ def profile_seconds(operations: int, networks: int, measuring_seconds: float) ->
 def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> SearchSeconds:
     """A whole search, nothing of which exists yet."""
     proposals = sizes.rounds * (sizes.draws + 1) * max(2 * sizes.budgets - 1, 5)
-    speed = _speed(workers)
+    speed = speed_of(workers)
     return SearchSeconds(
         features=(sizes.pool + proposals) * each.features / speed,
-        trainings=sizes.trainings * sizes.training_steps * each.reduced / speed,
+        trainings=sum(networks * steps for networks, steps in sizes.lengths) * each.reduced / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
         starting=(3 + sizes.rounds) * POOL_SECONDS,
@@ -86,10 +86,10 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
 def export_seconds(networks: int, epochs: int, images: int, each: StepSeconds, workers: int) -> float:
     """Measuring finalists, training and exporting `networks` distinct ones, measuring the files."""
     training = epochs * (images // BATCH_SIZE) * each.full
-    return MEASURING_SECONDS + POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / _speed(workers)
+    return MEASURING_SECONDS + POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / speed_of(workers)
 
 
-def _speed(workers: int) -> float:
+def speed_of(workers: int) -> float:
     """How much faster independent trainings are in so many processes than in one."""
     return 1.0 + BESIDE_ONE_ANOTHER * (max(min(workers, os.cpu_count() or 1), 1) - 1)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
+import torch
 
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
@@ -60,11 +61,14 @@ def make_targets(
         UsageError: a lambda or a budget outside the run's range.
     """
     targets = []
+    draws = ATTEMPTS * config.finalists
     for lam, budget in _budgets(config, front.budget_range, front):
         fitting = [n.as_architecture for n in front.within(budget) if not certain or n.predicted_ms.high <= budget]
         targets.append(Target("search", lam, budget, tuple(fitting or [front.networks[0].as_architecture])))
         if config.baselines:
-            targets.append(Target("random", lam, budget, _random(space, latency, budget, front, config)))
+            random = generator(config.seed, "random baseline", budget_name(budget))
+            drawn = random_fitting(space, latency, budget, draws, random)  # where too rare to draw, the fastest
+            targets.append(Target("random", lam, budget, tuple(drawn or [front.networks[0].as_architecture])))
             targets.append(Target("most-macs", lam, budget, _most_macs(space, latency, budget, front, config)))
     return targets
 
@@ -86,6 +90,16 @@ def first_within(target: Target, quoted_ms: Mapping[str, float]) -> Architecture
     return None
 
 
+def random_fitting(
+    space: Space, latency: LatencyModel, budget: float, draws: int, random: torch.Generator
+) -> list[Architecture]:
+    """The distinct ones of `draws` random networks that are predicted to be within the budget; may be none."""
+    drawn: list[Architecture] = []
+    with suppress(LatnasError):  # at the tight end linear costs may be a little above all budgets
+        drawn += [random_within(space, latency.cost, budget, random) for _ in range(draws)]
+    return _distinct([one for one in drawn if latency.predict_ms(one) <= budget])
+
+
 def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[tuple[float, float]]:
     wanted = [(lam, budgets.budget_ms(lam)) for lam in config.lambdas]
     wanted += [(budgets.lam(ms), ms) for ms in config.budgets_ms]
@@ -93,18 +107,6 @@ def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[t
         wanted += [(choice.lam, choice.budget_ms) for choice in front.budgets]
     by_name = {budget_name(ms): (lam, ms) for lam, ms in wanted}
     return sorted(by_name.values())
-
-
-def _random(
-    space: Space, latency: LatencyModel, budget: float, front: Front, config: ExportConfig
-) -> tuple[Architecture, ...]:
-    """Random networks that are predicted to be within the budget; where these are too rare to draw, the fastest."""
-    random = generator(config.seed, "random baseline", budget_name(budget))
-    drawn: list[Architecture] = []
-    with suppress(LatnasError):  # at the tight end linear costs may be a little above all budgets
-        drawn += [random_within(space, latency.cost, budget, random) for _ in range(ATTEMPTS * config.finalists)]
-    fitting = [architecture for architecture in drawn if latency.predict_ms(architecture) <= budget]
-    return tuple(_distinct(fitting)) or (front.networks[0].as_architecture,)
 
 
 def _most_macs(

@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.data.splits import splits_of
 from latnas.errors import LatnasError
 from latnas.hypernet.learn import Learner, Learning
 from latnas.hypernet.propose import propose, valid_neighbours
-from latnas.hypernet.supernet import network_of, uniform_paths
+from latnas.hypernet.supernet import network_of
 from latnas.ranking.judge import Score
 from latnas.ranking.surrogate import Surrogate, fit_surrogate
-from latnas.spaces.choice import Selection, path_of
 from latnas.spaces.space import Space
 from latnas.stages.search.config import SearchConfig
 from latnas.training.checkpoint import load_tensors, save_tensors, step_in
@@ -99,7 +96,7 @@ class Rounds:
                 append_line(self._folder / "metrics.jsonl", metrics.to_json())
                 self._step += 1
                 for _ in range(self._due()):
-                    self._trainer.step(self._paths(self._trainer.done))
+                    self._trainer.step(self._learner.paths(self._trainer.done))
                 if self._step % EVERY == 0 or self._step == end:
                     self._save()
                 note = (
@@ -113,14 +110,6 @@ class Rounds:
         all_steps = config.rounds * config.hypernetwork_steps
         wanted = config.warmup_steps + config.joint_steps * self._step // all_steps
         return max(wanted - self._trainer.done, 0)
-
-    def _paths(self, step: int) -> Sequence[Selection]:
-        """Half of the paths from the hypernetwork, so that shared weights are good near the front; half uniform."""
-        if step % 2:
-            return uniform_paths(self._problem.space, self._config.seed, step)
-        random = generator(self._config.seed, "path", step)
-        lam = float(torch.rand((), generator=random))
-        return [path_of(self._learner.draw(lam, random), self._problem.space.decisions)]
 
     def _propose(self, number: int, known: Sequence[Architecture], scores: Sequence[float]) -> list[Architecture]:
         problem, config = self._problem, self._config

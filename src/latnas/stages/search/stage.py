@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from latnas.data.sources import load_images
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
-from latnas.ranking.judge import Score
 from latnas.stages.common.limits import limited_space
-from latnas.stages.common.reach import budget_range, predicted_ends
+from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import RunFolder, default_name
 from latnas.stages.common.tables import check_images, find_table, latency_of, space_of, warn_if_stale
 from latnas.stages.search import accuracy
@@ -18,9 +17,8 @@ from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
 from latnas.stages.search.learning import Problem, Rounds
 from latnas.training.checkpoint import save_tensors
-from latnas.training.tasks import Task, one_thread, run_tasks
+from latnas.training.tasks import Task, one_thread
 from latnas.training.trainer import Recipe
-from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
 from latnas.words.front import Front, load_front
 from latnas.words.reporting import Reporter, Silent
@@ -48,7 +46,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         LatnasError: a file is broken, a training diverged, another process works on this run.
     """
     report = report or Silent()
-    workers = config.workers
+    _ = config.workers  # an executor that does not exist is refused before anything is read
     wanted = config.wanted_range
     data = load_images(config.data)
     table_path, table = find_table(config.table, config.space, data, config.tables)
@@ -76,43 +74,21 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
             front = load_front(folder / "front.json")
             return Searched(run.path, folder / "front.json", front, accuracy.features_help(run))
         table.save(folder / "table.json")
-        scores = accuracy.Scores(config, space, data, run)
-        pool = accuracy.initial_pool(space, config)
-        known = {architecture.key for architecture in pool}
-        pool += [a for a in predicted_ends(space, latency) if a.key not in known]
-        feature_tasks = scores.tasks(pool)
         recipe = Recipe(config.warmup_steps + config.joint_steps, pad=0, flip=data.mirrors)
         warm_up = Task(
             "latnas.hypernet.supernet:warm_up_task",
             {**accuracy.common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
             run.supernet,
         )
-        with report.bar("shared weights and features") as bar:
-            tasks = [warm_up, *feature_tasks]
-            results = run_tasks(tasks, workers, lambda done, total: bar.update(done, total, "tasks"))
-        scores.take(feature_tasks, results[1:])
-        labelled = accuracy.to_be_labelled(space, pool, scores, config)
-        labels = accuracy.train_briefly(labelled, space, data, config, run, report)
-        judge = accuracy.judge_of(pool, labelled, labels, scores, run)
-        report.say(
-            f"accuracy model: {len(labels)} short trainings from {min(judge.labels.values()):.1%} to "
-            f"{max(judge.labels.values()):.1%}, left-out error {judge.loo_error:.1%}, left-out rank correlation "
-            f"{judge.loo_spearman:.2f}, {judge.reliability:.0%} of the labels' variance is more than noise"
-        )
-        if not judge.helps:
-            report.warn("the features rank no better than a constant on these trainings: take the intervals seriously")
-
-        def judging(architectures: Sequence[Architecture], name: str) -> list[Score]:
-            scores.compute(architectures, report, name)
-            return accuracy.scored(judge, scores, architectures)
-
+        model = accuracy.accuracy_model(config, space, data, run, report, [latency], beside=[warm_up])
+        judging = partial(model.of, report=report)
         trainer = supernet_trainer(space, data, recipe, config.seed)
         trainer.load(run.supernet / CHECKPOINT)
         rounds = Rounds(Problem(space, latency, budgets), config, data, trainer, folder)
-        found = rounds.run(pool, judging, report)
+        found = rounds.run(model.pool, judging, report)
         if not (run.supernet / WEIGHTS).exists():
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
         front = make_front(space, latency, budgets, found, judging(found, "last features"), config)
         front.save(folder / "front.json")
-    return Searched(run.path, folder / "front.json", front, judge.helps)
+    return Searched(run.path, folder / "front.json", front, model.judge.helps)

@@ -1,0 +1,109 @@
+"""Long benchmarks in pieces: a limit on time, and CPU seconds that are added up over sessions."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from latnas.words.files import read_json, write_json
+from latnas.words.reporting import Progress, Reporter
+
+KEPT_EVERY_CPU_SECONDS = 5.0
+
+
+class OutOfTimeError(BaseException):
+    """The minutes that this piece was given are over. Like Ctrl-C: nothing may take it for a failure of its own."""
+
+
+@contextmanager
+def at_most(minutes: float | None) -> Iterator[None]:
+    """Raises OutOfTimeError within this block after so many minutes. What is on disk by then is whole."""
+    if minutes is None:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of all that it started, those that still run included."""
+    own = psutil.Process()
+    total = _with_ended_children(own)
+    for child in own.children(recursive=True):
+        with suppress(psutil.Error):  # it ended just now, and is counted the next time
+            total += _with_ended_children(child)
+    return total
+
+
+def _with_ended_children(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+class Meter:
+    """The CPU seconds of a piece of work that may take several sessions: what each adds is kept in a file.
+
+    A session that is killed outright loses what it spent after its last `keep`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = float(read_json(path)["cpu_seconds"]) if path.exists() else 0.0
+        self._began = self._kept = cpu_seconds()
+
+    @property
+    def seconds(self) -> float:
+        """All sessions together."""
+        return self._before + cpu_seconds() - self._began
+
+    def keep(self) -> None:
+        """Writes the seconds down."""
+        write_json(self._path, {"cpu_seconds": self.seconds})
+
+    def keep_now_and_then(self) -> None:
+        """`keep`, if some seconds were spent since the last time."""
+        now = cpu_seconds()
+        if now - self._kept >= KEPT_EVERY_CPU_SECONDS:
+            self._kept = now
+            self.keep()
+
+
+class Noticing:
+    """A reporter that also calls `notice` whenever a bar moves."""
+
+    def __init__(self, inner: Reporter, notice: Callable[[], None]) -> None:
+        self._inner, self._notice = inner, notice
+
+    def say(self, text: str) -> None:
+        self._inner.say(text)
+
+    def warn(self, text: str) -> None:
+        self._inner.warn(text)
+
+    @contextmanager
+    def bar(self, name: str) -> Iterator[Progress]:
+        with self._inner.bar(name) as bar:
+            yield _NoticingBar(bar, self._notice)
+
+
+class _NoticingBar:
+    def __init__(self, inner: Progress, notice: Callable[[], None]) -> None:
+        self._inner, self._notice = inner, notice
+
+    def update(self, done: float, total: float, note: str = "") -> None:
+        self._inner.update(done, total, note)
+        self._notice()
