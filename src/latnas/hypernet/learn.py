@@ -63,10 +63,11 @@ class Learning:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What `metrics.jsonl` records of a step."""
+    """What `metrics.jsonl` records of a step. `cost` is the expected one over the budget, `excess` what is above 1."""
 
     step: int
     loss: float
+    cost: float
     excess: float
     entropy: float
     tau: float
@@ -108,7 +109,8 @@ class Learner:
             decision.name: torch.softmax(values, -1)
             for decision, values in zip(self._space.decisions, logits, strict=True)
         }
-        excess_M = functional.relu(self._cost.expected(probabilities) / budgets_M - 1.0)
+        cost_M = self._cost.expected(probabilities) / budgets_M
+        excess_M = functional.relu(cost_M - 1.0)
         entropy = torch.stack([-(p * p.clamp_min(1e-12).log()).sum(-1).mean() for p in probabilities.values()]).sum()
         loss = -surrogate(samples_MI).mean() + PENALTY * excess_M.mean() - ENTROPY * entropy
         supernet_loss = None
@@ -125,9 +127,8 @@ class Learner:
         loss.backward()
         nn.utils.clip_grad_norm_(self.hypernetwork.parameters(), 5.0)
         self._optimizer.step()
-        return StepReport(
-            step, float(loss.detach()), float(excess_M.detach().mean()), float(entropy.detach()), tau, supernet_loss
-        )
+        total, cost, excess, spread = (float(v.detach()) for v in (loss, cost_M.mean(), excess_M.mean(), entropy))
+        return StepReport(step, total, cost, excess, spread, tau, supernet_loss)
 
     @torch.no_grad()
     def draw(self, lam: float, random: torch.Generator) -> Architecture:

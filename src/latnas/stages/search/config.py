@@ -12,8 +12,11 @@ from latnas.stages.common.options import SearchOptions
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_range
 
-NOT_PART_OF_THE_RUN = {"name", "out", "table", "tables", "executor"}
+NOT_PART_OF_THE_RUN = {"name", "out", "table", "tables", "executor", "from_run", "resume", "tensorboard"}
 """Where things lie and how they are run: the same search under another of these is the same search."""
+
+OF_A_FRONT = ("budget_range", "budgets", "hypernetwork_steps", "rounds", "draws")
+"""What a front that joins a finished run may have otherwise: all that is done after the accuracy model is made."""
 
 
 class SearchConfig(SearchOptions):
@@ -27,6 +30,9 @@ class SearchConfig(SearchOptions):
     out: Path = Path("runs")
     seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
+    from_run: str | None = None
+    resume: str | None = None
+    tensorboard: bool = False
 
     @property
     def workers(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +12,7 @@ import torch
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.data.splits import splits_of
-from latnas.errors import LatnasError
-from latnas.hypernet.learn import Learner, Learning
+from latnas.hypernet.learn import Learner, Learning, StepReport
 from latnas.hypernet.propose import propose, valid_neighbours
 from latnas.hypernet.supernet import network_of, uniform_paths
 from latnas.ranking.judge import Score
@@ -22,12 +20,14 @@ from latnas.ranking.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.choice import Selection, path_of
 from latnas.spaces.space import Space
 from latnas.stages.search.config import SearchConfig
+from latnas.stages.search.metrics import Metrics, Writer
 from latnas.training.checkpoint import load_tensors, save_tensors, step_in
+from latnas.training.interruption import undivided
 from latnas.training.trainer import Trainer
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import AdditiveCost
-from latnas.words.files import append_line, read_lines, write_atomically, write_json
+from latnas.words.files import write_json
 from latnas.words.forms import Architectures, read_as
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
@@ -57,7 +57,15 @@ class Problem:
 class Rounds:
     """Learn, propose, score; then again with what was learnt. Resumes at the last checkpoint, bit for bit."""
 
-    def __init__(self, problem: Problem, config: SearchConfig, data: ImageData, trainer: Trainer, folder: Path) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        config: SearchConfig,
+        data: ImageData,
+        trainer: Trainer,
+        folder: Path,
+        writer: Writer | None = None,
+    ) -> None:
         self._problem, self._config, self._trainer, self._folder = problem, config, trainer, folder
         learning = Learning(steps=config.hypernetwork_steps)
         self._learner = Learner(problem.space, problem.cost, problem.budgets, learning, config.seed)
@@ -65,7 +73,7 @@ class Rounds:
         self._step = 0
         if (folder / CHECKPOINT).exists():
             self._restore()
-        self._forget_later_metrics()
+        self._metrics = Metrics(folder, self._step, writer)
 
     def run(self, pool: Sequence[Architecture], judging: Judging, report: Reporter) -> list[Architecture]:
         """All rounds; returns the pool and every proposal, in the order in which they came up."""
@@ -93,19 +101,29 @@ class Rounds:
         steps = self._config.hypernetwork_steps
         end = (number + 1) * steps
         with report.bar(f"round {number + 1}: hypernetwork") as bar:
-            while self._step < end:
-                supernet = network_of(self._trainer)
-                metrics = self._learner.step(self._step, surrogate, supernet, self._held_out)
-                append_line(self._folder / "metrics.jsonl", metrics.to_json())
-                self._step += 1
-                for _ in range(self._due()):
-                    self._trainer.step(self._paths(self._trainer.done))
-                if self._step % EVERY == 0 or self._step == end:
-                    self._save()
-                note = (
-                    f"loss {metrics.loss:.3f}, over budget {100 * metrics.excess:.1f} %, entropy {metrics.entropy:.2f}"
-                )
-                bar.update(self._step - number * steps, steps, note)
+            try:
+                while self._step < end:
+                    metrics = self._learn_step(surrogate)
+                    if self._step % EVERY == 0 or self._step == end:
+                        self._save()
+                    note = (
+                        f"loss {metrics.loss:.3f}, expected cost {metrics.cost:.2f} of the budget "
+                        f"({100 * metrics.excess:.1f} % over), entropy {metrics.entropy:.2f}"
+                    )
+                    bar.update(self._step - number * steps, steps, note)
+            except KeyboardInterrupt:
+                self._save()
+                raise
+
+    def _learn_step(self, surrogate: Surrogate) -> StepReport:
+        """One step of the hypernetwork, and the steps of the shared weights that belong after it."""
+        with undivided():
+            metrics = self._learner.step(self._step, surrogate, network_of(self._trainer), self._held_out)
+            self._metrics.append(metrics.to_json())
+            self._step += 1
+            for _ in range(self._due()):
+                self._trainer.step(self._paths(self._trainer.done))
+        return metrics
 
     def _due(self) -> int:
         """Steps of the shared weights that belong before the next step of the hypernetwork: spread evenly."""
@@ -142,7 +160,8 @@ class Rounds:
         tensors = self._learner.tensors() | {
             f"supernet.{name}": value for name, value in self._trainer.tensors().items()
         }
-        save_tensors(self._folder / CHECKPOINT, tensors, {"search_step": self._step, **self._trainer.state})
+        with undivided():
+            save_tensors(self._folder / CHECKPOINT, tensors, {"search_step": self._step, **self._trainer.state})
 
     def _restore(self) -> None:
         path = self._folder / CHECKPOINT
@@ -152,16 +171,6 @@ class Rounds:
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         self._trainer.restore(own, state, path)
         self._step = step_in(state, "search_step", path)
-
-    def _forget_later_metrics(self) -> None:
-        """Drops what was recorded after the last checkpoint: these steps are done, and recorded, again."""
-        metrics = self._folder / "metrics.jsonl"
-        if metrics.exists():
-            lines = list(read_lines(metrics))
-            if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
-                raise LatnasError(f"{metrics} is damaged: a line has no step. Delete it; the search goes on.")
-            kept = [line for line in lines if line["step"] < self._step]
-            write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _fits(latency: LatencyModel, budget_ms: float, architecture: Architecture) -> bool:
