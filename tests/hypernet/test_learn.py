@@ -184,8 +184,8 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_lambdas() -> None:
 def test_the_report_is_what_the_metrics_file_records() -> None:
     report = learner_of(Learning()).step(0, toy_surrogate(SPACE), None, IMAGES)
     assert report.to_json() == {
-        "step": 0, "loss": report.loss, "excess": report.excess, "entropy": report.entropy, "tau": TAU_START,
-        "supernet_loss": None,
+        "step": 0, "loss": report.loss, "cost": report.cost, "excess": report.excess, "entropy": report.entropy,
+        "tau": TAU_START, "supernet_loss": None,
     }  # fmt: skip
     assert report.entropy == pytest.approx(5 * math.log(4), rel=0.01)  # near uniform at first
 

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 from small import quick_search
 
-from latnas.stages.search import SearchConfig, learning, metrics
+from latnas.stages.search import SearchConfig, accuracy, learning, metrics, stage
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import BudgetRange
 
 Write = tuple[str, str]
 """The name of a file, and a digest of what is about to be written to it."""
@@ -37,14 +40,24 @@ def in_another_process(function: Callable[..., None], *arguments: Any) -> BasePr
     return process
 
 
-def search_and_be_told(config: SearchConfig, moment: Write, told: int) -> None:
+@dataclass(frozen=True)
+class Reach:
+    """What every process of one search computes alike before its work, and takes half of a second for."""
+
+    ends: tuple[Architecture, Architecture]
+    budgets: BudgetRange
+
+
+def search_and_be_told(config: SearchConfig, reach: Reach, moment: Write, told: int) -> None:
     """A small search that sends itself a signal when it is about to write something."""
 
     def tell(write: Write) -> None:
         if write == moment:
             os.kill(os.getpid(), told)
 
-    with watched_writes(tell):
+    with watched_writes(tell), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(accuracy, "predicted_ends", lambda *_: reach.ends)
+        patched.setattr(stage, "budget_range", lambda *_: reach.budgets)
         quick_search(config)
 
 

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import CHECKPOINT_EVERY, Write, in_another_process, search_and_be_told, watched_writes, writes_of
+from killing import CHECKPOINT_EVERY, Reach, Write, in_another_process, search_and_be_told, watched_writes, writes_of
 from small import Heard, contents, copied, front_in, quick_search, run_in, search_config
 
 from latnas.errors import Terminated
+from latnas.stages.common.reach import budget_range, predicted_ends
+from latnas.stages.common.tables import latency_of, space_of
 from latnas.training.checkpoint import load_tensors
 from latnas.training.interruption import terminate
+from latnas.words.table import load_table
 
 KILLS = 20
 
@@ -24,6 +27,12 @@ def results(folder: Path) -> dict[str, bytes]:
     """What a search leaves for others, by path."""
     kept = ("front.json", "metrics.jsonl", "weights.safetensors", "judge.json", "result.json", "table.json")
     return {path: content for path, content in contents(folder / "runs").items() if path.endswith(kept)}
+
+
+def reach_of(folder: Path) -> Reach:
+    table = load_table(front_in(folder) / "table.json")
+    latency = latency_of(table, space := space_of(table))
+    return Reach(predicted_ends(space, latency), budget_range("auto", space, latency))
 
 
 @pytest.mark.slow
@@ -35,9 +44,9 @@ def test_a_search_killed_at_twenty_random_moments_gives_the_front_of_one_that_ne
     writes = writes_of(search_config(copied(small_table, tmp_path / "whole")))
     assert results(tmp_path / "whole") == results(small_run)
     moments = sorted(random.Random(0).sample(range(len(writes)), KILLS))
-    here = copied(small_table, tmp_path / "here")
+    here, reach = copied(small_table, tmp_path / "here"), reach_of(small_run)
     for moment in moments:
-        process = in_another_process(search_and_be_told, search_config(here), writes[moment], signal.SIGKILL)
+        process = in_another_process(search_and_be_told, search_config(here), reach, writes[moment], signal.SIGKILL)
         process.join(60)
         assert process.exitcode == -signal.SIGKILL, f"the resumed search never wrote {writes[moment]} as the whole did"
         assert not list(here.glob("runs/*/fronts/*/front.json"))
@@ -83,11 +92,3 @@ def test_two_processes_find_what_none_but_this_one_finds(small_table: Path, smal
     quick_search(search_config(here, executor="local:2"), heard)
     assert results(here) == results(small_run)
     assert any(f"latnas search --resume {run_in(here)}" in line for line in heard.said)
-
-
-# --resume
-
-
-def test_a_run_that_is_named_goes_on_with_what_it_records(small_run: Path, tmp_path: Path) -> None:
-    here = copied(small_run, tmp_path / "here")
-    (front_in(here) / "front.json").unlink()
