@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from nasbench201_table import operations_in
 from report import Reach, as_row, finish, parser
 
 from latnas.latency.agreement import agreement
 from latnas.latency.calibration import Fit, calibrate, freedoms
 from latnas.latency.problem import Sample
-from latnas.spaces.nasbench201 import EDGES
 from latnas.spaces.space import SETTING, Space, make_space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts, parts_of_sites
@@ -52,11 +52,9 @@ def load(path: Path) -> Public:
     """Reads the file; cells are put into the order of edges and operations of latnas' own space."""
     space = make_space("nasbench201", image_size=32, channels=3, classes=10)
     with np.load(path, allow_pickle=False) as file:
-        edges = [f"{source}->{target}" for source, target in file["edges"].tolist()]
-        names = file["op_names"].tolist()
-        ops, devices, latency_ms = file["ops"], tuple(file["devices"].tolist()), file["latency_ms"].astype(float)
-    index = np.array([space.decisions[0].index[name] for name in names])
-    raw = index[ops][:, [edges.index(edge) for edge in EDGES]]
+        operations = operations_in(file)
+        devices, latency_ms = tuple(file["devices"].tolist()), file["latency_ms"].astype(float)
+    raw = np.vectorize(space.decisions[0].index.__getitem__)(operations)
     architectures = [Architecture.from_indices(SETTING, space.decisions, row) for row in raw.tolist()]
     kept = [row for row, architecture in enumerate(architectures) if space.is_valid(architecture)]
     canonical = [space.canonical(architectures[row]).indices(space.decisions) for row in kept]

@@ -44,16 +44,24 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def finish(
-    benchmark: str, rows: Sequence[Mapping[str, Any]], reach: Sequence[Reach], device: str, out: Path | None
+    benchmark: str,
+    rows: Sequence[Mapping[str, Any]],
+    reach: Sequence[Reach],
+    device: str,
+    out: Path | None,
+    shown: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Prints the rows and the reach as tables, and writes both as JSON (docs/design.md, section 10)."""
-    _print(benchmark, rows)
+    """Prints the rows, or `shown` in their place, and the reach as tables; writes rows and reach as JSON.
+
+    The form of the file is that of docs/design.md, section 10.
+    """
+    print_rows(benchmark, rows if shown is None else shown)
     met = [
         {"what": one.what, "value": one.value, "reach": one.reach, "better": one.better, "met": one.met}
         for one in reach
     ]
     if reach:
-        _print("reach", [{**one, "met": "yes" if one["met"] else "no"} for one in met])
+        print_rows("reach", [{**one, "met": "yes" if one["met"] else "no"} for one in met])
     if out is not None:
         value = {
             "benchmark": benchmark,
@@ -66,8 +74,8 @@ def finish(
         write_json(out, json.loads(json.dumps(value)))
 
 
-def _print(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One line for each row; where rows are long, one column for each."""
+def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table on stdout. One line for each row; where rows are long, one column for each."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[_text(row.get(name, "")) for name in columns] for row in rows]
     if len(columns) > LONG:

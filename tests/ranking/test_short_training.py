@@ -27,7 +27,7 @@ def config(steps: int, **changes: Any) -> dict[str, Any]:
     return {
         "data": "digits", "space": "mbconv", "options": vars(SPACE.options).copy(), "seed": 0,
         "reduction": {"width": 4, "image_size": 8}, "architecture": SPACE.random(generator(1)).to_json(),
-        "recipe": asdict(Recipe(steps, 64, flip=False)), **changes,
+        "recipe": asdict(Recipe(steps, 64, flip=False)), "device": "cpu", **changes,
     }  # fmt: skip
 
 
@@ -42,9 +42,9 @@ def test_a_short_training_is_measured_on_the_split_select_and_beats_chance(tmp_p
 def test_a_copy_is_as_narrow_and_small_as_it_was_asked_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, torch.Size]] = []
 
-    def look(network: nn.Module, images: LabelledImages) -> Accuracy:
+    def look(network: nn.Module, images: LabelledImages, device: str) -> Accuracy:
         seen.append((next(network.parameters()).shape[0], images.images.shape[1:]))
-        return accuracy(network, images)
+        return accuracy(network, images, device)
 
     monkeypatch.setattr(short_training, "accuracy", look)
     options = {**vars(SPACE.options), "image_size": 12}

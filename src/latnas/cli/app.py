@@ -142,9 +142,14 @@ def search(
     data: Data = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: follows from the config.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of runs. Default runs.")] = None,
-    pool: Annotated[int | None, typer.Option(help="Random architectures to score first. Default 200.")] = None,
+    pool: Annotated[
+        int | None, typer.Option(help="Architectures to score first: random ones, or all there are. Default 200.")
+    ] = None,
     trainings: Annotated[int | None, typer.Option(help="Short trainings. Default 8.")] = None,
     training_steps: Annotated[int | None, typer.Option(help="Steps of each short training. Default 150.")] = None,
+    halvings: Annotated[
+        int | None, typer.Option(help="How often the best third trains anew, three times as long. Default 0.")
+    ] = None,
     reduced_width: Annotated[int | None, typer.Option(help="Width of the copies that are ranked. Default 8.")] = None,
     reduced_size: Annotated[int | None, typer.Option(help="Image size of these copies. Default 16.")] = None,
     warmup_steps: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,13 +18,13 @@ from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
 from latnas.data.sources import images_of_task
 from latnas.errors import LatnasError
-from latnas.ranking.proxies import initialise, jacov, synflow
+from latnas.ranking.proxies import initialise, jacov, naswot, synflow
 from latnas.spaces.space import Space, make_space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
 
-FEATURES = ("jacov", "synflow", "log_params", "log_macs")
-"""Which measures the first version of the accuracy model uses: `docs/search.md` says why."""
+FEATURES = ("jacov", "synflow", "naswot", "log_params", "log_macs")
+"""What is computed of every architecture. Which of these are used is found out for each space."""
 
 PROXY_BATCH = 64
 
@@ -83,6 +84,7 @@ def features_of(
         features = {
             "jacov": jacov(network, batch),
             "synflow": synflow(network, shape),
+            "naswot": naswot(network, batch),
             "log_params": math.log(params.cost(architecture)),
             "log_macs": math.log(macs.cost(architecture)),
         }
@@ -98,7 +100,13 @@ def features_of(
 def features_task(config: Mapping[str, Any], folder: Path) -> list[dict[str, float]]:
     """`features_of` as a task: everything it needs is named in `config`."""
     data = images_of_task(config["data"])
-    space = make_space(config["space"], **config["options"])
+    space = _kept_space(config["space"], **config["options"])
     architectures = [Architecture.from_json(value) for value in config["architectures"]]
     images = data.train.images[torch.tensor(config["images"])]
     return features_of(architectures, space, Reduction(**config["reduction"]), images, config["seed"])
+
+
+@lru_cache(maxsize=2)
+def _kept_space(name: str, **options: int) -> Space:
+    """Tracing a deep space takes as long as the features of ten of its networks, and a search has hundreds of tasks."""
+    return make_space(name, **options)

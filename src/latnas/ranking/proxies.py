@@ -2,18 +2,21 @@
 
 Formulas: jacov as in Mellor et al., "Neural Architecture Search without Training" (2020, first version); synflow as in
 Tanaka et al., "Pruning neural networks without any data" (NeurIPS 2020), summed over parameters as in Abdelfattah et
-al., "Zero-Cost Proxies for Lightweight NAS" (ICLR 2021).
+al., "Zero-Cost Proxies for Lightweight NAS" (ICLR 2021); NASWOT as in Mellor et al., "Neural Architecture Search
+without Training" (ICML 2021).
 
 Shapes: B images, D pixels of one image.
 """
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 EPSILON = 1e-5
 
@@ -55,25 +58,60 @@ def synflow(network: nn.Module, shape: tuple[int, int, int]) -> float:
     R is the sum of the outputs; batch normalisation is left out; float64, since the products are huge. They still
     overflow, to infinity or NaN, in networks of hundreds of layers.
     """
-    linear = _without_norm(network).double().eval()
-    with torch.no_grad():
-        for parameter in linear.parameters():
-            parameter.abs_()
-    output = linear(torch.ones(1, *shape, dtype=torch.float64)).sum()
-    parameters = list(linear.parameters())
-    gradients = torch.autograd.grad(output, parameters, allow_unused=True)
+    parameters = {name: value.detach().double().abs().requires_grad_() for name, value in network.named_parameters()}
+    buffers = {name: value.double() for name, value in network.named_buffers() if value.is_floating_point()}
+    with _without_norm(network):
+        ones = torch.ones(1, *shape, dtype=torch.float64)
+        output: Tensor = functional_call(network, {**parameters, **buffers}, (ones,))
+    gradients = torch.autograd.grad(output.sum(), list(parameters.values()), allow_unused=True)
     saliency = sum(
         float((parameter.detach() * gradient).abs().sum())
-        for parameter, gradient in zip(parameters, gradients, strict=True)
+        for parameter, gradient in zip(parameters.values(), gradients, strict=True)
         if gradient is not None
     )
     return math.log(max(saliency, 1e-300))
 
 
-def _without_norm(network: nn.Module) -> nn.Module:
-    plain = copy.deepcopy(network)
-    for module in list(plain.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, nn.Identity())
-    return plain
+def naswot(network: nn.Module, images_BCHW: Tensor) -> float:
+    """How differently the ReLUs of the network fire for different images: log det (K + 1), in training mode.
+
+    K[i, j] is the number of ReLU outputs, over all ReLUs, of which images i and j switch on both or neither. The unit
+    matrix is added for batches with two equal images; elsewhere it changes nothing that counts. 0 without any ReLU.
+    """
+    kernel_BB = torch.zeros(len(images_BCHW), len(images_BCHW), dtype=torch.float64)
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        on_BD = (output.detach() > 0).flatten(1).float()
+        both_BB = (on_BD @ on_BD.T).double()  # whole numbers, exact below 2**24 outputs
+        on_B = both_BB.diagonal()
+        kernel_BB.add_(2 * both_BB - on_B[:, None] - on_B[None, :] + on_BD.shape[1])
+
+    network.train()
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+    handles = [relu.register_forward_hook(count) for relu in relus]
+    try:
+        with torch.no_grad():
+            network(images_BCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return float(torch.linalg.slogdet(kernel_BB + torch.eye(len(kernel_BB), dtype=torch.float64)).logabsdet)
+
+
+@contextmanager
+def _without_norm(network: nn.Module) -> Iterator[None]:
+    """Within this block batch normalisation hands on what it gets, and the network is in evaluation mode."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    handles = [norm.register_forward_hook(_its_input) for norm in norms]
+    training = network.training
+    try:
+        network.eval()
+        yield
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+
+
+def _its_input(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return inputs[0]

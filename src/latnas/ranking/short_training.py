@@ -33,8 +33,8 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     seed = training_seed(config["seed"], "short", architecture.key)
     network = space.derive(space.network(seed), architecture)
     network.normalise.set_statistics(*channel_statistics(images.take(splits.train).images))
-    trainer = Trainer(network, images.take(splits.train), Recipe(**config["recipe"]), seed)
+    trainer = Trainer(network, images.take(splits.train), Recipe(**config["recipe"]), seed, config["device"])
     trainer.run(checkpoint=folder / "checkpoint.safetensors")
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    result = accuracy(network, images.take(splits.select))
+    result = accuracy(network, images.take(splits.select), config["device"])
     return {"accuracy": result.value, "images": result.images}

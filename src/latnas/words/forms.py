@@ -13,8 +13,8 @@ from latnas.words.manifest import Check
 from latnas.words.table import ArchitectureJson, Finite, Share, first_problem
 
 Features = Annotated[
-    dict[Literal["jacov", "synflow", "log_params", "log_macs"], Annotated[Finite, Field(ge=-1e9, le=1e9)]],
-    Field(min_length=4),
+    dict[Literal["jacov", "synflow", "naswot", "log_params", "log_macs"], Annotated[Finite, Field(ge=-1e9, le=1e9)]],
+    Field(min_length=5),
 ]
 """What is computed of one architecture before any training."""
 

@@ -76,7 +76,7 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
     speed = _speed(workers)
     return SearchSeconds(
         features=(sizes.pool + proposals) * each.features / speed,
-        trainings=sizes.trainings * sizes.training_steps * each.reduced / speed,
+        trainings=sum(networks * steps for networks, steps in sizes.lengths) * each.reduced / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
         starting=(3 + sizes.rounds) * POOL_SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -21,6 +22,10 @@ MaxSize = Annotated[int | None, BeforeValidator(_limit("max_size"))]
 MaxMemory = Annotated[int | None, BeforeValidator(_limit("max_memory"))]
 
 
+KEPT = 3
+"""At each halving one network of so many is trained on, so many times as long."""
+
+
 class SearchOptions(BaseModel):
     """What decides how far a search reaches and how long it takes. Steps are gradient steps: see `docs/search.md`."""
 
@@ -35,6 +40,7 @@ class SearchOptions(BaseModel):
     pool: int = Field(200, ge=8, le=100_000)
     trainings: int = Field(8, ge=4, le=10_000)
     training_steps: int = Field(150, ge=1, le=10_000_000)
+    halvings: int = Field(0, ge=0, le=6)
     reduced_width: int = Field(8, ge=1, le=1024)
     reduced_size: int = Field(16, ge=8, le=1024)
     warmup_steps: int = Field(300, ge=0, le=10_000_000)
@@ -47,3 +53,11 @@ class SearchOptions(BaseModel):
     def limits(self) -> Limits:
         """What every network of the search keeps to."""
         return Limits.of_config(self.model_dump(include={resource.option for resource in RESOURCES}))
+
+    @property
+    def lengths(self) -> list[tuple[int, int]]:
+        """(networks, steps of each) of every length of short trainings: the most and shortest first."""
+        return [
+            (math.ceil(self.trainings / KEPT**halving), self.training_steps * KEPT**halving)
+            for halving in range(self.halvings + 1)
+        ]

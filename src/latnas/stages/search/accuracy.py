@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,32 +10,29 @@ from typing import Any
 import numpy as np
 
 from latnas.data.images import ImageData
-from latnas.data.randomness import generator
 from latnas.data.splits import splits_of
-from latnas.hypernet.propose import extremes, random_within
 from latnas.ranking.features import PROXY_BATCH, Reduction
 from latnas.ranking.judge import Judge, Score, fit_judge, prior_scores
+from latnas.ranking.labels import joined
+from latnas.ranking.shortlist import shortlist
 from latnas.spaces.space import Space
-from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.config import SearchConfig
+from latnas.stages.search.pool import initial_pool
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
-from latnas.words.costs import generic_costs, macs_cost, params_cost
+from latnas.words.costs import CostModel, generic_costs
 from latnas.words.files import write_json
 from latnas.words.forms import Keys, Label, Report, features_of, read_as
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
 CHUNK = 20
-SHORT_BATCH = 32
-"""Small batches: of equal images seen, more steps rank better than fewer of larger batches."""
+SHORT_BATCH = 64
 
-MIXTURES = 6
-GENERIC_BUDGETS = 6
-DRAWS_IN_VAIN = 300
-"""So many random architectures that are known already end the pool: there are hardly any others."""
+MIXTURES = 12
+"""Random mixtures of the operations' costs, beside the four generic costs, along which networks are shortlisted."""
 
 JUDGE = "judge.json"
 
@@ -77,9 +73,13 @@ class Scores:
             )
         self.take(tasks, results[len(beside) :])
 
-    def of(self, architecture: Architecture) -> dict[str, float]:
-        """The features of one architecture."""
-        return self._known[architecture.key]
+    def of(self, key: str) -> dict[str, float]:
+        """The features of the architecture called `key`."""
+        return self._known[key]
+
+    def knows(self, key: str) -> bool:
+        """Whether its features were computed, in this search or an earlier one of the same run."""
+        return key in self._known
 
     def _task(self, architectures: Sequence[Architecture]) -> Task:
         keys = [architecture.key for architecture in architectures]
@@ -105,7 +105,7 @@ class AccuracyModel:
     def of(self, architectures: Sequence[Architecture], name: str, report: Reporter) -> list[Score]:
         """The judge's scores. Features that are unknown are computed first, under a bar of this name."""
         self.scores.compute(architectures, report, name)
-        return [self.judge.score(architecture.key, self.scores.of(architecture)) for architecture in architectures]
+        return [self.judge.score(architecture.key, self.scores.of(architecture.key)) for architecture in architectures]
 
 
 def accuracy_model(
@@ -116,6 +116,7 @@ def accuracy_model(
     report: Reporter,
     tables: Sequence[LatencyModel] = (),
     beside: Sequence[Task] = (),
+    device: str = "cpu",
 ) -> AccuracyModel:
     """Pool, features, short trainings and the judge fitted to them; what the run has of these already is not redone.
 
@@ -125,28 +126,29 @@ def accuracy_model(
         data: the images that `config.data` names.
         run: where everything is kept, in `accuracy/`.
         report: what is told of it.
-        tables: latencies at hand: their fastest and slowest networks join the pool.
+        tables: latencies at hand, for the shortlist and the pool beside the costs that know no device.
         beside: tasks to run beside the features.
+        device: where the short trainings run.
 
     Raises:
         LatnasError: a file is broken, or a training diverged.
     """
     scores = Scores(config, space, data, run)
-    pool = {architecture.key: architecture for architecture in initial_pool(space, config)}
-    pool |= {end.key: end for latency in tables for end in predicted_ends(space, latency) if end.key not in pool}
-    architectures = tuple(pool.values())
-    scores.compute(architectures, report, "features", beside)
-    labelled = to_be_labelled(space, architectures, scores, config)
-    labels = train_briefly(labelled, space, data, config, run, report)
-    judge = judge_of(architectures, labelled, labels, scores, run)
+    pool = initial_pool(space, config, tables)
+    scores.compute(pool, report, "features", beside)
+    costs = [*generic_costs(space.trace, MIXTURES, config.seed), *(latency.cost for latency in tables)]
+    judge = train_by_halving(pool, scores, space, data, config, run, report, costs, device)
+    write_json(run.accuracy / JUDGE, judge.report())
     report.say(
-        f"accuracy model: {len(labels)} short trainings from {min(judge.labels.values()):.1%} to "
+        f"accuracy model: {len(judge.labels)} networks trained briefly, from {min(judge.labels.values()):.1%} to "
         f"{max(judge.labels.values()):.1%}, left-out error {judge.loo_error:.1%}, left-out rank correlation "
         f"{judge.loo_spearman:.2f}, {judge.reliability:.0%} of the labels' variance is more than noise"
     )
     if not judge.helps:
-        report.warn("the features rank no better than a constant on these trainings: take the intervals seriously")
-    return AccuracyModel(architectures, scores, judge)
+        report.warn(
+            "the features tell these trainings hardly better apart than a constant: take the intervals seriously"
+        )
+    return AccuracyModel(pool, scores, judge)
 
 
 def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
@@ -154,53 +156,71 @@ def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
     return {"data": config.data, "space": space.name, "options": vars(space.options).copy(), "seed": config.seed}
 
 
-def initial_pool(space: Space, config: SearchConfig) -> list[Architecture]:
-    """Distinct random architectures within the space's limits, and the ends of every generic cost."""
-    random, cost = generator(config.seed, "pool"), params_cost(space.trace)
-    pool = {a.key: a for cost in generic_costs(space.trace, MIXTURES, config.seed) for a in extremes(space, cost)}
-    in_vain = 0
-    for _ in range(10 * config.pool):
-        if len(pool) >= config.pool or in_vain == DRAWS_IN_VAIN:
-            break
-        drawn = random_within(space, cost, math.inf, random, draws=100)  # where limits leave few, the solver is faster
-        in_vain = in_vain + 1 if drawn.key in pool else 0
-        pool.setdefault(drawn.key, drawn)
-    return list(pool.values())
+def observations(run: RunFolder, most_steps: int) -> dict[int, dict[str, Mapping[str, Any]]]:
+    """Every short training that the run holds, of no more than `most_steps`: by steps, then by architecture's key."""
+    found: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for path in sorted(run.accuracy.glob(f"short/*/{RESULT}")):
+        key, _, steps = path.parent.name.partition("-")
+        if steps.isdecimal() and int(steps) <= most_steps:
+            found.setdefault(int(steps), {})[key] = read_as(Label, path)
+    return found
 
 
-def to_be_labelled(
-    space: Space, pool: Sequence[Architecture], scores: Scores, config: SearchConfig
-) -> list[Architecture]:
-    """Architectures to train: the best of the pool by the prior, within budgets of generic costs, spread over size.
+def fitted(pool: Sequence[Architecture], scores: Scores, run: RunFolder, most_steps: int) -> Judge:
+    """The judge of all trainings of no more than `most_steps` of architectures whose features are known.
 
-    Randomly placed short trainings are wasted: these lie where fronts of any device will be.
+    Longer ones that a killed search left are no part of what chose them.
     """
-    prior = prior_scores([scores.of(architecture) for architecture in pool])
-    chosen: dict[str, Architecture] = {}
-    for cost in generic_costs(space.trace, MIXTURES, config.seed):
-        costs = np.array([cost.cost(architecture) for architecture in pool])
-        for budget in np.geomspace(costs.min(), costs.max(), GENERIC_BUDGETS):
-            within = np.flatnonzero(costs <= budget * (1 + 1e-9))
-            best = pool[within[np.argmax(prior[within])]]
-            chosen.setdefault(best.key, best)
-    rest = [pool[index] for index in np.argsort(-prior) if pool[index].key not in chosen]
-    candidates = [*chosen.values(), *rest][: max(config.trainings, len(chosen))]
-    macs = macs_cost(space.trace)
-    candidates.sort(key=lambda architecture: (macs.cost(architecture), architecture.key))
-    positions = np.linspace(0, len(candidates) - 1, min(config.trainings, len(candidates))).round().astype(int)
-    return [candidates[position] for position in positions]
+    by_steps = observations(run, most_steps)
+    accuracies = {steps: {key: one["accuracy"] for key, one in found.items()} for steps, found in by_steps.items()}
+    labels = {key: label for key, label in joined(accuracies).items() if scores.knows(key)}
+    images = [one["images"] for found in by_steps.values() for one in found.values()]
+    return fit_judge(
+        [scores.of(architecture.key) for architecture in pool],
+        {key: (scores.of(key), label) for key, label in labels.items()},
+        images=min(images),
+    )
 
 
-def train_briefly(
-    architectures: Sequence[Architecture],
+def train_by_halving(
+    pool: Sequence[Architecture],
+    scores: Scores,
     space: Space,
     data: ImageData,
     config: SearchConfig,
     run: RunFolder,
     report: Reporter,
-) -> list[dict[str, Any]]:
-    """Accuracies after a short training of a reduced copy, on the split `select`."""
-    recipe = Recipe(config.training_steps, SHORT_BATCH, pad=0, flip=data.mirrors)
+    costs: Sequence[CostModel],
+    device: str,
+) -> Judge:
+    """Trains a shortlist of the pool, then the best of it anew and longer, and again; returns the last judge.
+
+    Longer trainings start anew: the learning rate of a shorter one has ended at zero.
+    """
+    candidates = list(pool)
+    values_N = prior_scores([scores.of(architecture.key) for architecture in candidates])
+    for count, steps in config.lengths:
+        costs_CN = np.array([[cost.cost(architecture) for architecture in candidates] for cost in costs])
+        sizes_N = np.array([scores.of(architecture.key)["log_macs"] for architecture in candidates])
+        candidates = [candidates[position] for position in shortlist(costs_CN, values_N, sizes_N, count)]
+        train_briefly(candidates, steps, space, data, config, run, report, device)
+        judge = fitted(pool, scores, run, steps)
+        values_N = np.array([judge.score(a.key, scores.of(a.key)).value for a in candidates])
+    return judge
+
+
+def train_briefly(
+    architectures: Sequence[Architecture],
+    steps: int,
+    space: Space,
+    data: ImageData,
+    config: SearchConfig,
+    run: RunFolder,
+    report: Reporter,
+    device: str,
+) -> None:
+    """Leaves in the run accuracies after so many steps of a reduced copy, on the split `select`."""
+    recipe = Recipe(steps, SHORT_BATCH, pad=0, flip=data.mirrors)
     tasks = [
         Task(
             "latnas.ranking.short_training:short_training_task",
@@ -209,32 +229,15 @@ def train_briefly(
                 "reduction": asdict(Reduction(config.reduced_width, config.reduced_size)),
                 "architecture": architecture.to_json(),
                 "recipe": asdict(recipe),
+                "device": device,
             },
-            run.accuracy / "short" / architecture.key,
+            run.accuracy / "short" / f"{architecture.key}-{steps}",
             Label,
         )
         for architecture in architectures
     ]
-    with report.bar("short trainings") as bar:
-        results = run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
-    return results
-
-
-def judge_of(
-    pool: Sequence[Architecture],
-    labelled: Sequence[Architecture],
-    labels: Sequence[Mapping[str, Any]],
-    scores: Scores,
-    run: RunFolder,
-) -> Judge:
-    """Fits the judge and writes down what it found."""
-    judge = fit_judge(
-        [scores.of(architecture) for architecture in pool],
-        {a.key: (scores.of(a), label["accuracy"]) for a, label in zip(labelled, labels, strict=True)},
-        images=labels[0]["images"],
-    )
-    write_json(run.accuracy / JUDGE, judge.report())
-    return judge
+    with report.bar(f"short trainings of {steps} steps") as bar:
+        run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
 
 
 def features_help(run: RunFolder) -> bool:

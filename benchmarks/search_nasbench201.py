@@ -1,0 +1,257 @@
+"""A search of NAS-Bench-201 on CIFAR-10, judged by the benchmark's true accuracies on any devices; and its baselines.
+
+    python benchmarks/search_nasbench201.py --latencies nasbench201.npz --data CIFAR10_FOLDER \\
+        --accuracy c10 c100 in16 --json benchmarks/results/search_nasbench201.json
+
+Searching: for each seed the accuracy model of `latnas search` (features of all 5,772 distinct cells, short trainings
+of some) is made from images alone, and leaves `scores.json` in a run folder of its own. It never opens the table. A
+search that was stopped goes on where it was when the same command is typed again; a seed that has scores is not
+searched again.
+
+Judging: the scores choose a network within each of 24 budgets of each device of the table. Beside them choose the
+features alone, the number of parameters, random numbers, and the true accuracy on CIFAR-10: see `nasbench201_table.py`.
+Means are taken over all devices but pixel3, whose latencies are erratic. Their 95 % intervals are Student's t over
+seeds; that of the difference between ours and the features alone is paired by seed and device, and takes both as drawn
+from more of their kind: see `crossed_interval` in `nasbench201_scores.py`.
+
+The file holds `ops` [15625, 6] (indices into `op_names`, edges in the order of `edges`), `devices`, `latency_ms`
+[15625, devices] and `acc_{c10,c100,in16}_test200_mean` in percent. Latencies are HELP's (Lee et al., NeurIPS 2021) and
+HW-NAS-Bench's (Li et al., ICLR 2021), accuracies NATS-Bench's (Dong et al., TPAMI 2021).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from nasbench201_scores import Found, by_device, cell_of, compare, costs_of, load_found, means_of, reach_of, rows_of
+from nasbench201_table import FLOORS, load_table
+from report import finish, parser, print_rows
+
+from latnas.cli.console import ConsoleReporter
+from latnas.data.images import ImageData
+from latnas.data.sources import load_images
+from latnas.errors import INTERRUPTED, LatnasError, UsageError, one_line
+from latnas.ranking.judge import prior_scores
+from latnas.spaces.nasbench201 import EDGES, expression
+from latnas.spaces.space import Space, make_space
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.search.accuracy import accuracy_model
+from latnas.stages.search.config import SearchConfig
+from latnas.stages.search.pool import all_architectures
+from latnas.training.tasks import one_thread
+from latnas.words.costs import params_cost
+from latnas.words.files import append_line, read_lines
+from latnas.words.reporting import Reporter
+
+SCORES = "scores.json"
+PIECES = "pieces.jsonl"
+"""Seconds that each piece of a search took: those of a piece that was killed outright are lost."""
+
+ALL_CELLS = 5**6
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large a search is: the space's width and depth, where it trains, and what else its config says."""
+
+    width: int
+    depth: int
+    device: str
+    executor: str
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+
+PRESETS = {
+    "cpu": Preset(16, 5, "cpu", "local:2", {"pool": ALL_CELLS, "trainings": 130, "training_steps": 700}),
+    "gpu": Preset(
+        16, 5, "cuda", "local:8",
+        {"pool": ALL_CELLS, "trainings": 130, "training_steps": 800, "halvings": 1, "reduced_width": 16, "reduced_size": 32},
+    ),
+}  # fmt: skip
+
+
+class OutOfTimeError(Exception):
+    """The minutes that this piece of a search was given are over."""
+
+
+@contextmanager
+def at_most(minutes: float | None) -> Iterator[None]:
+    """Raises OutOfTimeError within this block after so many minutes. What is on disk by then is whole."""
+    if minutes is None:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def space_for(preset: Preset, image_size: int, channels: int, classes: int) -> Space:
+    return make_space(
+        "nasbench201", image_size=image_size, channels=channels, classes=classes, width=preset.width, depth=preset.depth
+    )
+
+
+def run_of(runs: Path, preset: str, seed: int) -> RunFolder:
+    """Where the search of one seed lies."""
+    return RunFolder(runs / f"nasbench201-{preset}-seed{seed}")
+
+
+def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: Reporter) -> None:
+    """Makes the accuracy model of one seed and leaves its scores in the run's folder.
+
+    Raises:
+        LatnasError: the folder holds a search of another config, a file is broken, or a training diverged.
+    """
+    space = space_for(preset, data.size, data.channels, len(data.classes))
+    config = SearchConfig(data=data.spec, seed=seed, executor=preset.executor, **preset.sizes)
+    recorded = config.recorded(space.name, data.fingerprint)
+    if run.config.exists() and run.read_config() != recorded:
+        raise LatnasError(f"{run.path} holds a search of another size or other images. Name another folder: --runs")
+    run.create(recorded)
+    report.say(f"seed {seed}: {run.path}")
+    with run.lock(), one_thread(), timed(run):
+        model = accuracy_model(config, space, data, run, report, device=preset.device)
+        scores = model.of(model.pool, "scores", report)
+        prior = prior_scores([model.scores.of(architecture.key) for architecture in model.pool])
+    pieces = list(read_lines(run.path / PIECES))
+    Found(
+        seed=seed,
+        trainings=len(model.judge.labels),
+        minutes=sum(piece["seconds"] for piece in pieces) / 60,
+        cpu_minutes=sum(piece["cpu_seconds"] for piece in pieces) / 60,
+        edges=list(EDGES),
+        cells=[cell_of(architecture) for architecture in model.pool],
+        ours=[score.value for score in scores],
+        prior=prior.tolist(),
+    ).save(run.path / SCORES)
+
+
+@contextmanager
+def timed(run: RunFolder) -> Iterator[None]:
+    """Writes down how long the block took, whatever ends it."""
+    began, cpu_began = time.monotonic(), _cpu_seconds()
+    try:
+        yield
+    finally:
+        piece = {"seconds": time.monotonic() - began, "cpu_seconds": _cpu_seconds() - cpu_began}
+        append_line(run.path / PIECES, piece)
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its workers that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def search_missing(given: argparse.Namespace, preset: Preset, report: Reporter) -> None:
+    """Searches the seeds that have no scores yet."""
+    missing = [seed for seed in given.seeds if not (run_of(given.runs, given.preset, seed).path / SCORES).exists()]
+    if not missing:
+        return
+    if given.data is None:
+        raise UsageError(f"seed {missing[0]} is not searched yet, which takes images. Name CIFAR-10: --data FOLDER")
+    if preset.device != "cpu":
+        check_device(preset.device)
+    data = load_images(given.data)
+    for seed in missing:
+        search(preset, seed, data, run_of(given.runs, given.preset, seed), report)
+
+
+def check_device(device: str) -> None:
+    """Raises UsageError where torch cannot train on `device`."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"nothing can be trained on {device!r} ({reason}). Use --preset cpu, or --train-on cpu"
+        ) from error
+
+
+def params_by_expression(space: Space) -> dict[str, float]:
+    """Number of parameters of each distinct cell."""
+    cost = params_cost(space.trace)
+    cells = all_architectures(space, ALL_CELLS)
+    assert cells is not None
+    return {expression([cell.items[edge] for edge in EDGES]): cost.cost(cell) for cell in cells}
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """`0,1,2` as numbers."""
+    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+
+
+def arguments() -> argparse.ArgumentParser:
+    made = parser(__doc__)
+    made.add_argument("--latencies", type=Path, required=True, metavar="FILE.npz")
+    made.add_argument("--data", metavar="FOLDER", help="CIFAR-10, as latnas search takes it; needed to search")
+    made.add_argument("--accuracy", nargs="+", choices=list(FLOORS), default=["c10"])
+    made.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    made.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="0,1,2", help="one search for each")
+    made.add_argument("--devices", nargs="+", default=(), metavar="NAME", help="of the file; all unless named")
+    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where searches are kept")
+    made.add_argument("--minutes", type=float, help="stop searching after so many; the same command goes on")
+    made.add_argument("--train-on", metavar="DEVICE", help="cpu, cuda or cuda:1, in the place of the preset's")
+    made.add_argument("--executor", metavar="local:N", help="N processes, in the place of the preset's")
+    return made
+
+
+def judge(given: argparse.Namespace, found: Sequence[Found]) -> None:
+    """Judges the searches by the table, prints and writes what was found."""
+    table = load_table(given.latencies, list(dict.fromkeys(["c10", *given.accuracy])), given.devices)
+    params = params_by_expression(space_for(PRESETS["cpu"], image_size=32, channels=3, classes=10))
+    rows, means = [], []
+    for accuracy in given.accuracy:
+        compared = compare(table, accuracy, found, params, given.seed)
+        rows += rows_of(compared, accuracy, table.devices)
+        means += means_of(compared, accuracy, table.devices)
+        print_rows(f"hypervolume share, {accuracy}", by_device(compared, table.devices))
+    costs = costs_of(found)
+    print_rows("searches", costs)
+    reach = reach_of(means, found, given.preset)
+    finish("search_nasbench201", [*means, *rows, *costs], reach, "public tables", given.json, shown=means)
+
+
+def main() -> None:
+    given = arguments().parse_args()
+    preset = PRESETS[given.preset]
+    changed = {"device": given.train_on, "executor": given.executor}
+    preset = replace(preset, **{name: value for name, value in changed.items() if value is not None})
+    report = ConsoleReporter()
+    try:
+        load_table(given.latencies, (), given.devices)  # so that a wrong file is refused before hours of searching
+        with at_most(given.minutes):
+            search_missing(given, preset, report)
+        judge(given, [load_found(run_of(given.runs, given.preset, seed).path / SCORES) for seed in given.seeds])
+    except OutOfTimeError:
+        report.say("to be continued: type the same command again")
+    except KeyboardInterrupt:
+        report.say("interrupted: the same command goes on")
+        sys.exit(INTERRUPTED)
+    except LatnasError as error:
+        print(f"search_nasbench201: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(error.code)
+
+
+if __name__ == "__main__":
+    main()

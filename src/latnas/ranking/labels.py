@@ -1,0 +1,42 @@
+"""Accuracies after short trainings of several lengths, joined into one label for each architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from latnas.ranking.judge import LEAST_LABEL_SPREAD, LEAST_LABELS
+
+Observations = Mapping[int, Mapping[str, float]]
+"""Accuracy by number of steps, then by key of the architecture."""
+
+
+def joined(observations: Observations) -> dict[str, float]:
+    """One label for each architecture, on the scale of the shortest trainings.
+
+    Longer trainings reach more, and differ by less. So each length is moved and scaled until its mean and deviation
+    are those of the shorter ones, among the architectures that have both (among all, where hardly any have both);
+    then an architecture's labels are averaged.
+    """
+    found: dict[str, list[float]] = {}
+    for steps in sorted(observations):
+        labels = observations[steps]
+        known = {key: float(np.mean(values)) for key, values in found.items()}
+        move = _onto(labels, known) if known else (1.0, 0.0)
+        for key, label in labels.items():
+            found.setdefault(key, []).append(move[0] * label + move[1])
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def _onto(labels: Mapping[str, float], known: Mapping[str, float]) -> tuple[float, float]:
+    """(scale, shift) of `labels`, after which they have mean and deviation of `known`."""
+    both = [key for key in labels if key in known]
+    few = len(both) < LEAST_LABELS
+    ours, theirs = _values(labels, list(labels) if few else both), _values(known, list(known) if few else both)
+    scale = theirs.std() / ours.std() if min(ours.std(), theirs.std()) > LEAST_LABEL_SPREAD else 1.0
+    return float(scale), float(theirs.mean() - scale * ours.mean())
+
+
+def _values(labels: Mapping[str, float], keys: Sequence[str]) -> np.ndarray:
+    return np.array([labels[key] for key in keys])

@@ -1,0 +1,62 @@
+"""The architectures that a search looks at first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+from latnas.data.randomness import generator
+from latnas.hypernet.propose import extremes, random_within
+from latnas.spaces.space import SETTING, Space
+from latnas.stages.common.reach import predicted_ends
+from latnas.stages.search.config import SearchConfig
+from latnas.words.architecture import Architecture, count_architectures
+from latnas.words.costs import generic_costs, params_cost
+from latnas.words.latency import LatencyModel
+
+MIXTURES = 6
+DRAWS_IN_VAIN = 300
+"""So many random architectures that are known already end the pool: there are hardly any others."""
+
+LISTABLE = 20_000
+"""Spaces of no more combinations than this are looked through one by one, in a second."""
+
+
+def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyModel] = ()) -> tuple[Architecture, ...]:
+    """Distinct canonical architectures within the space's limits: all, where there are no more than `config.pool`.
+
+    Elsewhere random ones, the ends of every generic cost, and the fastest and slowest of each table.
+    """
+    listed = all_architectures(space, config.pool)
+    if listed:
+        return tuple(listed)
+    random, cost = generator(config.seed, "pool"), params_cost(space.trace)
+    pool = {a.key: a for cost in generic_costs(space.trace, MIXTURES, config.seed) for a in extremes(space, cost)}
+    in_vain = 0
+    for _ in range(10 * config.pool):
+        if len(pool) >= config.pool or in_vain == DRAWS_IN_VAIN:
+            break
+        drawn = random_within(space, cost, math.inf, random, draws=100)  # where limits leave few, the solver is faster
+        in_vain = in_vain + 1 if drawn.key in pool else 0
+        pool.setdefault(drawn.key, drawn)
+    for latency in tables:
+        for end in predicted_ends(space, latency):
+            pool.setdefault(end.key, end)
+    return tuple(pool.values())
+
+
+def all_architectures(space: Space, most: int) -> list[Architecture] | None:
+    """Every canonical architecture within the space's limits; None if there are more than `most` without the limits,
+    or too many combinations to look through.
+    """
+    if count_architectures(space.decisions) > LISTABLE:
+        return None
+    found: list[Architecture] = []
+    for indices in product(*(range(len(decision.items)) for decision in space.decisions)):
+        architecture = Architecture.from_indices(SETTING, space.decisions, indices)
+        if space.is_canonical(architecture):
+            if len(found) == most:
+                return None
+            found.append(architecture)
+    return [architecture for architecture in found if space.keeps(architecture)]
