@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,38 @@ def test_equal_labels_leave_the_order_of_equal_weights_and_are_not_believed() ->
         assert order(values) == order(prior_scores(pool).tolist())
         assert judge.reliability == 0.0 and not judge.helps and judge.loo_spearman == 0.0
         assert max(values) - min(values) < 0.02
+
+
+def test_features_that_predict_left_out_labels_clearly_better_are_taken_instead() -> None:
+    pool = rows(200, seed=20)
+    for names in (("naswot", "log_params"), ("jacov", "log_params")):
+        labels = [0.6 + sum(0.03 * (row[n] - 100) / SCALES[FEATURES.index(n)] for n in names) for row in pool[:40]]
+        judge = judge_of(pool, labels)
+        assert judge.fit.features == names and judge.helps
+        assert judge.errors["+".join(names)] == judge.loo_error == min(judge.errors.values())
+
+
+def test_labels_of_pure_noise_leave_equal_weights_of_the_first_features_and_size() -> None:
+    pool = rows(80, seed=21)
+    labels = np.random.default_rng(1).normal(0.7, 0.005, 30)  # on 200 images a deviation of 0.03 is noise
+    judge = judge_of(pool, labels.tolist(), images=200)
+    assert judge.fit.features == CANDIDATES[0] and judge.reliability == 0.0
+    scale = judge.scale
+    prior, size = prior_scores(pool), scale.standard(pool, ("log_params",))[:, 0]
+    views = [(view - view[:30].mean()) / view[:30].std() for view in (prior, size)]
+    scores = np.array([judge.score(str(index), row).value for index, row in enumerate(pool)])
+    assert (scores - labels.mean()) / labels.std() == pytest.approx((views[0] + views[1]) / 2)
+
+
+def test_a_network_without_a_label_counts_for_less_than_one_whose_label_is_as_predicted() -> None:
+    pool = rows(60, seed=22)
+    random = np.random.default_rng(0)
+    judge = judge_of(pool, [truth(row) + float(random.normal(scale=0.02)) for row in pool[:20]], images=2000)
+    predicted = judge.short_accuracy("unseen", pool[30]).value
+    labels = {**judge.labels, "as predicted": predicted}
+    labelled = replace(judge, labels=labels).score("as predicted", pool[30]).value
+    less = CAUTION * judge.loo_error * judge.reliability / (2 + judge.reliability)
+    assert labelled - judge.score("unseen", pool[30]).value == pytest.approx(less)
 
 
 def test_equal_features_get_equal_scores() -> None:

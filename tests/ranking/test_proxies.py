@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from latnas.data.randomness import generator
-from latnas.ranking.proxies import EPSILON, initialise, jacov, synflow
+from latnas.ranking.proxies import EPSILON, initialise, jacov, naswot, synflow
 
 IMAGES = torch.rand(12, 1, 8, 8, generator=generator("images"))
 
@@ -89,7 +89,7 @@ def test_synflow_leaves_the_network_as_it_was() -> None:
     before = state(net)
     synflow(net, (1, 8, 8))
     assert all(value.equal(before[name]) for name, value in state(net).items())
-    assert isinstance(net.get_submodule("1"), nn.BatchNorm2d)
+    assert net.training and not any(module._forward_hooks for module in net.modules())
     assert next(net.parameters()).dtype == torch.float32
 
 
@@ -113,14 +113,54 @@ def test_parameters_that_the_output_does_not_reach_count_for_nothing() -> None:
     assert synflow(net, (1, 8, 8)) == pytest.approx(expected, rel=1e-5)
 
 
-# Both, and the initialisation
+# naswot
+
+
+def relu_outputs(net: nn.Module) -> list[np.ndarray]:
+    """What every ReLU gives, one after the other, [12, D] each."""
+    x, found = IMAGES, []
+    net.train()
+    for layer in net.children():
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            found.append(x.detach().flatten(1).numpy())
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_naswot_counts_for_each_two_images_the_relus_that_do_the_same(seed: int) -> None:
+    kernel = np.eye(12)
+    for outputs in relu_outputs(network(seed)):
+        for i, one in enumerate(outputs):
+            for j, other in enumerate(outputs):
+                kernel[i, j] += np.sum((one > 0) == (other > 0))
+    sign, expected = np.linalg.slogdet(kernel)
+    assert sign == 1.0
+    assert naswot(network(seed), IMAGES) == pytest.approx(expected, rel=1e-9)
+
+
+def test_images_that_all_relus_see_alike_leave_naswot_small_and_finite() -> None:
+    alike = IMAGES[:1].repeat(12, 1, 1, 1)
+    everything = sum(outputs.shape[1] for outputs in relu_outputs(network()))
+    assert naswot(network(), alike) == pytest.approx(math.log(1 + 12 * everything))
+    assert naswot(network(), alike) < naswot(network(), IMAGES)
+
+
+def test_naswot_without_relus_says_nothing_and_leaves_no_hooks() -> None:
+    assert naswot(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), IMAGES) == 0.0
+    net = network()
+    naswot(net, IMAGES)
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+# All of them, and the initialisation
 
 
 def test_the_same_network_gets_the_same_scores_whatever_is_drawn_elsewhere() -> None:
     net = network()
-    first = jacov(net, IMAGES), synflow(net, (1, 8, 8))
+    first = jacov(net, IMAGES), synflow(net, (1, 8, 8)), naswot(net, IMAGES)
     torch.rand(7)
-    assert (jacov(net, IMAGES), synflow(net, (1, 8, 8))) == first
+    assert (jacov(net, IMAGES), synflow(net, (1, 8, 8)), naswot(net, IMAGES)) == first
 
 
 def test_initialisation_is_a_function_of_its_generator_and_forgets_what_was_there() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
+
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS, expression
-from latnas.spaces.space import make_space
+from latnas.spaces.space import SETTING, make_space
 from latnas.stages.search import SearchConfig
-from latnas.stages.search.pool import initial_pool
+from latnas.stages.search.pool import LISTABLE, all_architectures, initial_pool
+from latnas.words.architecture import Architecture, count_architectures
+from latnas.words.costs import params_cost
+from latnas.words.limits import Limits
 
 SPACE = make_space("nasbench201", image_size=8, channels=1, classes=10, width=2, depth=1)
 
@@ -23,3 +28,23 @@ def test_a_pool_as_large_as_the_space_is_one_of_each_computation() -> None:
 def test_a_smaller_pool_is_drawn_with_the_seed() -> None:
     pools = [{one.key for one in initial_pool(SPACE, SearchConfig(pool=40, seed=seed))} for seed in (0, 0, 1)]
     assert pools[0] == pools[1] != pools[2] and all(len(pool) == 40 for pool in pools)
+
+
+def test_a_space_is_listed_only_if_all_of_it_fits_into_the_pool() -> None:
+    everything = all_architectures(SPACE, 5772)
+    assert everything is not None and len(everything) == 5772
+    assert all_architectures(SPACE, 5771) is None
+    layers = make_space("mbconv", image_size=8, channels=1, classes=10, width=2, depth=2)
+    assert count_architectures(layers.decisions) > LISTABLE and all_architectures(layers, 10**9) is None
+
+
+def test_what_is_listed_of_a_small_space_keeps_to_its_limits() -> None:
+    space = make_space("mbconv", image_size=8, channels=1, classes=10, width=2, depth=1)
+    cost = params_cost(space.trace)
+    combinations = product(*(range(len(decision.items)) for decision in space.decisions))
+    every = [Architecture.from_indices(SETTING, space.decisions, indices) for indices in combinations]
+    most = int(np.median([cost.cost(architecture) for architecture in every]))
+    limited = space.limited(Limits.of_config({"max_params": most}))
+    expected = [one for one in every if space.is_canonical(one) and cost.cost(one) <= most]
+    assert 0 < len(expected) < len(every)
+    assert list(initial_pool(limited, SearchConfig(pool=len(every)))) == expected

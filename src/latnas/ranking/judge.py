@@ -212,10 +212,8 @@ def fit_judge(
     reliability = max(0.0, 1.0 - noise / variance) if variance > 0 else 0.0
 
     fits = [_best_fit(scale, rows, names, y_M, reliability) for names in CANDIDATES]
-    fit = fits[0]
-    for other in fits[1:]:
-        if reliability > 0 and _clearly_smaller(other.errors_M, fit.errors_M):
-            fit = other
+    better = [fit for fit in fits if reliability > 0 and _clearly_smaller(fit.errors_M, fits[0].errors_M)]
+    fit = min(better, key=lambda one: one.error, default=fits[0])
     constant_M = (y_M - y_M.mean()) * len(y_M) / (len(y_M) - 1)
     rank = stats.spearmanr(y_M - fit.errors_M, y_M).statistic if np.ptp(y_M) > 0 else 0.0
     x_MF = scale.standard(rows, fit.features)
@@ -235,9 +233,9 @@ def fit_judge(
     )  # fmt: skip
 
 
-def prior_scores(pool: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """[N]: the mean of the standardised features, for choosing what to label before anything is."""
-    means: np.ndarray = Scale.of(pool).standard(pool, CANDIDATES[0]).mean(1)
+def prior_scores(pool: Sequence[Mapping[str, float]], names: Sequence[str] = CANDIDATES[0]) -> np.ndarray:
+    """[N]: the mean of the standardised features of these names, for choosing what to label."""
+    means: np.ndarray = Scale.of(pool).standard(pool, names).mean(1)
     return means
 
 

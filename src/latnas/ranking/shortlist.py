@@ -8,27 +8,31 @@ Shapes: C costs, N networks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 BUDGETS = 24
 """Budgets of each cost, logarithmic from the least to the most that a network takes."""
 
 
-def shortlist(costs_CN: np.ndarray, scores_N: np.ndarray, sizes_N: np.ndarray, count: int) -> list[int]:
+def shortlist(
+    costs_CN: np.ndarray, scores_N: np.ndarray, sizes_N: np.ndarray, count: int, sure: Sequence[int] = ()
+) -> list[int]:
     """Positions of `count` networks (of all, if there are fewer), in increasing order.
 
-    They are the k best by score within each budget of each cost, for the largest k for which these are no more than
-    `count`; then, of those that the next k adds, as many as are still wanted, evenly spaced over size.
+    They are `sure` and the k best by score within each budget of each cost, for the largest k for which these are no
+    more than `count`; then, of those that the next k adds, as many as are still wanted, evenly spaced over size.
     """
     ranks_N = best_ranks(costs_CN, scores_N)
+    ranks_N[list(sure)] = -1
     count = min(count, len(ranks_N))
-    upto = np.searchsorted(np.sort(ranks_N), np.arange(len(ranks_N) + 1))  # [k]: how many are among the k best
+    upto = np.searchsorted(np.sort(ranks_N), np.arange(len(ranks_N) + 1))  # [k]: how many have a rank below k
     k = int(np.flatnonzero(upto <= count)[-1])
     chosen = np.flatnonzero(ranks_N < k)
     following = np.flatnonzero(ranks_N == k)
     following = following[np.argsort(sizes_N[following], kind="stable")]
-    wanted = count - len(chosen)
-    spread = np.linspace(0, max(len(following) - 1, 0), wanted).round().astype(int)
+    spread = np.linspace(0, max(len(following) - 1, 0), count - len(chosen)).round().astype(int)
     return sorted([*chosen.tolist(), *following[spread].tolist()])
 
 

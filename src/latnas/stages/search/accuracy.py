@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ SHORT_BATCH = 64
 
 MIXTURES = 12
 """Random mixtures of the operations' costs, beside the four generic costs, along which networks are shortlisted."""
+
+FIRST_PART = 3
+LEAST_TO_CHOOSE_BY = 20
+"""One short training of three finds out which features to go by, if these are enough to tell."""
 
 JUDGE = "judge.json"
 
@@ -137,7 +141,8 @@ def accuracy_model(
     pool = initial_pool(space, config, tables)
     scores.compute(pool, report, "features", beside)
     costs = [*generic_costs(space.trace, MIXTURES, config.seed), *(latency.cost for latency in tables)]
-    judge = train_by_halving(pool, scores, space, data, config, run, report, costs, device)
+    trainings = ShortTrainings(config, space, data, run, report, device)
+    judge = train_by_halving(pool, scores, trainings, costs)
     write_json(run.accuracy / JUDGE, judge.report())
     report.say(
         f"accuracy model: {len(judge.labels)} networks trained briefly, from {min(judge.labels.values()):.1%} to "
@@ -156,88 +161,94 @@ def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
     return {"data": config.data, "space": space.name, "options": vars(space.options).copy(), "seed": config.seed}
 
 
-def observations(run: RunFolder, most_steps: int) -> dict[int, dict[str, Mapping[str, Any]]]:
-    """Every short training that the run holds, of no more than `most_steps`: by steps, then by architecture's key."""
-    found: dict[int, dict[str, Mapping[str, Any]]] = {}
-    for path in sorted(run.accuracy.glob(f"short/*/{RESULT}")):
-        key, _, steps = path.parent.name.partition("-")
-        if steps.isdecimal() and int(steps) <= most_steps:
-            found.setdefault(int(steps), {})[key] = read_as(Label, path)
-    return found
+@dataclass(frozen=True)
+class ShortTrainings:
+    """Accuracies of reduced copies after short trainings, on the split `select`; all are kept in `accuracy/short/`."""
 
+    config: SearchConfig
+    space: Space
+    data: ImageData
+    run: RunFolder
+    report: Reporter
+    device: str
 
-def fitted(pool: Sequence[Architecture], scores: Scores, run: RunFolder, most_steps: int) -> Judge:
-    """The judge of all trainings of no more than `most_steps` of architectures whose features are known.
+    def train(self, architectures: Sequence[Architecture], steps: int) -> None:
+        """Runs what the run does not have yet."""
+        tasks = [self._task(architecture, steps) for architecture in architectures]
+        with self.report.bar(f"short trainings of {steps} steps") as bar:
+            run_tasks(tasks, self.config.workers, lambda done, total: bar.update(done, total, "networks"))
 
-    Longer ones that a killed search left are no part of what chose them.
-    """
-    by_steps = observations(run, most_steps)
-    accuracies = {steps: {key: one["accuracy"] for key, one in found.items()} for steps, found in by_steps.items()}
-    labels = {key: label for key, label in joined(accuracies).items() if scores.knows(key)}
-    images = [one["images"] for found in by_steps.values() for one in found.values()]
-    return fit_judge(
-        [scores.of(architecture.key) for architecture in pool],
-        {key: (scores.of(key), label) for key, label in labels.items()},
-        images=min(images),
-    )
+    def known(self, most_steps: int) -> dict[int, dict[str, dict[str, float]]]:
+        """Every one of no more than `most_steps`: by steps, then by the architecture's key."""
+        found: dict[int, dict[str, dict[str, float]]] = {}
+        for path in sorted(self.run.accuracy.glob(f"short/*/{RESULT}")):
+            key, _, steps = path.parent.name.partition("-")
+            if steps.isdecimal() and int(steps) <= most_steps:
+                found.setdefault(int(steps), {})[key] = read_as(Label, path)
+        return found
+
+    def _task(self, architecture: Architecture, steps: int) -> Task:
+        config = {
+            **common_config(self.config, self.space),
+            "reduction": asdict(Reduction(self.config.reduced_width, self.config.reduced_size)),
+            "architecture": architecture.to_json(),
+            "recipe": asdict(Recipe(steps, SHORT_BATCH, pad=0, flip=self.data.mirrors)),
+            "device": self.device,
+        }
+        folder = self.run.accuracy / "short" / f"{architecture.key}-{steps}"
+        return Task("latnas.ranking.short_training:short_training_task", config, folder, Label)
 
 
 def train_by_halving(
-    pool: Sequence[Architecture],
-    scores: Scores,
-    space: Space,
-    data: ImageData,
-    config: SearchConfig,
-    run: RunFolder,
-    report: Reporter,
-    costs: Sequence[CostModel],
-    device: str,
+    pool: Sequence[Architecture], scores: Scores, trainings: ShortTrainings, costs: Sequence[CostModel]
 ) -> Judge:
     """Trains a shortlist of the pool, then the best of it anew and longer, and again; returns the last judge.
 
-    Longer trainings start anew: the learning rate of a shorter one has ended at zero.
+    A first part of many shortest trainings finds out by which features the rest is chosen. Longer trainings start
+    anew: the learning rate of a shorter one has ended at zero. What was trained later, or by a search that was killed,
+    never counts for what is chosen earlier.
     """
-    candidates = list(pool)
-    values_N = prior_scores([scores.of(architecture.key) for architecture in candidates])
-    for count, steps in config.lengths:
-        costs_CN = np.array([[cost.cost(architecture) for architecture in candidates] for cost in costs])
-        sizes_N = np.array([scores.of(architecture.key)["log_macs"] for architecture in candidates])
-        candidates = [candidates[position] for position in shortlist(costs_CN, values_N, sizes_N, count)]
-        train_briefly(candidates, steps, space, data, config, run, report, device)
-        judge = fitted(pool, scores, run, steps)
-        values_N = np.array([judge.score(a.key, scores.of(a.key)).value for a in candidates])
+    rows = [scores.of(architecture.key) for architecture in pool]
+    costs_CN = np.array([[cost.cost(architecture) for architecture in pool] for cost in costs])
+    sizes_N = np.array([row["log_macs"] for row in rows])
+    (count, steps), *longer = trainings.config.lengths
+
+    values_N, chosen = prior_scores(rows), list[int]()
+    if count >= FIRST_PART * LEAST_TO_CHOOSE_BY:
+        chosen = shortlist(costs_CN, values_N, sizes_N, count // FIRST_PART)
+        trainings.train([pool[position] for position in chosen], steps)
+        judge = fitted(pool, scores, trainings, steps, {pool[position].key for position in chosen})
+        values_N = prior_scores(rows, judge.fit.features)
+    chosen = shortlist(costs_CN, values_N, sizes_N, count, chosen)
+    trainings.train([pool[position] for position in chosen], steps)
+    judge = fitted(pool, scores, trainings, steps)
+
+    for count, steps in longer:
+        values = np.array([judge.score(pool[position].key, rows[position]).value for position in chosen])
+        best = shortlist(costs_CN[:, chosen], values, sizes_N[chosen], count)
+        chosen = [chosen[position] for position in best]
+        trainings.train([pool[position] for position in chosen], steps)
+        judge = fitted(pool, scores, trainings, steps)
     return judge
 
 
-def train_briefly(
-    architectures: Sequence[Architecture],
-    steps: int,
-    space: Space,
-    data: ImageData,
-    config: SearchConfig,
-    run: RunFolder,
-    report: Reporter,
-    device: str,
-) -> None:
-    """Leaves in the run accuracies after so many steps of a reduced copy, on the split `select`."""
-    recipe = Recipe(steps, SHORT_BATCH, pad=0, flip=data.mirrors)
-    tasks = [
-        Task(
-            "latnas.ranking.short_training:short_training_task",
-            {
-                **common_config(config, space),
-                "reduction": asdict(Reduction(config.reduced_width, config.reduced_size)),
-                "architecture": architecture.to_json(),
-                "recipe": asdict(recipe),
-                "device": device,
-            },
-            run.accuracy / "short" / f"{architecture.key}-{steps}",
-            Label,
-        )
-        for architecture in architectures
-    ]
-    with report.bar(f"short trainings of {steps} steps") as bar:
-        run_tasks(tasks, config.workers, lambda done, total: bar.update(done, total, "networks"))
+def fitted(
+    pool: Sequence[Architecture],
+    scores: Scores,
+    trainings: ShortTrainings,
+    most_steps: int,
+    only: Collection[str] | None = None,
+) -> Judge:
+    """The judge of the run's trainings of no more than `most_steps`, of all architectures or of those named."""
+    by_steps = trainings.known(most_steps)
+    accuracies = {steps: {key: one["accuracy"] for key, one in found.items()} for steps, found in by_steps.items()}
+    labels = {
+        key: (scores.of(key), label)
+        for key, label in joined(accuracies).items()
+        if scores.knows(key) and (only is None or key in only)
+    }
+    images = min(int(one["images"]) for found in by_steps.values() for one in found.values())
+    return fit_judge([scores.of(architecture.key) for architecture in pool], labels, images)
 
 
 def features_help(run: RunFolder) -> bool:

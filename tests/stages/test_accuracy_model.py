@@ -1,0 +1,153 @@
+"""The accuracy model as a whole: what it trains, how long, and that it does not matter when it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small import contents
+
+from latnas.data.sources import load_images
+from latnas.ranking.judge import Judge, prior_scores
+from latnas.ranking.shortlist import shortlist
+from latnas.spaces.space import make_space
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.search import SearchConfig, accuracy
+from latnas.stages.search.accuracy import AccuracyModel, Scores, ShortTrainings, accuracy_model, train_by_halving
+from latnas.words.architecture import Architecture
+from latnas.words.costs import generic_costs
+from latnas.words.files import write_json
+from latnas.words.reporting import Silent
+
+DATA = load_images("digits")
+SPACE = make_space("nasbench201", image_size=8, channels=1, classes=10, width=4, depth=1)
+SIZES: dict[str, Any] = {
+    "data": "digits", "pool": 32, "trainings": 12, "training_steps": 2, "halvings": 1, "reduced_width": 4,
+    "reduced_size": 8, "executor": "local:0",
+}  # fmt: skip
+
+
+def made(folder: Path, **changes: Any) -> AccuracyModel:
+    return accuracy_model(SearchConfig(**{**SIZES, **changes}), SPACE, DATA, RunFolder(folder), Silent())
+
+
+def trained(folder: Path) -> dict[int, set[str]]:
+    """Keys of the architectures that were trained, by steps."""
+    found: dict[int, set[str]] = {}
+    for path in folder.glob("accuracy/short/*/result.json"):
+        key, steps = path.parent.name.split("-")
+        found.setdefault(int(steps), set()).add(key)
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AccuracyModel]:
+    """A model that was never interrupted, with its folder. Five trainings are enough to choose features by."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(accuracy, "LEAST_TO_CHOOSE_BY", 4)
+        return folder, made(folder)
+
+
+def test_many_are_trained_and_the_best_third_anew_three_times_as_long(whole: tuple[Path, AccuracyModel]) -> None:
+    folder, model = whole
+    keys = trained(folder)
+    assert {steps: len(found) for steps, found in keys.items()} == {2: 12, 6: 4}
+    assert keys[6] < keys[2] < {architecture.key for architecture in model.pool}
+    assert model.judge.labels.keys() == keys[2]
+
+
+def without(folder: Path, lost: Sequence[str]) -> None:
+    for pattern in lost:
+        found = sorted(folder.glob(pattern))
+        assert found
+        for path in found[::2]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [["accuracy/features/*"], ["accuracy/short/*-2"], ["accuracy/short/*-6"], ["accuracy/*/*", "accuracy/judge.json"]],
+    ids=["features", "short trainings", "longer trainings", "half of everything"],
+)
+def test_a_model_that_was_stopped_anywhere_becomes_the_one_that_was_not(
+    whole: tuple[Path, AccuracyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: list[str]
+) -> None:
+    """Whatever of its results are there, later ones without earlier ones included."""
+    folder, model = whole
+    here = Path(shutil.copytree(folder, tmp_path / "here"))
+    without(here, lost)
+    monkeypatch.setattr(accuracy, "LEAST_TO_CHOOSE_BY", 4)
+    again = made(here)
+    assert contents(here) == contents(folder)
+    assert again.judge.report() == model.judge.report() == json.loads((here / "accuracy/judge.json").read_text())
+    scores = [found.of(found.pool, "scores", Silent()) for found in (model, again)]
+    assert scores[0] == scores[1]
+
+
+@dataclass(frozen=True)
+class MadeUp(ShortTrainings):
+    """Labels made of features, without any training."""
+
+    scores: Scores
+    names: tuple[str, ...]
+
+    def train(self, architectures: Sequence[Architecture], steps: int) -> None:
+        labels = 0.5 + 0.1 * prior_scores([self.scores.of(a.key) for a in architectures], self.names)
+        for architecture, label in zip(architectures, labels.tolist(), strict=True):
+            path = self.run.accuracy / "short" / f"{architecture.key}-{steps}" / "result.json"
+            write_json(path, {"accuracy": label, "images": 100_000})
+
+
+def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes: Any) -> tuple[Judge, np.ndarray]:
+    """The judge of made-up labels, and the costs [C, N] along which it was made."""
+    config = SearchConfig(**{**SIZES, **changes})
+    trainings = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", model.scores, tuple(names))
+    costs = generic_costs(SPACE.trace, 2, seed=0)
+    judge = train_by_halving(model.pool, model.scores, trainings, costs)
+    return judge, np.array([[cost.cost(architecture) for architecture in model.pool] for cost in costs])
+
+
+@pytest.mark.parametrize("least", [4, accuracy.LEAST_TO_CHOOSE_BY])
+def test_a_first_part_of_many_trainings_finds_out_by_which_features_the_rest_is_chosen(
+    whole: tuple[Path, AccuracyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    model, names = whole[1], ("naswot", "log_params")
+    monkeypatch.setattr(accuracy, "LEAST_TO_CHOOSE_BY", least)
+    judge, costs = made_up(model, tmp_path, names, trainings=18, halvings=0)
+    rows = [model.scores.of(architecture.key) for architecture in model.pool]
+    sizes = np.array([row["log_macs"] for row in rows])
+    expected = shortlist(costs, prior_scores(rows), sizes, 6 if least == 4 else 18)
+    if least == 4:
+        expected = shortlist(costs, prior_scores(rows, names), sizes, 18, expected)
+        assert judge.fit.features == names
+    assert judge.labels.keys() == {model.pool[position].key for position in expected}
+
+
+def test_later_searches_of_a_run_count_what_earlier_ones_trained(
+    whole: tuple[Path, AccuracyModel], tmp_path: Path
+) -> None:
+    model = whole[1]
+    before, _ = made_up(model, tmp_path, ("synflow",), trainings=6, halvings=0)
+    after, _ = made_up(model, tmp_path, ("naswot",), trainings=14, halvings=0)
+    assert before.labels.keys() < after.labels.keys() and len(after.labels) < 6 + 14
+    assert after.labels.keys() == trained(tmp_path)[2]
+    both, _ = made_up(model, tmp_path, ("naswot",), trainings=14, halvings=2)
+    assert {steps: len(keys) for steps, keys in trained(tmp_path).items()} == {2: len(after.labels), 6: 5, 18: 2}
+    assert both.labels.keys() == after.labels.keys()
+
+
+def test_the_one_that_the_judge_likes_most_is_always_trained_on(
+    whole: tuple[Path, AccuracyModel], tmp_path: Path
+) -> None:
+    model = whole[1]
+    judge, _ = made_up(model, tmp_path, ("jacov",), halvings=0)
+    best = max(judge.labels, key=lambda key: judge.score(key, model.scores.of(key)).value)
+    made_up(model, tmp_path, ("jacov",), trainings=12, halvings=1)
+    assert best in trained(tmp_path)[6]
