@@ -13,11 +13,12 @@ from killing import Write, watched_writes
 from small import Heard, contents, copied, export_config, front_in, quick_search, run_in
 
 from latnas.errors import LatnasError, UsageError
+from latnas.stages.common.estimate import StepSeconds
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import export
 from latnas.stages.predict import PredictConfig, predict
-from latnas.stages.search import SearchConfig, Searched, search
+from latnas.stages.search import SearchConfig, Searched, joining, search
 from latnas.words.front import load_front
 from latnas.words.table import load_table
 
@@ -116,6 +117,24 @@ def test_a_front_that_joins_goes_on_after_a_stop_and_comes_out_the_same(small_ru
     assert contents(run_in(here)).keys() >= contents(run_in(whole)).keys()
 
 
+def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keeps(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where a step takes a second, a tenth of a minute is three trainings of two steps."""
+    monkeypatch.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1))
+    whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
+    before = {path.parent.name for path in run_in(whole).glob("accuracy/short/*/result.json")}
+    found = finished(whole, table=other_table(whole), extra_minutes=0.1)
+    extra = {path.parent.name for path in run_in(whole).glob("accuracy/short/*/result.json")} - before
+    scored = {network.as_architecture.key: network for network in found.front.networks}
+    assert len(extra) == 3 and {name.removesuffix("-2") for name in extra} <= scored.keys()
+
+    typed = joined(here, table=other_table(here), extra_minutes=0.1)
+    stopped(typed, "result.json", 4)  # features of two rounds, and one of the three trainings
+    monkeypatch.setattr(joining, "time_steps", lambda *_: pytest.fail("how many they are has been decided"))
+    assert quick_search(typed).front_path.read_bytes() == found.front_path.read_bytes()
+
+
 def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run: Path, tmp_path: Path) -> None:
     here, heard = copied(small_run, tmp_path / "here"), Heard()
     with watched_writes(stop_at("config.toml", 1)), pytest.raises(Stopped):
@@ -166,10 +185,11 @@ REFUSED: dict[str, tuple[Change | dict[str, Any], str]] = {
     "a limit": ({"max_params": "10k"}, "with max_params without limit, not 10000, and that stays. Leave --max-params"),
     "another space": ({"space": "mbconv"}, "was searched with space nasbench201, not mbconv"),
     "another seed": ({"seed": 1}, "was searched with seed 0, not 1"),
+    "extra minutes without a run": ({"from_run": None, "extra_minutes": 1}, "to a finished run: name it with --from"),
     "a new name": ({"name": "mine"}, "and keeps its name. Leave --name out."),
     "other images": ({"data": "fashion-mini"}, "the images of fashion-mini are not those that "),
     "a table of another width": (of_another_width, "Measure one that fits: latnas profile --device analytic "),
-    "a front that was begun otherwise": (begun_otherwise, "was searched with budgets 2, not 3. Go on with it: "),
+    "a front that was begun otherwise": (begun_otherwise, "was searched with budgets 2, not 3. It is kept as it is: "),
     "a run of another version": (of_another_version, "is of another version of latnas, with other options."),
     "a run whose config was edited": (with_no_draws, "has a config that is damaged: draws: Input should be greater"),
 }  # fmt: skip

@@ -167,6 +167,10 @@ def search(
         str | None,
         typer.Option("--from", help="A finished run: add a front for another table or range, in a few minutes."),
     ] = None,
+    extra_minutes: Annotated[
+        float | None,
+        typer.Option(help="With --from: short trainings along the new front for about so long. Default 0."),
+    ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this run, with all that it was started with.")] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the metrics for TensorBoard too, beside metrics.jsonl.")

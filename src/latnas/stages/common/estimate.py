@@ -83,6 +83,11 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
     )
 
 
+def trainings_within(seconds: float, steps: int, each: StepSeconds, workers: int) -> int:
+    """How many short trainings of so many steps take about so long; at least one."""
+    return max(int(seconds * _speed(workers) / (steps * each.reduced)), 1)
+
+
 def export_seconds(networks: int, epochs: int, images: int, each: StepSeconds, workers: int) -> float:
     """Measuring finalists, training and exporting `networks` distinct ones, measuring the files."""
     training = epochs * (images // BATCH_SIZE) * each.full

@@ -89,6 +89,8 @@ def begin(config: SearchConfig) -> Beginning:
     """
     if config.resume is not None and config.from_run is not None:
         raise UsageError("--resume goes on with a run and --from adds a front to one: leave one of the two out.")
+    if config.extra_minutes and config.from_run is None and config.resume is None:
+        raise UsageError("--extra-minutes adds short trainings to a finished run: name it with --from RUN.")
     if config.resume is not None:
         return _resumed(config, _without_link(open_run(config.resume, config.out)))
     if config.from_run is not None:
@@ -136,7 +138,7 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     _check_space(table, load_table(run.front(own) / TABLE), run, data)
     name = _front_name(table.name, full.wanted_range, parse_range(run.read_config()["budget_range"]))
     if name in begun:
-        _check_front(full, run, name)
+        _check_front(full, _as_recorded(config, run, _front_values(run, name)), run, name)
     return Beginning(full, data, path, table, run, name, own, run.read_config())
 
 
@@ -165,7 +167,8 @@ def _as_recorded(config: SearchConfig, run: RunFolder, of_front: dict[str, Any])
     """The config that the run records, with the options of a front, run where and how `config` says."""
     recorded = run.read_config()
     images = recorded.pop("images")
-    how = {name: getattr(config, name) for name in {*NOT_PART_OF_THE_RUN, "data"} if name in config.model_fields_set}
+    free = {*NOT_PART_OF_THE_RUN, "data"} - {*OF_A_FRONT}
+    how = {name: getattr(config, name) for name in free & config.model_fields_set}
     try:
         whole = SearchConfig(**recorded)
         full = SearchConfig(**{**recorded, **of_front, **how})
@@ -181,7 +184,7 @@ def _as_recorded(config: SearchConfig, run: RunFolder, of_front: dict[str, Any])
 
 def _check_typed(config: SearchConfig, full: SearchConfig, run: RunFolder, free: tuple[str, ...]) -> None:
     """Raises UsageError where something was typed that is not as the run records it."""
-    recorded = {*SearchConfig.model_fields} - NOT_PART_OF_THE_RUN - {"data"} - {*free}
+    recorded = {*SearchConfig.model_fields} - (NOT_PART_OF_THE_RUN - {*OF_A_FRONT}) - {"data", *free}
     for name in sorted(config.model_fields_set & recorded):
         typed, known = getattr(config, name), getattr(full, name)
         if typed != known:
@@ -205,14 +208,13 @@ def _check_space(table: LatencyTable, own: LatencyTable, run: RunFolder, data: I
         )
 
 
-def _check_front(full: SearchConfig, run: RunFolder, name: str) -> None:
+def _check_front(full: SearchConfig, known: SearchConfig, run: RunFolder, name: str) -> None:
     """Raises UsageError where the front was begun with other options."""
-    recorded = {**run.read_config(), **_front_values(run, name)}
     for option in OF_A_FRONT:
-        if option != "budget_range" and getattr(full, option) != recorded.get(option):
+        if option != "budget_range" and getattr(full, option) != getattr(known, option):
             raise UsageError(
-                f"{run.front(name)} was searched with {option} {recorded.get(option)}, not {getattr(full, option)}. "
-                f"Go on with it: latnas search --resume {run.path} --table {name}"
+                f"{run.front(name)} was searched with {option} {getattr(known, option)}, not {getattr(full, option)}. "
+                f"It is kept as it is: latnas search --resume {run.path} --table {name}. Another range makes another."
             )
 
 

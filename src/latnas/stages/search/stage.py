@@ -9,24 +9,23 @@ from pathlib import Path
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.spaces.space import Space
 from latnas.stages.common.limits import limited_space
-from latnas.stages.common.reach import budget_range, predicted_ends
-from latnas.stages.common.runs import FRONT, TABLE
+from latnas.stages.common.reach import budget_range
+from latnas.stages.common.runs import FRONT
 from latnas.stages.common.tables import latency_of, space_of, warn_if_stale
 from latnas.stages.search import accuracy
 from latnas.stages.search.beginning import WEIGHTS, Beginning, begin
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
+from latnas.stages.search.joining import Shared, inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds
 from latnas.stages.search.metrics import Metrics, summary_writer
-from latnas.training.checkpoint import load_tensors, save_tensors
+from latnas.training.checkpoint import save_tensors
 from latnas.training.tasks import Task, one_thread
-from latnas.training.trainer import Recipe, Trainer
-from latnas.words.architecture import Architecture
+from latnas.training.trainer import Recipe
 from latnas.words.budgets import BudgetRange, format_ms
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter, Silent
-from latnas.words.table import load_table
 
 
 @dataclass(frozen=True)
@@ -69,26 +68,25 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
                 Metrics(folder, config.rounds * config.hypernetwork_steps, writer)
             return Searched(run.path, folder / FRONT, load_front(folder / FRONT), accuracy.features_help(run))
         begun.record()
-        model, trainer, pool = (_inherited if begun.joins else _learnt)(begun, space, latency, report)
-        judging = partial(model.of, report=report)
+        shared = (inherited if begun.joins else _learnt)(begun, _recipe(begun), space, latency, report)
+        model, trainer = shared.model, shared.trainer
         rounds = Rounds(Problem(space, latency, budgets), config, data, trainer, folder, writer)
-        found = rounds.run(pool, judging, report)
-        if not (run.supernet / WEIGHTS).exists():
+        found = rounds.run(shared.pool, partial(model.of, report=report), report)
+        if not begun.joins and not (run.supernet / WEIGHTS).exists():
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
-        front = make_front(space, latency, budgets, found, judging(found, "last features"), config)
+        scores = model.of(found, "last features", report)
+        if config.extra_minutes:
+            model = trained_further(begun, model, found, space, latency, report)
+            scores = model.of(found, "last features", report)
+        front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
     return Searched(run.path, folder / FRONT, front, model.judge.helps)
 
 
-Shared = tuple[accuracy.AccuracyModel, Trainer, list[Architecture]]
-"""What knows no device: accuracy model and shared weights; and the architectures that a front starts from."""
-
-
-def _learnt(begun: Beginning, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
+def _learnt(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
     """From nothing, or from what a search that was stopped has left."""
     config, data, run = begun.config, begun.data, begun.run
-    recipe = _recipe(begun)
     warm_up = Task(
         "latnas.hypernet.supernet:warm_up_task",
         {**accuracy.common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
@@ -97,22 +95,7 @@ def _learnt(begun: Beginning, space: Space, latency: LatencyModel, report: Repor
     model = accuracy.accuracy_model(config, space, data, run, report, [latency], beside=[warm_up])
     trainer = supernet_trainer(space, data, recipe, config.seed)
     trainer.load(run.supernet / CHECKPOINT)
-    return model, trainer, list(model.pool)
-
-
-def _inherited(begun: Beginning, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
-    """From the run's own front: everything that it scored, its judge and its weights. Nothing is trained further."""
-    config, data, run = begun.config, begun.data, begun.run
-    own = run.front(begun.own)
-    table = load_table(own / TABLE)
-    own_space = limited_space(space_of(table), config.limits, data.classes, table.name)
-    model = accuracy.accuracy_model(config, own_space, data, run, report, [latency_of(table, own_space)])
-    trainer = supernet_trainer(space, data, _recipe(begun), config.seed)
-    weights, state = load_tensors(run.supernet / WEIGHTS)
-    trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
-    scored = [network.as_architecture for network in load_front(own / FRONT).networks]
-    known = {one.key: one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one)}
-    return model, trainer, list(known.values())
+    return Shared(model, trainer, list(model.pool))
 
 
 def _recipe(begun: Beginning) -> Recipe:
