@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from small import quick_search
 
-from latnas.stages.search import SearchConfig, accuracy, learning, metrics, stage
+from latnas.stages.search import SearchConfig, learning, metrics, pool, stage
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 
@@ -56,7 +56,7 @@ def search_and_be_told(config: SearchConfig, reach: Reach, moment: Write, told: 
             os.kill(os.getpid(), told)
 
     with watched_writes(tell), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(accuracy, "predicted_ends", lambda *_: reach.ends)
+        patched.setattr(pool, "predicted_ends", lambda *_: reach.ends)
         patched.setattr(stage, "budget_range", lambda *_: reach.budgets)
         quick_search(config)
 
