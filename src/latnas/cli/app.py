@@ -183,7 +183,9 @@ def search(
 ) -> None:
     """Search once for every budget of a range. The same command typed again resumes, as --resume RUN does.
 
-    Example: latnas search --budget-range 2ms:8ms --budgets 4; for another device: latnas search --from RUN --table FILE
+    Example: latnas search --budget-range 2ms:8ms --budgets 4
+
+    Another device for a finished run. Example: latnas search --from RUN --table FILE
     """
     flags = typed(locals()) | {"tensorboard": tensorboard or None}
     with reporting(quiet) as report:
