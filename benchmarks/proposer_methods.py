@@ -181,8 +181,8 @@ def by_dominance_and_crowding(points: np.ndarray) -> list[int]:
 def learnt(problem: Problem, proposer: Hypernetwork | None, neighbours: bool) -> Method:
     """Rounds as in a search: fit the surrogate, let `proposer` learn from it, screen what it and the front yield."""
     numbers = counting()
-    rate = {"learning_rate": ALPHAS_LEARNING_RATE} if isinstance(proposer, Alphas) else {}
-    learning = Learning(steps=STEPS, **rate)
+    rate = ALPHAS_LEARNING_RATE if isinstance(proposer, Alphas) else Learning.learning_rate
+    learning = Learning(steps=STEPS, learning_rate=rate)
     learner = Learner(problem.space, problem.cost, problem.budgets, learning, problem.seed, proposer)
     sizes = [params_cost(problem.space.trace), macs_cost(problem.space.trace)]
 
