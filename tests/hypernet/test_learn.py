@@ -150,6 +150,11 @@ def test_the_temperature_falls_geometrically_to_a_floor_above_zero() -> None:
     assert Learning(steps=1).tau(0) == TAU_START
 
 
+def test_the_learning_rate_falls_to_a_tenth_over_a_round() -> None:
+    learning = Learning(steps=11, learning_rate=0.5)
+    np.testing.assert_allclose([learning.rate(step) for step in range(11)], np.linspace(0.5, 0.05, 11))
+
+
 @pytest.mark.parametrize("with_supernet", [False, True])
 def test_restored_learning_goes_on_bit_for_bit(with_supernet: bool, tmp_path: Path) -> None:
     supernet = SPACE.network(0) if with_supernet else None

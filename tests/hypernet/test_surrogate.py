@@ -7,12 +7,16 @@ import pytest
 import torch
 from scipy import stats
 
+from latnas.data.images import LabelledImages
 from latnas.data.randomness import generator
 from latnas.hypernet import surrogate
+from latnas.hypernet.learn import Learner, Learning
+from latnas.hypernet.propose import extremes
 from latnas.hypernet.surrogate import Kernel, fit_surrogate
 from latnas.ranking.surrogate import one_hot_items
 from latnas.spaces.space import make_space
 from latnas.words.architecture import Architecture
+from latnas.words.budgets import BudgetRange
 from latnas.words.costs import macs_cost, params_cost
 
 SPACE = make_space("darts", image_size=8, channels=1, classes=10, width=2, depth=3)
@@ -102,3 +106,20 @@ def test_equal_scores_are_no_fault_and_only_the_last_of_many_are_fitted(monkeypa
     monkeypatch.setattr(surrogate, "MOST_KNOWN", 20)
     limited = fit_surrogate(known, scores_of(known).tolist(), SPACE.decisions, SIZES)
     assert limited(one_hot(known)).equal(last(one_hot(known)))
+
+
+def test_h_keeps_to_its_budgets_on_a_real_space_where_the_surrogate_wants_more() -> None:
+    space = make_space("mbconv", image_size=16, channels=1, classes=10, width=4, depth=2)
+    cost, random = macs_cost(space.trace), generator("sample")
+    known = [space.random(random) for _ in range(60)]
+    scores = [float(np.log(cost.cost(one))) for one in known]
+    fitted = fit_surrogate(known, scores, space.decisions, [cost])
+    low, high = extremes(space, cost)
+    budgets = BudgetRange(1.05 * cost.cost(low), cost.cost(high))
+    learner = Learner(space, cost, budgets, Learning(steps=120), seed=0)
+    for step in range(120):
+        learner.step(step, fitted, None, LabelledImages(torch.empty(0), torch.empty(0)))
+    for lam in budgets.spread(24):
+        logs = learner.hypernetwork.item_log_probabilities(lam)
+        expected = cost.expected({d.name: np.exp(log) for d, log in zip(space.decisions, logs, strict=True)})
+        assert 0.75 < expected / budgets.budget_ms(lam) < 1.06, lam

@@ -54,15 +54,21 @@ class Learning:
 
     steps: int = 300
     lambdas: int = 16
-    learning_rate: float = 2e-2
+    learning_rate: float = 4e-2
     supernet_every: int = 4
     supernet_weight: float = 0.3
     supernet_batch: int = 64
 
     def tau(self, step: int) -> float:
         """Temperature, falling geometrically to a floor above zero."""
-        done = min(step / max(self.steps - 1, 1), 1.0)
-        return float(TAU_START * (TAU_FLOOR / TAU_START) ** done)
+        return float(TAU_START * (TAU_FLOOR / TAU_START) ** self._done(step))
+
+    def rate(self, step: int) -> float:
+        """Learning rate, falling linearly to a tenth: what proposals are made of has settled."""
+        return self.learning_rate * (1.0 - 0.9 * self._done(step))
+
+    def _done(self, step: int) -> float:
+        return min(step / max(self.steps - 1, 1), 1.0)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,8 @@ class Learner:
                 step, logits, row, float(lambdas_M[row]), supernet, held_out, random
             )
             loss = loss + learning.supernet_weight * term
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning.rate(step % learning.steps)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.hypernetwork.parameters(), 5.0)
