@@ -159,10 +159,10 @@ def search(
         int | None, typer.Option(help="Steps of it with half of the paths from the hypernetwork. Default 100.")
     ] = None,
     hypernetwork_steps: Annotated[
-        int | None, typer.Option(help="Steps of the hypernetwork a round. Default 200.")
+        int | None, typer.Option(help="Steps of the hypernetwork a round. Default 120.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 2.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Perturbed proposals for each budget and round. Default 6.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 3.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Networks to score for each budget and round. Default 8.")] = None,
     from_run: Annotated[
         str | None,
         typer.Option("--from", help="A finished run: add a front for another table or range, in a few minutes."),

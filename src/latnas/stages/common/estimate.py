@@ -72,7 +72,7 @@ def profile_seconds(operations: int, networks: int, measuring_seconds: float) ->
 
 def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> SearchSeconds:
     """A whole search, nothing of which exists yet."""
-    proposals = sizes.rounds * (sizes.draws + 1) * max(2 * sizes.budgets - 1, 5)
+    proposals = sizes.rounds * sizes.draws * max(2 * sizes.budgets - 1, 5)
     speed = _speed(workers)
     return SearchSeconds(
         features=(sizes.pool + proposals) * each.features / speed,

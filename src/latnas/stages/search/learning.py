@@ -13,10 +13,10 @@ from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.data.splits import splits_of
 from latnas.hypernet.learn import Learner, Learning, StepReport
-from latnas.hypernet.propose import propose, valid_neighbours
+from latnas.hypernet.mixture import ELITES, Scored, near, proposed, screened
 from latnas.hypernet.supernet import network_of, uniform_paths
+from latnas.hypernet.surrogate import Surrogate, fit_surrogate
 from latnas.ranking.judge import Score
-from latnas.ranking.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.choice import Selection, path_of
 from latnas.spaces.space import Space
 from latnas.stages.search.config import SearchConfig
@@ -26,7 +26,7 @@ from latnas.training.interruption import undivided
 from latnas.training.trainer import Trainer
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
-from latnas.words.costs import AdditiveCost
+from latnas.words.costs import AdditiveCost, macs_cost, params_cost
 from latnas.words.files import write_json
 from latnas.words.forms import Architectures, read_as
 from latnas.words.latency import LatencyModel
@@ -34,7 +34,6 @@ from latnas.words.reporting import Reporter
 
 CHECKPOINT = "search.safetensors"
 EVERY = 25
-NEIGHBOURS = 12
 
 Judging = Callable[[Sequence[Architecture], str], list[Score]]
 """Scores architectures, computing their features first where they are unknown; the text names the bar."""
@@ -83,15 +82,13 @@ class Rounds:
             if kept.exists():
                 proposals = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
             else:
-                scores = judging(list(known.values()), f"round {number + 1}: features")
-                surrogate = fit_surrogate(
-                    list(known.values()),
-                    [s.value for s in scores],
-                    self._problem.space.decisions,
-                    self._config.seed + number,
-                )
+                judged = judging(list(known.values()), f"round {number + 1}: features")
+                scored = Scored(list(known.values()), [score.value for score in judged])
+                space = self._problem.space
+                sizes = [params_cost(space.trace), macs_cost(space.trace)]
+                surrogate = fit_surrogate(scored.architectures, scored.scores, space.decisions, sizes)
                 self._learn(number, surrogate, report)
-                proposals = self._propose(number, list(known.values()), [s.value for s in scores])
+                proposals = self._propose(number, surrogate, scored)
                 write_json(kept, [proposal.to_json() for proposal in proposals])
             for proposal in proposals:
                 known.setdefault(proposal.key, proposal)
@@ -140,21 +137,17 @@ class Rounds:
         lam = float(torch.rand((), generator=random))
         return [path_of(self._learner.draw(lam, random), self._problem.space.decisions)]
 
-    def _propose(self, number: int, known: Sequence[Architecture], scores: Sequence[float]) -> list[Architecture]:
-        problem, config = self._problem, self._config
-        lambdas = problem.budgets.spread(max(2 * config.budgets - 1, 5))
-        pairs = [(lam, problem.budgets.budget_ms(lam)) for lam in lambdas]
-        random = generator(config.seed, "proposals", number)
-        found = propose(self._learner.hypernetwork, problem.space, problem.cost, pairs, config.draws, random)
-        by_key = {proposal.key: proposal for proposal in found}
-        ranked = sorted(zip(scores, known, strict=True), key=lambda pair: (-pair[0], pair[1].key))
-        for _, budget in pairs:
-            fits = partial(_fits, problem.latency, budget)
-            best = next((a for _, a in ranked if fits(a)), None)
-            near = valid_neighbours(problem.space, best, fits, NEIGHBOURS) if best is not None else []
-            for neighbour in near:
-                by_key.setdefault(neighbour.key, neighbour)
-        return list(by_key.values())
+    def _propose(self, number: int, surrogate: Surrogate, scored: Scored) -> list[Architecture]:
+        """What H yields and what lies near the front, as far as the surrogate finds it worth a score."""
+        space, cost, budgets = self._problem.space, self._problem.cost, self._problem.budgets
+        pairs = [(lam, budgets.budget_ms(lam)) for lam in budgets.spread(max(2 * self._config.budgets - 1, 5))]
+        fits = partial(_fits, self._problem.latency)
+        elites = {a.key: a for _, ms in pairs for a in scored.best(partial(fits, budget_ms=ms), ELITES)}
+        random = generator(self._config.seed, "proposals", number)
+        candidates = proposed(self._learner.hypernetwork, space, cost, pairs, random)
+        candidates += near(list(elites.values()), space, random)
+        count = self._config.draws * len(pairs)
+        return screened(candidates, surrogate, scored, space, cost, [ms for _, ms in pairs], fits, count)
 
     def _save(self) -> None:
         tensors = self._learner.tensors() | {
@@ -173,5 +166,5 @@ class Rounds:
         self._step = step_in(state, "search_step", path)
 
 
-def _fits(latency: LatencyModel, budget_ms: float, architecture: Architecture) -> bool:
+def _fits(latency: LatencyModel, architecture: Architecture, budget_ms: float) -> bool:
     return latency.predict_ms(architecture) <= budget_ms
