@@ -2,11 +2,11 @@
 
     python benchmarks/killed_search.py --kills 20 --json benchmarks/results/killed_search.json
 
-A table of the analytic profiler is made, and a search by it that nobody stops. Then the same search is begun elsewhere,
-and its whole process group gets SIGKILL after a random share of the seconds that the first one took; it is begun again,
-from what it left, and killed again at the next of these moments, until it has been killed `--kills` times, at moments
-spread over its whole work. A row has the seconds that the search had worked by then, over all its lives, and what was
-on disk. In the end the files of both runs are compared. Workers are killed too: the executor is local:2.
+A table of the analytic profiler is made, and a search by it that nobody stops. Then the same search is begun elsewhere
+and killed, with its workers, by SIGKILL to its process group; it is begun again from what it left, and killed again,
+until it has been killed `--kills` times. Each time it may get as far as one of `--kills` random amounts of work,
+counted in files and lines that it leaves, and dies up to a second later. A row has that amount, and the seconds that
+this life lasted. In the end the files of both runs are compared. The executor is local:2.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 
 from report import Reach, as_row, finish, parser
 
-STARTING_SECONDS = 4.0
-"""What each life takes before it goes on with the work."""
+POLL_SECONDS = 0.02
+JITTER_SECONDS = 1.0
 
 COMPARED = ("front.json", "metrics.jsonl", "weights.safetensors", "judge.json", "result.json")
 SIZES = {
@@ -39,24 +39,32 @@ def latnas(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
-def finished(folder: Path, *words: str) -> float:
-    """Seconds that a command took that nobody stopped."""
-    began = time.monotonic()
+def finished(folder: Path, *words: str) -> None:
+    """Runs a command that nobody stops."""
     if latnas(folder, *words).wait() != 0:
         raise SystemExit(f"latnas {' '.join(words)} failed")
-    return time.monotonic() - began
 
 
-def killed(folder: Path, words: list[str], seconds: float) -> bool:
-    """Kills a command and its workers after so many seconds; False if it had finished by then."""
+def killed(folder: Path, words: list[str], amount: int, jitter: float) -> bool:
+    """Kills a command and its workers once its run has this amount of work; False if it had finished by then."""
     process = latnas(folder, *words)
+    while process.poll() is None and work(folder) < amount:
+        time.sleep(POLL_SECONDS)
     try:
-        process.wait(seconds)
+        process.wait(jitter)
         return False
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return True
+
+
+def work(folder: Path) -> int:
+    """How much a search has done: files that last, and steps of the hypernetwork."""
+    runs = list(folder.glob("runs/nasbench201-*"))
+    files = sum(1 for run in runs for path in run.rglob("*") if path.suffix in (".json", ".safetensors"))
+    lines = sum(path.read_bytes().count(b"\n") for run in runs for path in run.rglob("metrics.jsonl"))
+    return files + lines
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -65,34 +73,22 @@ def results(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def count(folder: Path, pattern: str) -> int:
-    return len(list(folder.glob(f"runs/nasbench201-*/{pattern}")))
-
-
 def run(folder: Path, kills: int, seed: int) -> tuple[list[dict[str, Any]], int, int]:
     """Rows, how many files were compared, and how many of them differ."""
     whole, here = folder / "whole", folder / "here"
-    table = folder / "latency_tables"
     whole.mkdir()
     here.mkdir()
     finished(folder, "profile", "--device", "analytic", "--data", "digits", "--width", "8", "--depth", "2")
     sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
-    words = ["search", "--data", "digits", "--tables", str(table), "--executor", "local:2", *sizes]
-    seconds = finished(whole, *words)
+    words = ["search", "--data", "digits", "--tables", str(folder / "latency_tables"), "--executor", "local:2", *sizes]
+    finished(whole, *words)
+    draws = random.Random(seed)
     rows: list[dict[str, Any]] = []
-    draws, worked = random.Random(seed), 0.0
-    for number in range(kills):
-        share = draws.uniform(0.5, 1.5) / kills
-        lived = STARTING_SECONDS + share * seconds
-        if not killed(here, words, lived):
+    for number, amount in enumerate(sorted(draws.sample(range(1, work(whole)), kills))):
+        began = time.monotonic()
+        if not killed(here, words, amount, draws.uniform(0, JITTER_SECONDS)):
             break
-        worked += lived
-        rows.append(
-            as_row(
-                kill=number + 1, lived=lived, worked=worked, features=count(here, "accuracy/features/*/result.json"),
-                trainings=count(here, "accuracy/short/*/result.json"), checkpoints=count(here, "**/*.safetensors"),
-            )
-        )  # fmt: skip
+        rows.append(as_row(kill=number + 1, work=amount, of=work(whole), seconds=time.monotonic() - began))
     finished(here, *words)
     expected, found = results(whole), results(here)
     differing = [path for path in {*expected, *found} if expected.get(path) != found.get(path)]
