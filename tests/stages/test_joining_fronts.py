@@ -217,6 +217,7 @@ def test_a_run_that_is_named_goes_on_only_as_it_was_begun(small_run: Path, tmp_p
     with pytest.raises(UsageError, match=r"has no front for table 'other'\. It has: analytic"):
         search(resumed(table=Path("other")))
     before, heard = contents(here), Heard()
+    assert search(resumed(table=next(here.glob("latency_tables/*.json")))).run.resolve() == run_in(here).resolve()
     again = search(resumed(), heard)
     assert any("finished already" in text for text in heard.said) and contents(here) == before
     assert again.run.resolve() == run_in(here).resolve() == (here / "runs" / "latest").resolve()

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small import copied, front_in, latnas, run_in, search_config
+from small import SEARCH, as_typed, copied, front_in, latnas, run_in, search_config
 
 from latnas.hypernet.learn import StepReport
 from latnas.stages.search import search
@@ -65,6 +65,8 @@ def test_without_tensorboard_the_message_says_what_to_install_and_the_search_doe
     shown = latnas("search", "--resume", "latest", "--tensorboard", "--quiet")
     assert shown.code == 2 and "pip install 'latnas[tensorboard]'" in shown.stderr
     assert not (front_in(here) / "front.json").exists()
+    assert latnas("search", *as_typed(SEARCH), "--seed", 7, "--tensorboard", "--quiet").code == 2
+    assert len(list(here.glob("runs/nasbench201-*"))) == 1, "no run was begun"
 
 
 @pytest.mark.skipif(not IS_INSTALLED, reason="TensorBoard is not installed")

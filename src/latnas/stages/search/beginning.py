@@ -108,7 +108,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
     begun = run.begun()
     if not begun:
         raise UsageError(f"the search of {run.path} had hardly begun. Type its command again: latnas search")
-    named, own = None if config.table is None else str(config.table), begun[0]
+    named, own = None if config.table is None else _table_name(config.table, begun), begun[0]
     if named is not None and named not in begun:
         raise UsageError(f"run {run.path} has no front for table {named!r}. It has: {', '.join(begun)}.")
     open_ = [name for name in begun if not _is_finished(run, name, own)]
@@ -216,6 +216,11 @@ def _check_front(full: SearchConfig, known: SearchConfig, run: RunFolder, name: 
                 f"{run.front(name)} was searched with {option} {getattr(known, option)}, not {getattr(full, option)}. "
                 f"It is kept as it is: latnas search --resume {run.path} --table {name}. Another range makes another."
             )
+
+
+def _table_name(typed: Path, begun: list[str]) -> str:
+    """The front that --table means: by its own name, or by the file of its table."""
+    return load_table(typed).name if str(typed) not in begun and typed.is_file() else str(typed)
 
 
 def _named_data(config: SearchConfig) -> str | None:

@@ -29,25 +29,31 @@ def scalars(line: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-@contextmanager
-def summary_writer(folder: Path, wanted: bool) -> Iterator[Writer | None]:
-    """TensorBoard's writer into a front's folder; None if it is not wanted.
-
-    What an earlier process wrote there is hidden by this one, which writes it again.
+def tensorboard_writer() -> Any:
+    """TensorBoard's class of writers.
 
     Raises:
-        UsageError: TensorBoard is not installed.
+        UsageError: it is not installed.
     """
-    if not wanted:
-        yield None
-        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
             f"--tensorboard needs a package that is missing ({error}). Type: pip install 'latnas[tensorboard]'"
         ) from error
-    with closing(SummaryWriter(str(folder / TENSORBOARD), purge_step=0)) as writer:
+    return SummaryWriter
+
+
+@contextmanager
+def summary_writer(folder: Path, wanted: bool) -> Iterator[Writer | None]:
+    """A writer for TensorBoard into a front's folder; None if it is not wanted.
+
+    What an earlier process wrote there is hidden by this one, which writes it again.
+    """
+    if not wanted:
+        yield None
+        return
+    with closing(tensorboard_writer()(str(folder / TENSORBOARD), purge_step=0)) as writer:
         yield writer
 
 

@@ -18,7 +18,7 @@ from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
 from latnas.stages.search.joining import Shared, inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds
-from latnas.stages.search.metrics import Metrics, summary_writer
+from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
 from latnas.training.checkpoint import save_tensors
 from latnas.training.tasks import Task, one_thread
 from latnas.training.trainer import Recipe
@@ -51,6 +51,8 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     report = report or Silent()
     _ = config.workers  # an executor that does not exist is refused before anything is read
     _ = config.wanted_range
+    if config.tensorboard:
+        tensorboard_writer()  # refused now where it is not installed
     begun = begin(config)
     config, run, data, folder = begun.config, begun.run, begun.data, begun.folder
     warn_if_stale(begun.table, report)
