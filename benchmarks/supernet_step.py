@@ -38,7 +38,7 @@ from latnas.data.images import LabelledImages
 from latnas.data.randomness import generator
 from latnas.hypernet.learn import Learner, Learning, StepReport
 from latnas.hypernet.propose import extremes
-from latnas.ranking.surrogate import Surrogate, fit_surrogate
+from latnas.hypernet.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.choice import path_of
 from latnas.spaces.space import Space, make_space
 from latnas.training.trainer import Recipe, Trainer
@@ -85,7 +85,7 @@ def problem(width: int, depth: int, size: int, batch: int, seed: int) -> Problem
     pool = [space.random(random) for _ in range(SCORED)]
     return Problem(
         space, cost, BudgetRange(1.05 * cost.cost(smallest), cost.cost(largest)), largest,
-        fit_surrogate(pool, [params.cost(one) for one in pool], space.decisions, seed),
+        fit_surrogate(pool, [params.cost(one) for one in pool], space.decisions, [params, cost]),
         LabelledImages(images, torch.randint(10, (IMAGES,), generator=random)), batch, seed,
     )  # fmt: skip
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from latnas.cli.app import app, with_bare_options
+from latnas.hypernet import mixture
 from latnas.spaces.choice import Choice
 from latnas.stages.export import ExportConfig
 from latnas.stages.profile import ProfileConfig
-from latnas.stages.search import SearchConfig, Searched, learning, search
+from latnas.stages.search import SearchConfig, Searched, search
 from latnas.words.reporting import Reporter, Silent
 
 PROFILE: dict[str, Any] = {
@@ -52,9 +53,9 @@ def export_config(folder: Path, **changes: Any) -> ExportConfig:
 
 
 def quick_search(config: SearchConfig, report: Reporter | None = None) -> Searched:
-    """`search`, with fewer of the neighbours that take most of its time."""
+    """`search`, with fewer of the candidates that it screens."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(learning, "NEIGHBOURS", 1)
+        patched.setattr(mixture, "CHANGED", 3)
         return search(config, report)
 
 

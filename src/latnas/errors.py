@@ -10,6 +10,7 @@ FAILED = 1
 WRONG_USAGE = 2
 TARGET_MISSED = 3
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class LatnasError(Exception):
@@ -28,6 +29,10 @@ class TargetMissedError(LatnasError):
     """The work was done and its target was not met: a budget exceeded, a file that does not verify."""
 
     code = TARGET_MISSED
+
+
+class Terminated(KeyboardInterrupt):
+    """Someone told the process to end (SIGTERM), as a container does that is stopped. No error, as Ctrl-C is none."""
 
 
 def one_line(message: str) -> str:

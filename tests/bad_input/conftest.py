@@ -6,10 +6,10 @@ from functools import cache
 
 import pytest
 
+from latnas.hypernet import mixture
 from latnas.spaces import space
 from latnas.stages.common import tables
 from latnas.stages.profile import stage
-from latnas.stages.search import learning
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traces each space once, and looks at fewer neighbours, which take most of a small search."""
     for module in (space, tables, stage):
         monkeypatch.setattr(module, "make_space", make_space_once)
-    monkeypatch.setattr(learning, "NEIGHBOURS", 1)
+    monkeypatch.setattr(mixture, "CHANGED", 3)
 
 
 make_space_once = cache(space.make_space)

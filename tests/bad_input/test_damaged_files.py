@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ PROFILED = ["profile", *as_typed(PROFILE), "--quiet"]
 PREDICTED = ["predict", "--data", "digits", "--quiet"]
 SEARCHED = ["search", *as_typed(SEARCH), "--quiet"]
 IMAGES = ["predict", "--random", "1", "--quiet"]
+HOW: dict[str, Any] = {"executor": "local:0"}
+RESUMED = ["search", "--resume", "latest", *as_typed(HOW), "--quiet"]
 EXPORTED = ["export", *as_typed(EXPORT), "--all", "--quiet"]
 
 
@@ -57,6 +60,14 @@ def undone(*patterns: str) -> Callable[[Path], None]:
                 path.unlink()
 
     return prepare
+
+
+def joined(here: Path) -> None:
+    """Adds a front to the run, with a few more short trainings, of which all but the end is done."""
+    from latnas.stages.search import SearchConfig, search
+
+    added = search(SearchConfig(from_run=str(run_in(here)), budget_range="0.11ms:0.15ms", extra_minutes=1e-3, **HOW))
+    added.front_path.unlink()
 
 
 def table_copied(here: Path) -> None:
@@ -123,6 +134,8 @@ KINDS = {
     ),
     "metrics": Kind(f"{RUN}/fronts/*/metrics.jsonl", SEARCHED, of_lines, unfinished, BEFORE_IT, strict=False),
     "proposals": Kind(f"{RUN}/fronts/*/proposals-0.json", SEARCHED, of_json, unfinished, BEFORE_IT),
+    "front's config": Kind(f"{RUN}/fronts/*-0.15ms/config.toml", RESUMED, of_toml, joined, BEFORE_IT, strict=False),
+    "extra trainings": Kind(f"{RUN}/fronts/*-0.15ms/extra.json", RESUMED, of_json, joined, BEFORE_IT, strict=False),
     "weights": Kind(
         f"{RUN}/supernet/weights.safetensors", [*EXPORTED, "--init", "supernet"], of_tensors,
         may_change=(*MEASURED, "*/.trainings*"),

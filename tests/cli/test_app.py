@@ -265,9 +265,9 @@ def test_the_console_script_takes_a_bare_budget_range(main: Callable[..., Typed]
     assert main("search", "--budgets", "3", "--budget-range").stderr == "latnas: was asked for auto and 3 budgets\n"
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-def test_an_interruption_is_exit_code_130_and_says_how_to_go_on(
-    main: Callable[..., Typed], instead_of_search: Stub, how: str
+@pytest.mark.parametrize(("how", "code", "word"), [("Ctrl-C", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_command_that_is_stopped_says_how_to_go_on(
+    main: Callable[..., Typed], instead_of_search: Stub, how: str, code: int, word: str
 ) -> None:
     def interrupted(config: Any) -> None:
         if how == "Ctrl-C":
@@ -277,8 +277,8 @@ def test_an_interruption_is_exit_code_130_and_says_how_to_go_on(
 
     instead_of_search(interrupted)
     shown = main("search")
-    assert (shown.code, shown.stdout) == (130, "")
-    assert shown.stderr == "latnas: interrupted. What was finished is kept; type the same command to go on.\n"
+    assert (shown.code, shown.stdout) == (code, "")
+    assert shown.stderr == f"latnas: {word}. What was finished is kept; type the same command to go on.\n"
 
 
 def test_a_bug_keeps_its_traceback(instead_of_search: Stub) -> None:

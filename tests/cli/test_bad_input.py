@@ -131,7 +131,7 @@ WORDS = {
         [*PREDICTED, "--run", "mine"], WRONG_USAGE, "there is no run 'mine'. Runs in runs: nasbench201-"
     ),
     "a prediction of a search that is not finished": Case(
-        [*PREDICTED, "--run", "latest"], WRONG_USAGE, "is not finished. Type its command again to go on: latnas search",
+        [*PREDICTED, "--run", "latest"], WRONG_USAGE, "is not finished. Go on: latnas search --resume ",
         lambda here: (front_in(here) / "front.json").unlink(),
     ),
     "a prediction by no such table": Case(

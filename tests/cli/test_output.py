@@ -162,6 +162,18 @@ def test_a_bar_away_from_a_terminal_is_a_line_now_and_then(
     ]
 
 
+def test_the_time_left_is_told_from_what_this_process_has_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with ConsoleReporter().bar("training") as bar:
+        bar.update(80, 100, "steps")  # an earlier process did these
+        now[0] = 10.0
+        bar.update(85, 100, "steps")
+    assert capsys.readouterr().err.startswith("training: 85/100 steps, about 30 s left\n")
+
+
 def test_a_bar_on_a_terminal_lasts_as_long_as_its_block(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

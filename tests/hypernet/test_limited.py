@@ -12,7 +12,8 @@ import pytest
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import Hypernetwork
-from latnas.hypernet.propose import best_within, extremes, propose, random_within, valid_neighbours
+from latnas.hypernet.mixture import near, proposed
+from latnas.hypernet.propose import best_within, extremes, propose, random_within
 from latnas.spaces.space import SETTING, Space, make_space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, macs_cost
@@ -94,8 +95,10 @@ def test_whatever_is_proposed_drawn_or_near_keeps_to_the_limits(limits: Limits) 
     proposals = propose(Hypernetwork(SPACE.decisions, 0), space, cost, [(0.0, math.inf), (0.5, 6.0)], 4, generator(0))
     drawn = [random_within(space, cost, math.inf, generator("drawn", n), draws) for n in range(4) for draws in (0, 50)]
     assert proposals and set(proposals) | set(drawn) <= allowed
-    near = valid_neighbours(space, drawn[0], lambda _: True, 1000)
-    assert set(near) == set(valid_neighbours(SPACE, drawn[0], lambda _: True, 1000)) & allowed
+    around = near(drawn, space, generator("near"))
+    assert around and set(around) <= allowed < set(near(drawn, SPACE, generator("near"))) | allowed
+    yielded = proposed(Hypernetwork(SPACE.decisions, 0), space, cost, [(0.0, math.inf)], generator("H"))
+    assert yielded and set(yielded) <= allowed
 
 
 def test_limits_that_leave_nothing_give_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache, partial
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -20,7 +20,6 @@ from latnas.hypernet.propose import (
     extremes,
     propose,
     random_within,
-    valid_neighbours,
 )
 from latnas.spaces.space import SETTING, Space, make_space
 from latnas.words.architecture import Architecture
@@ -178,7 +177,7 @@ def test_a_budget_out_of_reach_gives_no_proposal_and_leaves_the_others() -> None
     assert propose(hypernetwork, CELLS, cost, [(1.0, 0.1)], 2, generator(0)) == []
 
 
-# Random ones and neighbours
+# Random ones
 
 
 @pytest.mark.parametrize("draws", [0, 50])
@@ -196,41 +195,3 @@ def test_random_architectures_keep_to_the_budget_however_rare_those_are(draws: i
 def test_where_everything_is_within_the_budget_random_ones_are_the_spaces_own() -> None:
     cost = random_cost(CELLS, 7)
     assert random_within(CELLS, cost, math.inf, generator(3)) == CELLS.random(generator(3))
-
-
-@pytest.mark.parametrize("name", ["nasbench201", "mbconv"])
-def test_neighbours_are_those_that_enumeration_finds(name: str) -> None:
-    space = space_called(name)
-    cost = random_cost(space, 8)
-    for seed in range(3):
-        centre = space.random(generator("centre", seed))
-        own = centre.indices(space.decisions)
-        indices = product(*(range(len(decision.items)) for decision in space.decisions))
-        one_away = (c for c in indices if sum(a != b for a, b in zip(c, own, strict=True)) == 1)
-        raw = [Architecture.from_indices(SETTING, space.decisions, chosen) for chosen in one_away]
-        near = {space.canonical(a) for a in raw if space.is_valid(a)} - {centre}
-        budget = float(np.median([cost.cost(a) for a in near]))
-        found = valid_neighbours(space, centre, partial(is_within, cost, budget), len(raw))
-        assert len(found) == len(set(found))
-        assert set(found) == {a for a in near if cost.cost(a) <= budget}
-        assert 0 < len(found) < len(near)
-        assert set(valid_neighbours(space, centre, lambda _: True, len(raw))) == near
-        assert valid_neighbours(space, centre, lambda _: False, len(raw)) == []
-
-
-def is_within(cost: AdditiveCost, budget: float, architecture: Architecture) -> bool:
-    return cost.cost(architecture) <= budget
-
-
-def test_no_more_neighbours_are_looked_at_than_are_wanted() -> None:
-    """Whether one fits is asked of an exact prediction, which may take a while."""
-    centre, asked = CELLS.random(generator("centre", 0)), list[Architecture]()
-
-    def fits(architecture: Architecture) -> bool:
-        asked.append(architecture)
-        return len(asked) % 2 == 0
-
-    assert valid_neighbours(CELLS, centre, fits, 0) == [] == asked
-    found = valid_neighbours(CELLS, centre, fits, 3)
-    assert found == [asked[1], asked[3], asked[5]] and len(asked) == 6
-    assert all(CELLS.is_canonical(architecture) for architecture in asked) and centre not in asked

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latnas.ranking.surrogate import Surrogate
 from latnas.spaces.choice import Choice
 from latnas.spaces.space import SETTING, Space, SpaceOptions
 from latnas.words.costs import AdditiveCost
@@ -55,12 +56,7 @@ def toy_cost(space: Space) -> AdditiveCost:
     return AdditiveCost("ms", space.decisions, {SETTING: FIXED_MS}, {SETTING: vectors})
 
 
-def toy_surrogate(space: Space, weight: float = 1.0) -> Surrogate:
+def toy_surrogate(space: Space, weight: float = 1.0) -> Callable[[Tensor], Tensor]:
     """A layer of size s scores sqrt(s), times `weight`."""
-    scores = torch.tensor(SIZES).sqrt().repeat(len(space.decisions))
-    model = Surrogate(len(scores))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        model.linear.weight.copy_(weight * scores)
-    return model.requires_grad_(False)
+    scores_I = weight * torch.tensor(SIZES).sqrt().repeat(len(space.decisions))
+    return lambda one_hot_NI: one_hot_NI @ scores_I

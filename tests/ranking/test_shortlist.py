@@ -51,12 +51,20 @@ def test_a_shortlist_as_long_as_all_there_is_holds_it(count: int) -> None:
     assert shortlist(*made_up(seed=0), count) == list(range(NETWORKS))
 
 
-def test_a_handful_is_spread_over_size_from_one_end_to_the_other() -> None:
+def test_a_handful_is_spread_over_size_from_one_end_to_the_other_of_the_front_along_the_first_cost() -> None:
     costs, scores, sizes = made_up(seed=1)
-    best = best_within(costs, scores, 1)
-    chosen = shortlist(costs, scores, sizes, 5)
-    assert set(chosen) < best
+    best = best_within(costs[:1], scores, 1)
+    chosen = shortlist(costs, scores, sizes, 3)
+    assert set(chosen) < best and len(chosen) == 3
     assert {min(best, key=lambda index: sizes[index]), max(best, key=lambda index: sizes[index])} <= set(chosen)
+
+
+def test_as_many_costs_count_as_there_are_networks_for() -> None:
+    costs, scores, sizes = made_up(seed=1)
+    best = [best_within(costs[:used], scores, 1) for used in (1, 2, 3, 4)]
+    assert len(best[0]) < len(best[1]) < len(best[2])
+    assert shortlist(costs, scores, sizes, len(best[1])) == sorted(best[1])
+    assert best[1] < set(shortlist(costs, scores, sizes, len(best[2]) - 1))
 
 
 def test_what_was_trained_already_is_part_of_the_shortlist_and_counts() -> None:

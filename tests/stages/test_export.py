@@ -508,7 +508,7 @@ def test_images_that_are_gone_are_named_with_where_they_were_looked_for(exported
 def test_a_search_that_is_not_finished_is_not_exported(small_run: Path, tmp_path: Path) -> None:
     here = copied(small_run, tmp_path / "here")
     (front_in(here) / "front.json").unlink()
-    with pytest.raises(UsageError, match=r"is not finished\. Type its command again to go on"):
+    with pytest.raises(UsageError, match=r"is not finished\. Go on: latnas search --resume"):
         export(export_config(here, all=True))
 
 

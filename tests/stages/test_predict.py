@@ -258,7 +258,7 @@ def test_a_file_with_an_architecture_of_another_space_is_wrong_usage(
 def test_a_search_that_is_not_finished_has_no_choices_yet(small_run: Path, tmp_path: Path) -> None:
     here = copied(small_run, tmp_path / "here")
     (front_in(here) / "front.json").unlink()
-    with pytest.raises(UsageError, match=r"is not finished\. Type its command again to go on: latnas search"):
+    with pytest.raises(UsageError, match=r"is not finished\. Go on: latnas search --resume"):
         predict(predict_config(here, run="latest"))
 
 

@@ -1,22 +1,19 @@
-"""The stage `search`, whole: what it leaves, that it can be killed at any moment, and what it refuses."""
+"""The stage `search`, whole: what it leaves, and what it refuses."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import pickle
 import re
-import signal
-from collections.abc import Callable
 from itertools import product
-from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Heard, contents, copied, front_in, quick_search, run_in, search_config
+from killing import in_another_process
+from small import Heard, contents, copied, front_in, run_in, search_config
 
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
@@ -26,8 +23,7 @@ from latnas.stages.common import tables
 from latnas.stages.common.reach import budget_range, predicted_ends, reachable_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import fitting_tables, latency_of, space_of
-from latnas.stages.search import learning, search
-from latnas.words import files
+from latnas.stages.search import search
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
@@ -173,73 +169,7 @@ def test_the_config_that_a_run_records_is_what_decided_it(small_run: Path) -> No
     assert str(small_run) not in str(recorded), "a run can be moved"
 
 
-# Killed and resumed
-
-MOMENTS = [
-    ("result.json", 5),  # shared weights, features and one short training are done
-    ("metrics.jsonl", 4),  # in the first round, before its first checkpoint
-    ("search.safetensors", 2),  # the checkpoint at the end of the first round is written and not yet renamed
-    ("metrics.jsonl", 5),  # in the second round, one step after a checkpoint
-]
-
-
-PRELOADED = ["latnas.stages.search", "latnas_profilers.analytic", "pytest", "scipy.stats", "torch._dynamo"]
-"""What each process would otherwise spend seconds on: imports, some of which torch leaves to the first step."""
-
-
-def search_and_die(folder: Path, name: str, count: int) -> None:
-    """The small search, which kills itself just before its `count`-th write to a file called `name`."""
-    replace, append, left = os.replace, files.append_line, [count]
-
-    def kill_at(path: Path) -> None:
-        left[0] -= path.name == name
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def watched_replace(source: Any, target: Any) -> None:
-        kill_at(Path(target))
-        replace(source, target)
-
-    def watched_append(path: Path, value: Any) -> None:
-        kill_at(path)
-        append(path, value)
-
-    os.replace = watched_replace
-    learning.append_line = watched_append
-    learning.EVERY = 4
-    quick_search(search_config(folder))
-
-
-def in_another_process(function: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """Starts `function` in a process that has imported latnas and done nothing else."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=function, args=arguments)
-    process.start()
-    return process
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_search_killed_at_any_moment_and_resumed_under_another_executor_gives_the_same_front(
-    small_table: Path, small_run: Path, tmp_path: Path
-) -> None:
-    here = copied(small_table, tmp_path / "here")
-    for name, count in MOMENTS:
-        process = in_another_process(search_and_die, here, name, count)
-        process.join(100)
-        assert process.exitcode == -signal.SIGKILL, f"it was not killed at {name}"
-        assert not (front_in(here) / "front.json").exists()
-    quick_search(search_config(here, executor="local:1"))
-
-    name = Path("fronts") / front_in(here).name
-    resumed, whole = run_in(here) / name, run_in(small_run) / name
-    assert (resumed / "front.json").read_bytes() == (whole / "front.json").read_bytes()
-    assert (resumed / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
-    steps = [json.loads(line)["step"] for line in (resumed / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(12))
-    weights = Path("supernet") / "weights.safetensors"
-    assert (run_in(here) / weights).read_bytes() == (run_in(small_run) / weights).read_bytes()
+# Twice, and damaged
 
 
 def hold_lock(run: Path, is_held: Event, may_go: Event) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from latnas.errors import LatnasError
+from latnas.errors import LatnasError, Terminated
 
 DEADLINE_SECONDS = 60
 
@@ -52,8 +52,12 @@ def be_killed(config: dict[str, Any], folder: Path) -> None:
 
 
 def stay(config: dict[str, Any], folder: Path) -> None:
-    """Says who it is, and stays."""
+    """Says who it is, and stays; told to go, it leaves a word, as a training leaves a checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "part").write_text(str(os.getpid()))
     (folder / "part").rename(folder / "pid")
-    time.sleep(3 * DEADLINE_SECONDS)
+    try:
+        time.sleep(3 * DEADLINE_SECONDS)
+    except Terminated:
+        (folder / "left").touch()
+        raise

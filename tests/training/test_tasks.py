@@ -83,12 +83,13 @@ def test_an_error_in_a_worker_is_the_error_that_the_caller_sees_and_no_worker_is
     assert multiprocessing.active_children() == []
 
 
-def test_an_interrupted_caller_leaves_no_worker_of_its_own_and_touches_no_other_process(tmp_path: Path) -> None:
+def test_an_interrupted_caller_lets_its_workers_leave_a_checkpoint_and_touches_no_other_process(tmp_path: Path) -> None:
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(DEADLINE_SECONDS,))
     other.start()
 
     def interrupt(done: int, total: int) -> None:
         if done:
+            wait_until((tmp_path / "stay" / "pid").exists)
             raise KeyboardInterrupt
 
     try:
@@ -97,6 +98,7 @@ def test_an_interrupted_caller_leaves_no_worker_of_its_own_and_touches_no_other_
             run_tasks([*answers(tmp_path, 1), Task("small_tasks:stay", {}, tmp_path / "stay")], 1, interrupt)
         assert multiprocessing.active_children() == [other]
         assert other.exitcode is None
+        assert (tmp_path / "stay" / "left").exists()
         assert kept.tb is not None
     finally:
         other.kill()
@@ -114,7 +116,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
         "import pathlib, sys; from latnas.training.tasks import Task, run_tasks;"
         "run_tasks([Task('small_tasks:stay', {}, pathlib.Path(sys.argv[1]))], 1)"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment)
     try:
         wait_until((tmp_path / "pid").exists)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latnas.errors import LatnasError
-from latnas.words.architecture import Architecture, Decision, Item, count_architectures, neighbours
+from latnas.words.architecture import Architecture, Decision, Item, count_architectures
 
 
 def plain(name: str, *parts: str) -> Decision:
@@ -128,15 +128,6 @@ def test_an_architecture_of_another_space_is_refused_wherever_it_is_read(items: 
 def test_json_of_another_form_is_no_architecture(value: object) -> None:
     with pytest.raises(LatnasError, match="an architecture"):
         Architecture.from_json(value)
-
-
-def test_neighbours_are_all_that_differ_in_one_decision() -> None:
-    for architecture in ALL:
-        expected = {
-            other.key for other in ALL if sum(architecture.items[name] != other.items[name] for name in CHOSEN) == 1
-        }
-        found = [neighbour.key for neighbour in neighbours(architecture, DECISIONS)]
-        assert sorted(found) == sorted(expected)
 
 
 def test_it_prints_as_the_names_of_its_items() -> None:

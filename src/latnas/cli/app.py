@@ -30,10 +30,11 @@ from latnas.cli.options import (
 )
 from latnas.cli.plan_command import plan
 from latnas.errors import TargetMissedError
+from latnas.training.interruption import terminate
 
 app = typer.Typer(
     name="latnas",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a target not met, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a target not met, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,  # plain help pages take half the time: 0.17 instead of 0.33 CPU-seconds
@@ -158,21 +159,35 @@ def search(
         int | None, typer.Option(help="Steps of it with half of the paths from the hypernetwork. Default 100.")
     ] = None,
     hypernetwork_steps: Annotated[
-        int | None, typer.Option(help="Steps of the hypernetwork a round. Default 200.")
+        int | None, typer.Option(help="Steps of the hypernetwork a round. Default 120.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 2.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Perturbed proposals for each budget and round. Default 6.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 3.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Networks to score for each budget and round. Default 8.")] = None,
+    from_run: Annotated[
+        str | None,
+        typer.Option("--from", help="A finished run: add a front for another table or range, in a few minutes."),
+    ] = None,
+    extra_minutes: Annotated[
+        float | None,
+        typer.Option(help="With --from: short trainings along the new front for about so long. Default 0."),
+    ] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this run, with all that it was started with.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the metrics for TensorBoard too, beside metrics.jsonl.")
+    ] = False,
     seed: Seed = None,
     executor: Executor = None,
     config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search once for every budget of a range. The same command typed again resumes.
+    """Search once for every budget of a range. The same command typed again resumes, as --resume RUN does.
 
     Example: latnas search --budget-range 2ms:8ms --budgets 4
+
+    Another device for a finished run. Example: latnas search --from RUN --table FILE
     """
-    flags = typed(locals())
+    flags = typed(locals()) | {"tensorboard": tensorboard or None}
     with reporting(quiet) as report:
         from latnas.cli import show
         from latnas.cli.layers import resolve
@@ -335,8 +350,8 @@ def demo(
 
 
 def main() -> None:
-    """The console script: `--budget-range` may stand bare, SIGTERM is an interruption, errors become exit codes."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """The console script: `--budget-range` may stand bare, SIGTERM ends it as Ctrl-C does, errors become exit codes."""
+    signal.signal(signal.SIGTERM, terminate)
     app(args=with_bare_options(sys.argv[1:]), prog_name="latnas")
 
 
@@ -351,7 +366,3 @@ def with_bare_options(arguments: Sequence[str]) -> list[str]:
         if argument == "--budget-range" and is_option:
             result.append("auto")
     return result
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

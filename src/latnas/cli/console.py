@@ -66,13 +66,18 @@ class _PlainBar(_Bar):
     def __init__(self, name: str, console: Console) -> None:
         self._name, self._console = name, console
         self._began = self._said = time.monotonic()
+        self._start: tuple[float, float] | None = None
         self._last = ""
 
     def update(self, done: float, total: float, note: str = "") -> None:
         now = time.monotonic()
+        if self._start is None:
+            self._start = (now, done)  # what an earlier process had done took this one no time
         self._last = f"{done:g}/{total:g} {note}".rstrip()
         if now - self._said >= PLAIN_INTERVAL_SECONDS and done < total:
-            left = f", about {(now - self._began) * (total - done) / done:.0f} s left" if done else ""
+            began, before = self._start
+            seconds = (now - began) * (total - done) / (done - before) if done > before else None
+            left = "" if seconds is None else f", about {seconds:.0f} s left"
             self._console.print(f"{self._name}: {self._last}{left}")
             self._said = now
 

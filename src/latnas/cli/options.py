@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from latnas.errors import FAILED, INTERRUPTED, LatnasError, one_line
+from latnas.errors import FAILED, INTERRUPTED, TERMINATED, LatnasError, Terminated, one_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings stay.")]
@@ -49,9 +49,10 @@ def reporting(quiet: bool) -> Iterator[Any]:
         refusal = f"{error.strerror or error}: {str(error.filename)[:200]}. Name another file or folder."
         print(f"latnas: {one_line(refusal)}", file=sys.stderr)
         raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt as error:
-        print("latnas: interrupted. What was finished is kept; type the same command to go on.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from error
+    except KeyboardInterrupt as stop:
+        how, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
+        print(f"latnas: {how}. What was finished is kept; type the same command to go on.", file=sys.stderr)
+        raise typer.Exit(code) from stop
 
 
 def typed(values: dict[str, Any]) -> dict[str, Any]:

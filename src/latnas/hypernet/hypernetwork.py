@@ -60,6 +60,14 @@ class Hypernetwork(nn.Module):
         logits_MI = self(condition_MC) @ self.incidence_IP.T
         return list(logits_MI.split([len(decision.items) for decision in self.decisions], dim=1))
 
+    def draw_lambdas(self, count: int, random: torch.Generator) -> Tensor:
+        """[M] lambdas to learn from, ascending: both ends at every step, and one in each of M - 2 equal parts between.
+
+        Without the ends themselves H learns a little less than the loosest budget there, and leaves it unused.
+        """
+        inner = (torch.arange(count - 2) + torch.rand((), generator=random)) / (count - 2)
+        return torch.cat([torch.zeros(1), inner, torch.ones(1)])
+
     @torch.no_grad()
     def item_log_probabilities(self, lam: float) -> list[np.ndarray]:
         """For each decision log softmax of its item logits at one lambda: what proposals start from."""
@@ -73,16 +81,21 @@ def gumbel(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return -torch.log(-torch.log(uniform))
 
 
-def straight_through_sample(logits_MI: Tensor, tau: float, generator: torch.Generator) -> Tensor:
-    """One-hot Gumbel samples [M, I], hard forward and soft backward.
+def reinmax_sample(logits_MI: Tensor, tau: float, generator: torch.Generator) -> Tensor:
+    """One-hot samples [M, I] by Gumbel-max: hard forward, and backward a gradient that is right to second order.
 
-    Source: Jang, Gu and Poole, "Categorical Reparameterization with Gumbel-Softmax" (ICLR 2017). The forward sample is
-    exactly softmax(logits)'s, whatever tau.
+    The forward sample is exactly softmax(logits)'s, whatever tau. At tau 1 the expected gradient of a quadratic
+    function of the sample is exact, where that of a straight-through Gumbel-softmax sample is biased.
+    Source: Liu et al., "Bridging Discrete and Backpropagation" (NeurIPS 2023), algorithm 2.
     """
     if tau <= 0:
         raise ValueError(f"tau must be above zero, got {tau}")
-    soft = torch.softmax((logits_MI + gumbel(logits_MI.shape, generator)) / tau, dim=-1)
-    hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
+    plain = torch.softmax(logits_MI, dim=-1)
+    chosen = (logits_MI + gumbel(logits_MI.shape, generator)).argmax(-1, keepdim=True)
+    hard = torch.zeros_like(plain).scatter_(-1, chosen, 1.0)
+    middle = (hard + torch.softmax(logits_MI / tau, dim=-1)) / 2
+    middle = torch.softmax((torch.log(middle) - logits_MI).detach() + logits_MI, dim=-1)
+    soft = 2 * middle - plain / 2
     return hard + (soft - soft.detach())  # in this order the sum is exactly one-hot
 
 

@@ -1,4 +1,4 @@
-"""How the hypernetwork learns: through Gumbel samples, from the surrogate, the budget, and the supernet.
+"""How the hypernetwork learns: through hard samples, from the surrogate, the budget, and the supernet.
 
 The loss of a step, over M lambdas that spread evenly over [0, 1]:
 
@@ -10,7 +10,8 @@ each the other's baseline: a single executed part says nothing of the parts besi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,10 @@ from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import (
     Hypernetwork,
     log_probability,
+    reinmax_sample,
     sampled_architecture,
-    straight_through_sample,
 )
 from latnas.hypernet.supernet import uniform_paths
-from latnas.ranking.surrogate import Surrogate
 from latnas.spaces.choice import Selection, path_of, selecting
 from latnas.spaces.space import SETTING, Space
 from latnas.training.checkpoint import load_weights
@@ -39,10 +39,14 @@ from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import AdditiveCost
 
-PENALTY = 20.0
+PENALTY = 10.0
 ENTROPY = 0.01
-TAU_START, TAU_FLOOR = 4.0, 0.5
+TAU_START, TAU_FLOOR = 1.5, 1.0
 ATTEMPTS = 50
+
+
+Scoring = Callable[[Tensor], Tensor]
+"""Standardised scores [N] of one-hot items [N, I], differentiable."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +55,30 @@ class Learning:
 
     steps: int = 300
     lambdas: int = 16
-    learning_rate: float = 5e-3
+    learning_rate: float = 4e-2
     supernet_every: int = 4
     supernet_weight: float = 0.3
     supernet_batch: int = 64
 
     def tau(self, step: int) -> float:
         """Temperature, falling geometrically to a floor above zero."""
-        done = min(step / max(self.steps - 1, 1), 1.0)
-        return float(TAU_START * (TAU_FLOOR / TAU_START) ** done)
+        return float(TAU_START * (TAU_FLOOR / TAU_START) ** self._done(step))
+
+    def rate(self, step: int) -> float:
+        """Learning rate, falling linearly to a tenth: what proposals are made of has settled."""
+        return self.learning_rate * (1.0 - 0.9 * self._done(step))
+
+    def _done(self, step: int) -> float:
+        return min(step / max(self.steps - 1, 1), 1.0)
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What `metrics.jsonl` records of a step."""
+    """What `metrics.jsonl` records of a step. `cost` is the expected one over the budget, `excess` what is above 1."""
 
     step: int
     loss: float
+    cost: float
     excess: float
     entropy: float
     tau: float
@@ -84,51 +95,60 @@ class Learner:
         space, cost, budgets: what is searched, what it costs in ms, and the range that lambda spans.
         learning: how.
         seed: of every random draw.
+        hypernetwork: what learns; by default a fresh one.
     """
 
-    def __init__(self, space: Space, cost: AdditiveCost, budgets: BudgetRange, learning: Learning, seed: int) -> None:
-        self.hypernetwork = Hypernetwork(space.decisions, seed)
+    def __init__(
+        self,
+        space: Space,
+        cost: AdditiveCost,
+        budgets: BudgetRange,
+        learning: Learning,
+        seed: int,
+        hypernetwork: Hypernetwork | None = None,
+    ) -> None:
+        self.hypernetwork = hypernetwork or Hypernetwork(space.decisions, seed)
         self._space, self._cost, self._budgets = space, cost, budgets
         self._learning, self._seed = learning, seed
         self._optimizer = torch.optim.Adam(self.hypernetwork.parameters(), learning.learning_rate, betas=(0.5, 0.999))
 
-    def step(self, step: int, surrogate: Surrogate, supernet: nn.Module | None, held_out: LabelledImages) -> StepReport:
+    def step(self, step: int, surrogate: Scoring, supernet: nn.Module | None, held_out: LabelledImages) -> StepReport:
         """One update; `step` counts over all rounds and seeds the draws.
 
         Raises:
-            LatnasError: the loss is not finite.
+            LatnasError: the loss is not finite, or that of the supernet along a path is not.
         """
         learning, random = self._learning, generator(self._seed, "hypernetwork", step)
-        offset = torch.rand((), generator=random)
-        lambdas_M = (torch.arange(learning.lambdas) + offset) / learning.lambdas
+        lambdas_M = self.hypernetwork.draw_lambdas(learning.lambdas, random)
         budgets_M = torch.tensor([self._budgets.budget_ms(float(lam)) for lam in lambdas_M])
         logits = self.hypernetwork.item_logits(lambdas_M[:, None])
         tau = learning.tau(step % learning.steps)
-        samples_MI = torch.cat([straight_through_sample(values, tau, random) for values in logits], dim=1)
+        samples = [reinmax_sample(values, tau, random) for values in logits]
         probabilities = {
             decision.name: torch.softmax(values, -1)
             for decision, values in zip(self._space.decisions, logits, strict=True)
         }
-        excess_M = functional.relu(self._cost.expected(probabilities) / budgets_M - 1.0)
+        cost_M = self._cost.expected(probabilities) / budgets_M
+        excess_M = functional.relu(cost_M - 1.0)
         entropy = torch.stack([-(p * p.clamp_min(1e-12).log()).sum(-1).mean() for p in probabilities.values()]).sum()
-        loss = -surrogate(samples_MI).mean() + PENALTY * excess_M.mean() - ENTROPY * entropy
+        losses_M = PENALTY * excess_M - surrogate(torch.cat(samples, dim=1))
+        self._refuse_divergence(step, losses_M, lambdas_M, samples)
+        loss = losses_M.mean() - ENTROPY * entropy
         supernet_loss = None
         if supernet is not None and step % learning.supernet_every == 0:
             row = int(torch.randint(learning.lambdas, (), generator=random))
-            term, supernet_loss = self._supernet_term(step, logits, row, supernet, held_out, random)
-            loss = loss + learning.supernet_weight * term
-        if not torch.isfinite(loss):
-            raise LatnasError(
-                f"the search diverged at step {step}: the hypernetwork's loss is {float(loss.detach())} for lambda "
-                f"from {float(lambdas_M[0]):.3f} to {float(lambdas_M[-1]):.3f}. Try another seed."
+            term, supernet_loss = self._supernet_term(
+                step, logits, row, float(lambdas_M[row]), supernet, held_out, random
             )
+            loss = loss + learning.supernet_weight * term
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning.rate(step % learning.steps)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.hypernetwork.parameters(), 5.0)
         self._optimizer.step()
-        return StepReport(
-            step, float(loss.detach()), float(excess_M.detach().mean()), float(entropy.detach()), tau, supernet_loss
-        )
+        total, cost, excess, spread = (float(v.detach()) for v in (loss, cost_M.mean(), excess_M.mean(), entropy))
+        return StepReport(step, total, cost, excess, spread, tau, supernet_loss)
 
     @torch.no_grad()
     def draw(self, lam: float, random: torch.Generator) -> Architecture:
@@ -169,6 +189,7 @@ class Learner:
         step: int,
         logits: list[Tensor],
         row: int,
+        lam: float,
         supernet: nn.Module,
         held_out: LabelledImages,
         random: torch.Generator,
@@ -182,9 +203,23 @@ class Learner:
             for path in paths:
                 with selecting(path_of(path, decisions)):
                     losses.append(float(functional.cross_entropy(supernet(images), labels)))
+                if not math.isfinite(losses[-1]):
+                    raise LatnasError(
+                        f"the search diverged at step {step}: the shared weights' loss is {losses[-1]} for lambda "
+                        f"{lam:.3f} along the path {path}. Try another seed."
+                    )
         first, second = (log_probability(logits, row, path.indices(decisions)) for path in paths)
         advantage = max(-1.0, min(1.0, losses[0] - losses[1]))
         return 0.5 * advantage * (first - second), sum(losses) / 2
+
+    def _refuse_divergence(self, step: int, losses_M: Tensor, lambdas_M: Tensor, samples: list[Tensor]) -> None:
+        for row in torch.nonzero(~torch.isfinite(losses_M)).flatten().tolist():
+            indices = [int(values[row].argmax()) for values in samples]
+            path = Architecture.from_indices(SETTING, self._space.decisions, indices)
+            raise LatnasError(
+                f"the search diverged at step {step}: the hypernetwork's loss is {float(losses_M[row].detach())} for "
+                f"lambda {float(lambdas_M[row]):.3f} along the path {path}. Try another seed."
+            )
 
     def _draw(self, logits: list[Tensor], row: int, random: torch.Generator) -> Architecture:
         for _ in range(ATTEMPTS):

@@ -7,7 +7,7 @@ Everything here keeps to the limits of the space that it is given (`Space.limite
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
 from latnas.spaces.space import SETTING, Space
-from latnas.words.architecture import Architecture, neighbours
+from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost
 from latnas.words.limits import NO_LIMITS
 from latnas.words.solver import SearchGap, Solver
@@ -87,22 +87,6 @@ def extremes(space: Space, cost: AdditiveCost) -> tuple[Architecture, Architectu
         limits = "" if space.limits == NO_LIMITS else " within the limits"
         raise LatnasError(f"space {space.name!r} has no valid architecture{limits}.")
     return low[0], high[0]
-
-
-def valid_neighbours(
-    space: Space, architecture: Architecture, fits: Callable[[Architecture], bool], count: int
-) -> list[Architecture]:
-    """The first `count` architectures one decision away that fit, in canonical form, without duplicates."""
-    found: dict[str, Architecture] = {}
-    for neighbour in neighbours(architecture, space.decisions):
-        if len(found) == count:
-            break
-        if space.is_valid(neighbour):
-            canonical = space.canonical(neighbour)
-            fresh = canonical.key not in found and canonical.key != architecture.key
-            if fresh and space.keeps(canonical) and fits(canonical):
-                found[canonical.key] = canonical
-    return list(found.values())
 
 
 def _of_highest_score(

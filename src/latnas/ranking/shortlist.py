@@ -22,9 +22,15 @@ def shortlist(
     """Positions of `count` networks (of all, if there are fewer), in increasing order.
 
     They are `sure` and the k best by score within each budget of each cost, for the largest k for which these are no
-    more than `count`; then, of those that the next k adds, as many as are still wanted, evenly spaced over size.
+    more than `count`; then, of those that the next k adds, as many as are still wanted, evenly spaced over size. Where
+    the best alone are too many, only the first costs count, as many as there are networks for: the most important cost
+    comes first.
     """
     ranks_N = best_ranks(costs_CN, scores_N)
+    for costs in range(len(costs_CN) - 1, 0, -1):
+        if np.count_nonzero(ranks_N == 0) <= count:
+            break
+        ranks_N = best_ranks(costs_CN[:costs], scores_N)
     ranks_N[list(sure)] = -1
     count = min(count, len(ranks_N))
     upto = np.searchsorted(np.sort(ranks_N), np.arange(len(ranks_N) + 1))  # [k]: how many have a rank below k

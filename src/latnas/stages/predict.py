@@ -12,7 +12,7 @@ from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import SETTING, Space
-from latnas.stages.common.runs import open_run
+from latnas.stages.common.runs import FRONT, TABLE, choose_front, open_run
 from latnas.stages.common.tables import find_table, latency_of, space_of, warn_if_stale
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
@@ -89,12 +89,10 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
     if config.run is None:
         return find_table(config.table, config.space, load_images(config.data), config.tables)[1], []
     run = open_run(config.run, config.runs)
-    known = run.tables()
-    if not known:
-        raise UsageError(f"the search of {run.path} is not finished. Type its command again to go on: latnas search")
-    folder = run.front(known[0])
-    table = load_table(config.table or folder / "table.json")
-    front = load_front(folder / "front.json")
+    known = run.fronts()
+    folder = run.front(known[0] if known else choose_front(run, None))
+    table = load_table(config.table or folder / TABLE)
+    front = load_front(folder / FRONT)
     return table, [
         (f"lambda {choice.lam:.2f}", front.networks[choice.network].as_architecture) for choice in front.budgets
     ]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from latnas.errors import LatnasError, UsageError
+from latnas.training.interruption import terminate
 
 PARENT_CHECK_SECONDS = 2.0
 MOST_WORKERS = 256
@@ -96,7 +97,7 @@ def _run(tasks: list[tuple[int, Task]], workers: int) -> Generator[tuple[int, An
         min(workers, len(tasks)), multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),)
     )
     try:
-        futures: dict[Future[Any], int] = {pool.submit(_call, task): index for index, task in tasks}
+        futures: dict[Future[Any], int] = {pool.submit(_call_in_worker, task): index for index, task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
@@ -105,13 +106,22 @@ def _run(tasks: list[tuple[int, Task]], workers: int) -> Generator[tuple[int, An
         ) from error
     finally:
         for process in set(multiprocessing.active_children()) - others:
-            process.terminate()  # after success they are idle; after Ctrl-C their checkpoints are on disk
+            process.terminate()  # after success they are idle; after Ctrl-C a training leaves its checkpoint
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _call(task: Task) -> Any:
     module, _, name = task.function.partition(":")
     return getattr(importlib.import_module(module), name)(task.config, task.folder)
+
+
+def _call_in_worker(task: Task) -> Any:
+    """Ends with `Terminated` when it is told to stop, so that a training leaves a checkpoint; idle workers just end."""
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        return _call(task)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from latnas.data.randomness import generator, seed_of
 from latnas.errors import LatnasError
 from latnas.spaces.choice import Selection, selecting
 from latnas.training.checkpoint import load_tensors, load_weights, save_tensors, step_in
+from latnas.training.interruption import undivided
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""
@@ -142,18 +143,29 @@ class Trainer:
     ) -> nn.Module:
         """All remaining steps (or those before `until`), from `checkpoint` on where that exists.
 
-        The checkpoint is written every `every` steps and at the end.
+        The checkpoint is written every `every` steps, at the end, and when Ctrl-C or SIGTERM end the training.
         """
         end = self.recipe.steps if until is None else min(until, self.recipe.steps)
         if checkpoint is not None and checkpoint.exists():
             self.load(checkpoint)
-        while self.done < end:
-            loss = self.step(paths(self.done) if paths is not None else None)
-            if progress is not None:
-                progress(self.done, end, loss)
-            if checkpoint is not None and (self.done % every == 0 or self.done == end):
-                save_tensors(checkpoint, self.tensors(), self.state)
+        try:
+            while self.done < end:
+                with undivided():
+                    loss = self.step(paths(self.done) if paths is not None else None)
+                if progress is not None:
+                    progress(self.done, end, loss)
+                if checkpoint is not None and (self.done % every == 0 or self.done == end):
+                    self.save(checkpoint)
+        except KeyboardInterrupt:
+            if checkpoint is not None:
+                self.save(checkpoint)
+            raise
         return self.network.eval()
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint."""
+        with undivided():
+            save_tensors(path, self.tensors(), self.state)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Augmented images in [0, 1] and labels of a step."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -140,14 +140,6 @@ class Architecture:
 
     def __str__(self) -> str:
         return "|".join(item for _, item in self.chosen)
-
-
-def neighbours(architecture: Architecture, decisions: Sequence[Decision]) -> Iterator[Architecture]:
-    """All architectures that differ in one decision."""
-    for decision in decisions:
-        for item in decision.items:
-            if item.name != architecture.items[decision.name]:
-                yield Architecture.of(architecture.setting, {**architecture.items, decision.name: item.name})
 
 
 def count_architectures(decisions: Sequence[Decision]) -> int:

@@ -72,7 +72,7 @@ def profile_seconds(operations: int, networks: int, measuring_seconds: float) ->
 
 def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> SearchSeconds:
     """A whole search, nothing of which exists yet."""
-    proposals = sizes.rounds * (sizes.draws + 1) * max(2 * sizes.budgets - 1, 5)
+    proposals = sizes.rounds * sizes.draws * max(2 * sizes.budgets - 1, 5)
     speed = speed_of(workers)
     return SearchSeconds(
         features=(sizes.pool + proposals) * each.features / speed,
@@ -81,6 +81,11 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
         starting=(3 + sizes.rounds) * POOL_SECONDS,
     )
+
+
+def trainings_within(seconds: float, steps: int, each: StepSeconds, workers: int) -> int:
+    """How many short trainings of so many steps take about so long; at least one."""
+    return max(int(seconds * speed_of(workers) / (steps * each.reduced)), 1)
 
 
 def export_seconds(networks: int, epochs: int, images: int, each: StepSeconds, workers: int) -> float:

@@ -46,9 +46,9 @@ class SearchOptions(BaseModel):
     reduced_size: int = Field(16, ge=8, le=1024)
     warmup_steps: int = Field(300, ge=0, le=10_000_000)
     joint_steps: int = Field(100, ge=0, le=10_000_000)
-    hypernetwork_steps: int = Field(200, ge=1, le=10_000_000)
-    rounds: int = Field(2, ge=1, le=20)
-    draws: int = Field(6, ge=1, le=1000)
+    hypernetwork_steps: int = Field(120, ge=1, le=10_000_000)
+    rounds: int = Field(3, ge=1, le=20)
+    draws: int = Field(8, ge=1, le=1000)
 
     @property
     def limits(self) -> Limits:

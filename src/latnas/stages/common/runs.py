@@ -14,6 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from latnas.data.images import ImageData
+from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.words.files import read_text, write_atomically
 from latnas.words.limits import Limits
@@ -22,6 +24,8 @@ SCHEMA = "latnas-run-1"
 LATEST = "latest"
 NEEDED = ("space", "data", "images")
 """What other stages read in a run's config."""
+
+TABLE, FRONT = "table.json", "front.json"
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,29 @@ class RunFolder:
     def accuracy(self) -> Path:
         return self.path / "accuracy"
 
-    def front(self, table: str) -> Path:
-        """Folder of one table's front: copy of the table, hypernetwork, metrics.jsonl, front.json."""
-        return self.path / "fronts" / table
+    def front(self, name: str) -> Path:
+        """Folder of one front: copy of the table, hypernetwork, metrics.jsonl, front.json; its config if it has one."""
+        return self.path / "fronts" / name
 
-    def exports(self, table: str) -> Path:
-        """Folder of one table's exports."""
-        return self.path / "exports" / table
+    def exports(self, front: str) -> Path:
+        """Folder of the exports of one front."""
+        return self.path / "exports" / front
 
-    def tables(self) -> list[str]:
-        """Names of the tables that have a finished front."""
-        return sorted(found.parent.name for found in self.path.glob("fronts/*/front.json"))
+    def begun(self) -> list[str]:
+        """Names of the fronts that were begun, the run's own first: the one that has no config beside the run's."""
+        return self._fronts_with(TABLE)
+
+    def fronts(self) -> list[str]:
+        """Names of the finished fronts, the run's own first. Each is that of its table, and of its range if need be."""
+        return self._fronts_with(FRONT)
+
+    def front_config(self, name: str) -> Path:
+        """What a front that joined the run later was searched with, where that may differ from the run's config."""
+        return self.front(name) / "config.toml"
+
+    def _fronts_with(self, file: str) -> list[str]:
+        names = sorted(found.parent.name for found in self.path.glob(f"fronts/*/{file}"))
+        return sorted(names, key=lambda name: self.front_config(name).exists())
 
     def read_config(self) -> dict[str, Any]:
         """The resolved config, as run.
@@ -63,10 +79,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise UsageError(f"{self.path} is not a run folder: it has no config.toml. Make one: latnas search")
-        try:
-            config = tomllib.loads(read_text(self.config))
-        except (ValueError, RecursionError, LatnasError) as error:
-            raise LatnasError(f"{self.config} cannot be read ({error}). Search again: latnas search") from error
+        config = read_toml(self.config)
         schema = config.pop("schema", None)
         if schema != SCHEMA:
             raise LatnasError(
@@ -159,6 +172,56 @@ def default_name(space: str, config: Mapping[str, Any]) -> str:
     """A name that follows from the config, so that the same command typed again finds the same run."""
     text = json.dumps(dict(config), sort_keys=True)
     return f"{space}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def choose_front(run: RunFolder, named: str | None) -> str:
+    """The name of a finished front: the one that is named, or the only one.
+
+    Raises:
+        UsageError: there is none of that name, none at all, or several to choose from.
+    """
+    known = run.fronts()
+    if named is not None and named not in known:
+        raise UsageError(
+            f"run {run.path} has no finished front for table {named!r}. It has: {', '.join(known) or 'none'}."
+        )
+    if not known:
+        raise UsageError(f"the search of {run.path} is not finished. Go on: latnas search --resume {run.path}")
+    if named is None and len(known) > 1:
+        raise UsageError(f"run {run.path} has several fronts; name one: --table {' | --table '.join(known)}")
+    return named or known[0]
+
+
+def images_of(run: RunFolder, named: str | None = None) -> ImageData:
+    """The images that a run was searched with: those at the place that it records, or at the one that is named.
+
+    Raises:
+        UsageError: they are not there.
+        LatnasError: they are others.
+    """
+    recorded = run.read_config()
+    try:
+        data = load_images(named or str(recorded["data"]))
+    except UsageError as error:
+        if named is not None:
+            raise
+        raise UsageError(
+            f"{run.path} was searched with --data {recorded['data']}, which is not here: {error} "
+            "A relative path counts from the folder in which latnas is started."
+        ) from error
+    if data.fingerprint != recorded["images"]:
+        raise LatnasError(
+            f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
+        )
+    return data
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file that a search wrote. Raises LatnasError where it cannot be read."""
+    try:
+        return tomllib.loads(read_text(path))
+    except (ValueError, RecursionError, LatnasError) as error:
+        raise LatnasError(f"{path} cannot be read ({error}). Search again: latnas search") from error
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

@@ -11,13 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from latnas.data.images import ImageData
-from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.metadata import file_metadata
-from latnas.stages.common.runs import RunFolder, limits_of, open_run
+from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, images_of, limits_of, open_run
 from latnas.stages.common.tables import latency_of, open_profiler, space_of, why_stale
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.final_training import ONNX, recipe_for
@@ -77,15 +76,11 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     """
     report = report or Silent()
     run = open_run(config.run, config.runs)
-    name = _table_of(run, config.table)
+    name = choose_front(run, config.table)
     folder = run.front(name)
-    table, front = load_table(folder / "table.json"), load_front(folder / "front.json")
-    data = _images_of(run)
-    if data.fingerprint != run.read_config().get("images"):
-        raise LatnasError(
-            f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
-        )
-    space = limited_space(space_of(table), limits_of(run), data.classes, name)
+    table, front = load_table(folder / TABLE), load_front(folder / FRONT)
+    data = images_of(run)
+    space = limited_space(space_of(table), limits_of(run), data.classes, table.name)
     if config.auxiliary and not space.has_auxiliary_point:
         raise UsageError(
             f"space {space.name!r} names no module for an auxiliary head, as darts does. Leave --auxiliary out."
@@ -93,7 +88,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     latency = latency_of(table, space)
     stale = why_stale(table)
     if stale is not None:
-        report.warn(f"the device of table {name} is not here ({stale}): files will be unverified")
+        report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
     targets = make_targets(config, front, space, latency, certain=stale is not None)
 
     with run.lock():
@@ -101,7 +96,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         bench = None
         if stale is None:
             bench = Bench(table, open_profiler(table), space, exports / "measurements.jsonl", config.rounds, report)
-        shipments = _ship(targets, bench, run, exports, data, space, config, name, report)
+        shipments = _ship(targets, bench, run, exports, data, space, config, table.name, report)
         times = _measure_files(shipments, space, table.batch, bench)
         return [
             _write(
@@ -113,30 +108,6 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
 
 def _recipe(data: ImageData, config: ExportConfig) -> Recipe:
     return recipe_for(data, config.epochs, config.batch_size, config.learning_rate, config.auxiliary)
-
-
-def _images_of(run: RunFolder) -> ImageData:
-    named = str(run.read_config()["data"])
-    try:
-        return load_images(named)
-    except UsageError as error:
-        raise UsageError(
-            f"{run.path} was searched with --data {named}, which is not here: {error} "
-            "A relative path counts from the folder in which latnas is started."
-        ) from error
-
-
-def _table_of(run: RunFolder, named: str | None) -> str:
-    known = run.tables()
-    if named is not None and named not in known:
-        raise UsageError(
-            f"run {run.path} has no finished front for table {named!r}. It has: {', '.join(known) or 'none'}."
-        )
-    if not known:
-        raise UsageError(f"the search of {run.path} is not finished. Type its command again to go on: latnas search")
-    if named is None and len(known) > 1:
-        raise UsageError(f"run {run.path} has fronts for several tables; name one: --table {' | --table '.join(known)}")
-    return named or known[0]
 
 
 def _ship(

@@ -140,7 +140,7 @@ def accuracy_model(
     scores = Scores(config, space, data, run)
     pool = initial_pool(space, config, tables)
     scores.compute(pool, report, "features", beside)
-    costs = [*generic_costs(space.trace, MIXTURES, config.seed), *(latency.cost for latency in tables)]
+    costs = [*(latency.cost for latency in tables), *generic_costs(space.trace, MIXTURES, config.seed)]
     trainings = ShortTrainings(config, space, data, run, report, device)
     judge = train_by_halving(pool, scores, trainings, costs)
     write_json(run.accuracy / JUDGE, judge.report())

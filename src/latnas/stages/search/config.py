@@ -12,8 +12,21 @@ from latnas.stages.common.options import SearchOptions
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_range
 
-NOT_PART_OF_THE_RUN = {"name", "out", "table", "tables", "executor"}
+NOT_PART_OF_THE_RUN = {
+    "name",
+    "out",
+    "table",
+    "tables",
+    "executor",
+    "from_run",
+    "extra_minutes",
+    "resume",
+    "tensorboard",
+}
 """Where things lie and how they are run: the same search under another of these is the same search."""
+
+OF_A_FRONT = ("budget_range", "budgets", "hypernetwork_steps", "rounds", "draws", "extra_minutes")
+"""What a front that joins a finished run may have otherwise: all that is done after the accuracy model is made."""
 
 
 class SearchConfig(SearchOptions):
@@ -27,6 +40,10 @@ class SearchConfig(SearchOptions):
     out: Path = Path("runs")
     seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
+    from_run: str | None = None
+    extra_minutes: float = Field(0.0, ge=0, le=100_000)
+    resume: str | None = None
+    tensorboard: bool = False
 
     @property
     def workers(self) -> int:

@@ -47,7 +47,7 @@ def make_front(
     choices = []
     for lam in budgets.spread(config.budgets):
         budget = budgets.budget_ms(lam)
-        within = [index for index in front if costs[index] <= budget * (1 + 1e-9)]
+        within = [index for index in front if costs[index] <= budget]
         if within:  # the fastest network is always scored, so this holds in every reachable range
             choices.append(BudgetChoice(lam=lam, budget_ms=budget, network=within[-1]))
     return Front(

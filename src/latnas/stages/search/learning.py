@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,27 +10,27 @@ from pathlib import Path
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.data.splits import splits_of
-from latnas.errors import LatnasError
-from latnas.hypernet.learn import Learner, Learning
-from latnas.hypernet.propose import propose, valid_neighbours
+from latnas.hypernet.learn import Learner, Learning, StepReport
+from latnas.hypernet.mixture import ELITES, Scored, near, proposed, screened
 from latnas.hypernet.supernet import network_of
+from latnas.hypernet.surrogate import Surrogate, fit_surrogate
 from latnas.ranking.judge import Score
-from latnas.ranking.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.space import Space
 from latnas.stages.search.config import SearchConfig
+from latnas.stages.search.metrics import Metrics, Writer
 from latnas.training.checkpoint import load_tensors, save_tensors, step_in
+from latnas.training.interruption import undivided
 from latnas.training.trainer import Trainer
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
-from latnas.words.costs import AdditiveCost
-from latnas.words.files import append_line, read_lines, write_atomically, write_json
+from latnas.words.costs import AdditiveCost, macs_cost, params_cost
+from latnas.words.files import write_json
 from latnas.words.forms import Architectures, read_as
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
 CHECKPOINT = "search.safetensors"
 EVERY = 25
-NEIGHBOURS = 12
 
 Judging = Callable[[Sequence[Architecture], str], list[Score]]
 """Scores architectures, computing their features first where they are unknown; the text names the bar."""
@@ -54,7 +53,15 @@ class Problem:
 class Rounds:
     """Learn, propose, score; then again with what was learnt. Resumes at the last checkpoint, bit for bit."""
 
-    def __init__(self, problem: Problem, config: SearchConfig, data: ImageData, trainer: Trainer, folder: Path) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        config: SearchConfig,
+        data: ImageData,
+        trainer: Trainer,
+        folder: Path,
+        writer: Writer | None = None,
+    ) -> None:
         self._problem, self._config, self._trainer, self._folder = problem, config, trainer, folder
         learning = Learning(steps=config.hypernetwork_steps)
         self._learner = Learner(problem.space, problem.cost, problem.budgets, learning, config.seed)
@@ -62,7 +69,7 @@ class Rounds:
         self._step = 0
         if (folder / CHECKPOINT).exists():
             self._restore()
-        self._forget_later_metrics()
+        self._metrics = Metrics(folder, self._step, writer)
 
     def run(self, pool: Sequence[Architecture], judging: Judging, report: Reporter) -> list[Architecture]:
         """All rounds; returns the pool and every proposal, in the order in which they came up."""
@@ -72,15 +79,13 @@ class Rounds:
             if kept.exists():
                 proposals = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
             else:
-                scores = judging(list(known.values()), f"round {number + 1}: features")
-                surrogate = fit_surrogate(
-                    list(known.values()),
-                    [s.value for s in scores],
-                    self._problem.space.decisions,
-                    self._config.seed + number,
-                )
+                judged = judging(list(known.values()), f"round {number + 1}: features")
+                scored = Scored(list(known.values()), [score.value for score in judged])
+                space = self._problem.space
+                sizes = [params_cost(space.trace), macs_cost(space.trace)]
+                surrogate = fit_surrogate(scored.architectures, scored.scores, space.decisions, sizes)
                 self._learn(number, surrogate, report)
-                proposals = self._propose(number, list(known.values()), [s.value for s in scores])
+                proposals = self._propose(number, surrogate, scored)
                 write_json(kept, [proposal.to_json() for proposal in proposals])
             for proposal in proposals:
                 known.setdefault(proposal.key, proposal)
@@ -90,19 +95,29 @@ class Rounds:
         steps = self._config.hypernetwork_steps
         end = (number + 1) * steps
         with report.bar(f"round {number + 1}: hypernetwork") as bar:
-            while self._step < end:
-                supernet = network_of(self._trainer)
-                metrics = self._learner.step(self._step, surrogate, supernet, self._held_out)
-                append_line(self._folder / "metrics.jsonl", metrics.to_json())
-                self._step += 1
-                for _ in range(self._due()):
-                    self._trainer.step(self._learner.paths(self._trainer.done))
-                if self._step % EVERY == 0 or self._step == end:
-                    self._save()
-                note = (
-                    f"loss {metrics.loss:.3f}, over budget {100 * metrics.excess:.1f} %, entropy {metrics.entropy:.2f}"
-                )
-                bar.update(self._step - number * steps, steps, note)
+            try:
+                while self._step < end:
+                    metrics = self._learn_step(surrogate)
+                    if self._step % EVERY == 0 or self._step == end:
+                        self._save()
+                    note = (
+                        f"loss {metrics.loss:.3f}, expected cost {metrics.cost:.2f} of the budget "
+                        f"({100 * metrics.excess:.1f} % over), entropy {metrics.entropy:.2f}"
+                    )
+                    bar.update(self._step - number * steps, steps, note)
+            except KeyboardInterrupt:
+                self._save()
+                raise
+
+    def _learn_step(self, surrogate: Surrogate) -> StepReport:
+        """One step of the hypernetwork, and the steps of the shared weights that belong after it."""
+        with undivided():
+            metrics = self._learner.step(self._step, surrogate, network_of(self._trainer), self._held_out)
+            self._metrics.append(metrics.to_json())
+            self._step += 1
+            for _ in range(self._due()):
+                self._trainer.step(self._learner.paths(self._trainer.done))
+        return metrics
 
     def _due(self) -> int:
         """Steps of the shared weights that belong before the next step of the hypernetwork: spread evenly."""
@@ -111,27 +126,24 @@ class Rounds:
         wanted = config.warmup_steps + config.joint_steps * self._step // all_steps
         return max(wanted - self._trainer.done, 0)
 
-    def _propose(self, number: int, known: Sequence[Architecture], scores: Sequence[float]) -> list[Architecture]:
-        problem, config = self._problem, self._config
-        lambdas = problem.budgets.spread(max(2 * config.budgets - 1, 5))
-        pairs = [(lam, problem.budgets.budget_ms(lam)) for lam in lambdas]
-        random = generator(config.seed, "proposals", number)
-        found = propose(self._learner.hypernetwork, problem.space, problem.cost, pairs, config.draws, random)
-        by_key = {proposal.key: proposal for proposal in found}
-        ranked = sorted(zip(scores, known, strict=True), key=lambda pair: (-pair[0], pair[1].key))
-        for _, budget in pairs:
-            fits = partial(_fits, problem.latency, budget)
-            best = next((a for _, a in ranked if fits(a)), None)
-            near = valid_neighbours(problem.space, best, fits, NEIGHBOURS) if best is not None else []
-            for neighbour in near:
-                by_key.setdefault(neighbour.key, neighbour)
-        return list(by_key.values())
+    def _propose(self, number: int, surrogate: Surrogate, scored: Scored) -> list[Architecture]:
+        """What H yields and what lies near the front, as far as the surrogate finds it worth a score."""
+        space, cost, budgets = self._problem.space, self._problem.cost, self._problem.budgets
+        pairs = [(lam, budgets.budget_ms(lam)) for lam in budgets.spread(max(2 * self._config.budgets - 1, 5))]
+        fits = partial(_fits, self._problem.latency)
+        elites = {a.key: a for _, ms in pairs for a in scored.best(partial(fits, budget_ms=ms), ELITES)}
+        random = generator(self._config.seed, "proposals", number)
+        candidates = proposed(self._learner.hypernetwork, space, cost, pairs, random)
+        candidates += near(list(elites.values()), space, random)
+        count = self._config.draws * len(pairs)
+        return screened(candidates, surrogate, scored, space, cost, [ms for _, ms in pairs], fits, count)
 
     def _save(self) -> None:
         tensors = self._learner.tensors() | {
             f"supernet.{name}": value for name, value in self._trainer.tensors().items()
         }
-        save_tensors(self._folder / CHECKPOINT, tensors, {"search_step": self._step, **self._trainer.state})
+        with undivided():
+            save_tensors(self._folder / CHECKPOINT, tensors, {"search_step": self._step, **self._trainer.state})
 
     def _restore(self) -> None:
         path = self._folder / CHECKPOINT
@@ -142,16 +154,6 @@ class Rounds:
         self._trainer.restore(own, state, path)
         self._step = step_in(state, "search_step", path)
 
-    def _forget_later_metrics(self) -> None:
-        """Drops what was recorded after the last checkpoint: these steps are done, and recorded, again."""
-        metrics = self._folder / "metrics.jsonl"
-        if metrics.exists():
-            lines = list(read_lines(metrics))
-            if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
-                raise LatnasError(f"{metrics} is damaged: a line has no step. Delete it; the search goes on.")
-            kept = [line for line in lines if line["step"] < self._step]
-            write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
-
-def _fits(latency: LatencyModel, budget_ms: float, architecture: Architecture) -> bool:
+def _fits(latency: LatencyModel, architecture: Architecture, budget_ms: float) -> bool:
     return latency.predict_ms(architecture) <= budget_ms

@@ -6,24 +6,26 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from latnas.data.sources import load_images
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
+from latnas.spaces.space import Space
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.reach import budget_range
-from latnas.stages.common.runs import RunFolder, default_name
-from latnas.stages.common.tables import check_images, find_table, latency_of, space_of, warn_if_stale
+from latnas.stages.common.runs import FRONT
+from latnas.stages.common.tables import latency_of, space_of, warn_if_stale
 from latnas.stages.search import accuracy
+from latnas.stages.search.beginning import WEIGHTS, Beginning, begin
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
+from latnas.stages.search.joining import Shared, inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds
+from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
 from latnas.training.checkpoint import save_tensors
 from latnas.training.tasks import Task, one_thread
 from latnas.training.trainer import Recipe
-from latnas.words.budgets import format_ms
+from latnas.words.budgets import BudgetRange, format_ms
 from latnas.words.front import Front, load_front
+from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter, Silent
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,56 +41,74 @@ class Searched:
 def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     """Scores a pool, learns the hypernetwork, lets it propose, and leaves the front of everything scored.
 
-    The same config again goes on where it stopped, or returns what it had finished.
+    The same config again goes on where it stopped, or returns what it had finished. With `from_run` only the front is
+    made, in that run; with `resume` a run goes on by the config that it records.
 
     Raises:
-        UsageError: no table fits, the range is out of reach, or no network keeps to the limits.
+        UsageError: no table or run fits, the range is out of reach, or no network keeps to the limits.
         LatnasError: a file is broken, a training diverged, another process works on this run.
     """
     report = report or Silent()
     _ = config.workers  # an executor that does not exist is refused before anything is read
-    wanted = config.wanted_range
-    data = load_images(config.data)
-    table_path, table = find_table(config.table, config.space, data, config.tables)
-    check_images(table, data)
-    warn_if_stale(table, report)
-    space = limited_space(space_of(table), config.limits, data.classes, table.name)
-    latency = latency_of(table, space)
+    _ = config.wanted_range
+    if config.tensorboard:
+        tensorboard_writer()  # refused now where it is not installed
+    begun = begin(config)
+    config, run, data, folder = begun.config, begun.run, begun.data, begun.folder
+    warn_if_stale(begun.table, report)
+    space = limited_space(space_of(begun.table), config.limits, data.classes, begun.table.name)
+    latency = latency_of(begun.table, space)
     budgets = budget_range(config.budget_range, space, latency)
-    recorded = config.recorded(space.name, data.fingerprint)
-    run = RunFolder(config.out / (config.name or default_name(space.name, {**recorded, "table": table.name})))
-    run.create(recorded)
-    folder = run.front(table.name)
-    shown = "reachable" if wanted is None else "given"
-    report.say(f"run {run.path}, table {table_path}")
+    run.create(begun.recorded)
+    _introduce(begun, budgets, report)
+
+    # One thread is faster for networks this small, and the same on any number of cores.
+    with run.lock(), one_thread(), summary_writer(folder, config.tensorboard) as writer:
+        if begun.is_finished:
+            report.say("this search is finished already; nothing to do")
+            if writer is not None:
+                Metrics(folder, config.rounds * config.hypernetwork_steps, writer)
+            return Searched(run.path, folder / FRONT, load_front(folder / FRONT), accuracy.features_help(run))
+        begun.record()
+        shared = (inherited if begun.joins else _learnt)(begun, _recipe(begun), space, latency, report)
+        model, trainer = shared.model, shared.trainer
+        rounds = Rounds(Problem(space, latency, budgets), config, data, trainer, folder, writer)
+        found = rounds.run(shared.pool, partial(model.of, report=report), report)
+        if not begun.joins and not (run.supernet / WEIGHTS).exists():
+            weights = network_of(trainer).state_dict()
+            save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
+        scores = model.of(found, "last features", report)
+        if config.extra_minutes:
+            model = trained_further(begun, model, found, space, latency, report)
+            scores = model.of(found, "last features", report)
+        front = make_front(space, latency, budgets, found, scores, config)
+        front.save(folder / FRONT)
+    return Searched(run.path, folder / FRONT, front, model.judge.helps)
+
+
+def _learnt(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
+    """From nothing, or from what a search that was stopped has left."""
+    config, data, run = begun.config, begun.data, begun.run
+    warm_up = Task(
+        "latnas.hypernet.supernet:warm_up_task",
+        {**accuracy.common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
+        run.supernet,
+    )
+    model = accuracy.accuracy_model(config, space, data, run, report, [latency], beside=[warm_up])
+    trainer = supernet_trainer(space, data, recipe, config.seed)
+    trainer.load(run.supernet / CHECKPOINT)
+    return Shared(model, trainer, list(model.pool))
+
+
+def _recipe(begun: Beginning) -> Recipe:
+    return Recipe(begun.config.warmup_steps + begun.config.joint_steps, pad=0, flip=begun.data.mirrors)
+
+
+def _introduce(begun: Beginning, budgets: BudgetRange, report: Reporter) -> None:
+    config, shown = begun.config, "reachable" if begun.config.wanted_range is None else "given"
+    report.say(f"run {begun.run.path}, table {begun.table_path}; after a stop: latnas search --resume {begun.run.path}")
     report.say(f"budgets from {format_ms(budgets.fastest_ms)} to {format_ms(budgets.slowest_ms)} ({shown} range)")
     for resource in config.limits.limited:
         report.say(f"limit on {resource.label}: {resource.shown(config.limits.most(resource) or 0)}")
-    for note in data.notes:
+    for note in begun.data.notes:
         report.say(note)
-
-    with run.lock(), one_thread():  # faster for networks this small, and the same on any number of cores
-        lasting = (folder / "front.json", run.supernet / WEIGHTS, run.accuracy / accuracy.JUDGE)
-        if all(path.exists() for path in lasting):
-            report.say("this search is finished already; nothing to do")
-            front = load_front(folder / "front.json")
-            return Searched(run.path, folder / "front.json", front, accuracy.features_help(run))
-        table.save(folder / "table.json")
-        recipe = Recipe(config.warmup_steps + config.joint_steps, pad=0, flip=data.mirrors)
-        warm_up = Task(
-            "latnas.hypernet.supernet:warm_up_task",
-            {**accuracy.common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
-            run.supernet,
-        )
-        model = accuracy.accuracy_model(config, space, data, run, report, [latency], beside=[warm_up])
-        judging = partial(model.of, report=report)
-        trainer = supernet_trainer(space, data, recipe, config.seed)
-        trainer.load(run.supernet / CHECKPOINT)
-        rounds = Rounds(Problem(space, latency, budgets), config, data, trainer, folder)
-        found = rounds.run(model.pool, judging, report)
-        if not (run.supernet / WEIGHTS).exists():
-            weights = network_of(trainer).state_dict()
-            save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
-        front = make_front(space, latency, budgets, found, judging(found, "last features"), config)
-        front.save(folder / "front.json")
-    return Searched(run.path, folder / "front.json", front, model.judge.helps)

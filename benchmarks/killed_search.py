@@ -1,0 +1,112 @@
+"""Whether a search that is killed at random moments comes out as one that never stopped, byte for byte.
+
+    python benchmarks/killed_search.py --kills 20 --json benchmarks/results/killed_search.json
+
+A table of the analytic profiler is made, and a search by it that nobody stops. Then the same search is begun elsewhere
+and killed, with its workers, by SIGKILL to its process group; it is begun again from what it left, and killed again,
+until it has been killed `--kills` times. Each time it may get as far as one of `--kills` random amounts of work,
+counted in files and lines that it leaves, and dies up to a second later. A row has that amount, and the seconds that
+this life lasted. In the end the files of both runs are compared. The executor is local:2.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from report import Reach, as_row, finish, parser
+
+POLL_SECONDS = 0.02
+JITTER_SECONDS = 1.0
+
+COMPARED = ("front.json", "metrics.jsonl", "weights.safetensors", "judge.json", "result.json")
+SIZES = {
+    "pool": 60, "training-steps": 60, "warmup-steps": 60, "joint-steps": 40, "hypernetwork-steps": 60, "draws": 2,
+    "budgets": 3,
+}  # fmt: skip
+
+
+def latnas(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Starts a command in `folder`, in a process group of its own."""
+    command = [sys.executable, "-m", "latnas", *words, "--quiet"]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def finished(folder: Path, *words: str) -> None:
+    """Runs a command that nobody stops."""
+    if latnas(folder, *words).wait() != 0:
+        raise SystemExit(f"latnas {' '.join(words)} failed")
+
+
+def killed(folder: Path, words: list[str], amount: int, jitter: float) -> bool:
+    """Kills a command and its workers once its run has this amount of work; False if it had finished by then."""
+    process = latnas(folder, *words)
+    while process.poll() is None and work(folder) < amount:
+        time.sleep(POLL_SECONDS)
+    try:
+        process.wait(jitter)
+        return False
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+def work(folder: Path) -> int:
+    """How much a search has done: files that last, and steps of the hypernetwork."""
+    runs = list(folder.glob("runs/nasbench201-*"))
+    files = sum(1 for run in runs for path in run.rglob("*") if path.suffix in (".json", ".safetensors"))
+    lines = sum(path.read_bytes().count(b"\n") for run in runs for path in run.rglob("metrics.jsonl"))
+    return files + lines
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Path and content of everything that a search leaves for others."""
+    paths = (path for path in sorted(folder.glob("runs/*/**/*")) if path.name in COMPARED)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def run(folder: Path, kills: int, seed: int) -> tuple[list[dict[str, Any]], int, int]:
+    """Rows, how many files were compared, and how many of them differ."""
+    whole, here = folder / "whole", folder / "here"
+    whole.mkdir()
+    here.mkdir()
+    finished(folder, "profile", "--device", "analytic", "--data", "digits", "--width", "8", "--depth", "2")
+    sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+    words = ["search", "--data", "digits", "--tables", str(folder / "latency_tables"), "--executor", "local:2", *sizes]
+    finished(whole, *words)
+    draws = random.Random(seed)
+    rows: list[dict[str, Any]] = []
+    for number, amount in enumerate(sorted(draws.sample(range(1, work(whole)), kills))):
+        began = time.monotonic()
+        if not killed(here, words, amount, draws.uniform(0, JITTER_SECONDS)):
+            break
+        rows.append(as_row(kill=number + 1, work=amount, of=work(whole), seconds=time.monotonic() - began))
+    finished(here, *words)
+    expected, found = results(whole), results(here)
+    differing = [path for path in {*expected, *found} if expected.get(path) != found.get(path)]
+    return rows, len(expected), len(differing)
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--kills", type=int, default=20, help="how many times to kill the search (default 20)")
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows, compared, differing = run(Path(folder), given.kills, given.seed)
+    reach = [
+        Reach("kills", len(rows), given.kills, "higher"),
+        Reach(f"files that differ, of {compared}", differing, 0, "lower"),
+    ]
+    finish("killed_search", rows, reach, f"analytic, {len(os.sched_getaffinity(0))} cores", given.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The surrogate: a differentiable model of the judge's scores on one-hot items, which H and screening learn from.
+
+A Gaussian process: linear in the parts that run and in the logarithms of additive costs (parameters, multiply-adds),
+plus a smooth term in the parts. Costs are known exactly for every architecture, so that what a few scores have to tell
+is what size does not. Amplitude, noise and the share of the smooth term are those of the largest marginal likelihood
+among few; a fit takes milliseconds, and is done again whenever scores were added.
+
+Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006), algorithm 2.1 and section 5.4.1.
+
+Shapes: N architectures, K known ones, I items of all decisions together, P their parts, C costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from latnas.spaces.space import SETTING
+from latnas.words.architecture import Architecture, Decision
+from latnas.words.costs import AdditiveCost
+
+SMOOTH = (0.0, 0.1, 0.3, 1.0)
+SHARPNESS = (1.0, 3.0, 10.0)
+NOISE = (0.01, 0.03, 0.1, 0.3, 1.0)
+MOST_KNOWN = 1000
+"""A fit takes time cubic in the number of known architectures. The last are kept: what was proposed lately."""
+
+LEAST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How alike two architectures are: `smooth` weighs the smooth term, `sharpness` is its inverse square length."""
+
+    smooth: float
+    sharpness: float
+
+    def __call__(self, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+        """[N, K] from the parts and costs of both."""
+        (parts_NP, costs_NC), (parts_KP, costs_KC) = one, other
+        alike_NK = parts_NP @ parts_KP.T
+        linear_NK = 1.0 + alike_NK + costs_NC @ costs_KC.T
+        if not self.smooth:
+            return linear_NK
+        squares_NK = parts_NP.square().sum(1)[:, None] + parts_KP.square().sum(1) - 2 * alike_NK
+        return linear_NK + self.smooth * torch.exp(-self.sharpness * squares_NK / 2)
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted surrogate."""
+
+    incidence_IP: Tensor
+    fixed_C: Tensor
+    items_CI: Tensor
+    mean_C: Tensor
+    spread_C: Tensor
+    kernel: Kernel
+    known: tuple[Tensor, Tensor]
+    weights_K: Tensor
+
+    def __call__(self, one_hot_NI: Tensor) -> Tensor:
+        """Standardised scores [N], differentiable."""
+        values_N: Tensor = self.kernel(self.described(one_hot_NI.double()), self.known) @ self.weights_K
+        return values_N.float()
+
+    def described(self, one_hot_NI: Tensor) -> tuple[Tensor, Tensor]:
+        """Parts [N, P], of length one together, and standardised logarithms of costs [N, C]."""
+        costs_NC = torch.log(self.fixed_C + one_hot_NI @ self.items_CI.T)
+        return one_hot_NI @ self.incidence_IP, (costs_NC - self.mean_C) / self.spread_C
+
+
+def one_hot_items(architectures: Sequence[Architecture], decisions: Sequence[Decision]) -> Tensor:
+    """[N, I]: the items of all decisions, one after the other."""
+    rows = []
+    for architecture in architectures:
+        indices = architecture.indices(decisions)
+        rows.append(
+            torch.cat(
+                [
+                    functional.one_hot(torch.tensor(index), len(decision.items))
+                    for index, decision in zip(indices, decisions, strict=True)
+                ]
+            )
+        )
+    return torch.stack(rows).float()
+
+
+def fit_surrogate(
+    architectures: Sequence[Architecture],
+    scores: Sequence[float],
+    decisions: Sequence[Decision],
+    costs: Sequence[AdditiveCost],
+) -> Surrogate:
+    """Fits to at least two architectures; deterministic. Scores are standardised first.
+
+    Args:
+        costs: that the scores are expected to follow, such as parameters and multiply-adds.
+    """
+    one_hot_KI = one_hot_items(architectures[-MOST_KNOWN:], decisions).double()
+    targets_K = torch.tensor(list(scores[-MOST_KNOWN:]), dtype=torch.float64)
+    targets_K = (targets_K - targets_K.mean()) / targets_K.std().clamp_min(LEAST_SPREAD)
+    incidence_IP = torch.block_diag(*(torch.from_numpy(decision.incidence) for decision in decisions))
+    parts_run = float((one_hot_KI @ incidence_IP).sum(1).mean())
+    vectors = [torch.cat([torch.from_numpy(v) for v in cost.vectors(SETTING)]) for cost in costs]
+    fixed_C = torch.tensor([cost.fixed(SETTING) for cost in costs], dtype=torch.float64)
+    logs_KC = torch.log(fixed_C + one_hot_KI @ torch.stack(vectors).double().T)
+    model = Surrogate(
+        incidence_IP / parts_run**0.5, fixed_C, torch.stack(vectors).double(),
+        logs_KC.mean(0), logs_KC.std(0).clamp_min(LEAST_SPREAD),
+        Kernel(0.0, 1.0), (torch.empty(0), torch.empty(0)), torch.empty(0),
+    )  # fmt: skip
+    known = model.described(one_hot_KI)
+    fits = []
+    for smooth, sharpness in product(SMOOTH, SHARPNESS):
+        if smooth or sharpness == SHARPNESS[0]:
+            kernel = Kernel(smooth, sharpness)
+            gram_KK = kernel(known, known)
+            fits += [(*_solved(gram_KK, noise, targets_K), kernel) for noise in NOISE]
+    _, weights_K, kernel = max(fits, key=lambda fit: fit[0])
+    return replace(model, kernel=kernel, known=known, weights_K=weights_K)
+
+
+def _solved(gram_KK: Tensor, noise: float, targets_K: Tensor) -> tuple[float, Tensor]:
+    """The marginal likelihood at its best amplitude, and the weights of the known architectures."""
+    count = len(targets_K)
+    lower_KK = torch.linalg.cholesky(gram_KK + noise * torch.eye(count, dtype=torch.float64))
+    weights_K = torch.cholesky_solve(targets_K[:, None], lower_KK)[:, 0]
+    amplitude = (targets_K @ weights_K / count).clamp_min(LEAST_SPREAD)
+    likelihood = -0.5 * count * torch.log(amplitude) - torch.log(torch.diagonal(lower_KK)).sum()
+    return float(likelihood), weights_K

@@ -1,0 +1,232 @@
+"""What a search begins with: a run of its own, one to go on with (--resume), or one to add a front to (--from)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from latnas.data.images import ImageData
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError, UsageError
+from latnas.stages.common.runs import (
+    FRONT,
+    SCHEMA,
+    TABLE,
+    RunFolder,
+    default_name,
+    images_of,
+    open_run,
+    read_toml,
+    to_toml,
+)
+from latnas.stages.common.tables import check_images, find_table
+from latnas.stages.search import accuracy
+from latnas.stages.search.config import NOT_PART_OF_THE_RUN, OF_A_FRONT, SearchConfig
+from latnas.words.budgets import budget_name, parse_range
+from latnas.words.files import write_atomically
+from latnas.words.table import LatencyTable, first_problem, load_table
+
+WEIGHTS = "weights.safetensors"
+Range = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """One front that is to be searched, or is finished.
+
+    Attributes:
+        config: everything that decides the front, whether it was typed or recorded by an earlier search.
+        data: the images.
+        table_path, table: where the latency table lies, and the table.
+        run: the run's folder.
+        name: the front's.
+        own: the name of the run's own front. Where it is another than `name`, that one's search has left the shared
+            weights and the accuracy model, and both are used as they are.
+        recorded: what the run's config says, or will say.
+    """
+
+    config: SearchConfig
+    data: ImageData
+    table_path: Path
+    table: LatencyTable
+    run: RunFolder
+    name: str
+    own: str
+    recorded: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the front is left."""
+        return self.run.front(self.name)
+
+    @property
+    def joins(self) -> bool:
+        """Whether the front joins a run that another one began."""
+        return self.name != self.own
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return _is_finished(self.run, self.name, self.own)
+
+    def record(self) -> None:
+        """Writes down the table, and what decides the front where the run's config does not."""
+        if self.joins:
+            values = {"schema": SCHEMA, **{name: getattr(self.config, name) for name in OF_A_FRONT}}
+            write_atomically(self.run.front_config(self.name), to_toml(values))
+        self.table.save(self.folder / TABLE)
+
+
+def begin(config: SearchConfig) -> Beginning:
+    """What is searched, for a config as it was typed.
+
+    Raises:
+        UsageError: no table or run fits, or what was typed contradicts what the run records.
+        LatnasError: a file is broken, or the run is of another version of latnas.
+    """
+    if config.resume is not None and config.from_run is not None:
+        raise UsageError("--resume goes on with a run and --from adds a front to one: leave one of the two out.")
+    if config.extra_minutes and config.from_run is None and config.resume is None:
+        raise UsageError("--extra-minutes adds short trainings to a finished run: name it with --from RUN.")
+    if config.resume is not None:
+        return _resumed(config, _without_link(open_run(config.resume, config.out)))
+    if config.from_run is not None:
+        return _joining(config, _without_link(open_run(config.from_run, config.out)))
+    data = load_images(config.data)
+    path, table = find_table(config.table, config.space, data, config.tables)
+    check_images(table, data)
+    recorded = config.recorded(table.space, data.fingerprint)
+    run = RunFolder(config.out / (config.name or default_name(table.space, {**recorded, "table": table.name})))
+    return Beginning(config, data, path, table, run, table.name, table.name, recorded)
+
+
+def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
+    """The one front of a run that is not finished; the one that --table names; its own if all are finished."""
+    begun = run.begun()
+    if not begun:
+        raise UsageError(f"the search of {run.path} had hardly begun. Type its command again: latnas search")
+    named, own = None if config.table is None else _table_name(config.table, begun), begun[0]
+    if named is not None and named not in begun:
+        raise UsageError(f"run {run.path} has no front for table {named!r}. It has: {', '.join(begun)}.")
+    open_ = [name for name in begun if not _is_finished(run, name, own)]
+    if named is None and len(open_) > 1:
+        raise UsageError(f"run {run.path} has several unfinished fronts; name one: --table {' | --table '.join(open_)}")
+    name = named or (open_ or begun)[0]
+    path = run.front(name) / TABLE
+    full = _as_recorded(config, run, _front_values(run, name))
+    _check_typed(config, full, run, ())
+    data, table = images_of(run, _named_data(config)), load_table(path)
+    check_images(table, data)
+    return Beginning(full, data, path, table, run, name, own, run.read_config())
+
+
+def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
+    """A front for another table or another range, beside those that a finished run has."""
+    begun = run.begun()
+    if not begun or not _is_finished(run, begun[0], begun[0]):
+        raise UsageError(f"the search of {run.path} is not finished. Go on first: latnas search --resume {run.path}")
+    own = begun[0]
+    typed = {name: getattr(config, name) for name in OF_A_FRONT if name in config.model_fields_set}
+    full = _as_recorded(config, run, {"budget_range": "auto", **typed})
+    _check_typed(config, full, run, OF_A_FRONT)
+    data = images_of(run, _named_data(config))
+    path, table = find_table(config.table, full.space, data, config.tables)
+    check_images(table, data)
+    _check_space(table, load_table(run.front(own) / TABLE), run, data)
+    name = _front_name(table.name, full.wanted_range, parse_range(run.read_config()["budget_range"]))
+    if name in begun:
+        _check_front(full, _as_recorded(config, run, _front_values(run, name)), run, name)
+    return Beginning(full, data, path, table, run, name, own, run.read_config())
+
+
+def _is_finished(run: RunFolder, name: str, own: str) -> bool:
+    lasting = [run.front(name) / FRONT]
+    if name == own:
+        lasting += [run.supernet / WEIGHTS, run.accuracy / accuracy.JUDGE]
+    return all(path.exists() for path in lasting)
+
+
+def _front_name(table: str, wanted: Range, of_run: Range) -> str:
+    """A front is called after its table; where its range is not the one of the run's config, after that too."""
+    if wanted == of_run:
+        return table
+    return f"{table}-auto" if wanted is None else f"{table}-{budget_name(wanted[0])}-{budget_name(wanted[1])}"
+
+
+def _front_values(run: RunFolder, name: str) -> dict[str, Any]:
+    """What a front's own config says, where it has one."""
+    path = run.front_config(name)
+    values = read_toml(path) if path.exists() else {}
+    return {option: values[option] for option in OF_A_FRONT if option in values}
+
+
+def _as_recorded(config: SearchConfig, run: RunFolder, of_front: dict[str, Any]) -> SearchConfig:
+    """The config that the run records, with the options of a front, run where and how `config` says."""
+    recorded = run.read_config()
+    images = recorded.pop("images")
+    free = {*NOT_PART_OF_THE_RUN, "data"} - {*OF_A_FRONT}
+    how = {name: getattr(config, name) for name in free & config.model_fields_set}
+    try:
+        whole = SearchConfig(**recorded)
+        full = SearchConfig(**{**recorded, **of_front, **how})
+    except (ValidationError, UsageError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise LatnasError(f"{run.path} has a config that is damaged: {reason}. Search again: latnas search") from error
+    if whole.recorded(str(recorded["space"]), str(images)) != run.read_config():
+        raise LatnasError(
+            f"{run.path} is of another version of latnas, with other options. Search again: latnas search"
+        )
+    return full
+
+
+def _check_typed(config: SearchConfig, full: SearchConfig, run: RunFolder, free: tuple[str, ...]) -> None:
+    """Raises UsageError where something was typed that is not as the run records it."""
+    recorded = {*SearchConfig.model_fields} - (NOT_PART_OF_THE_RUN - {*OF_A_FRONT}) - {"data", *free}
+    for name in sorted(config.model_fields_set & recorded):
+        typed, known = getattr(config, name), getattr(full, name)
+        if typed != known:
+            raise UsageError(
+                f"{run.path} was searched with {name} {'without limit' if known is None else known}, not {typed}, and "
+                f"that stays. Leave --{name.replace('_', '-')} out, or make another run: leave out "
+                f"{'--resume' if config.resume else '--from'}."
+            )
+    if config.name is not None and config.name != run.path.name:
+        raise UsageError(f"the run is {run.path}, and keeps its name. Leave --name out.")
+
+
+def _check_space(table: LatencyTable, own: LatencyTable, run: RunFolder, data: ImageData) -> None:
+    """Raises UsageError where a table is not for the very networks that a run knows."""
+    if (table.space, table.options) != (own.space, own.options):
+        shown = ", ".join(f"{name} {value}" for name, value in own.options.items())
+        raise UsageError(
+            f"{run.path} knows networks of space {own.space!r} ({shown}), and the table {table.name} is for others. "
+            f"Measure one that fits: latnas profile --device {table.device} --runtime {table.runtime} --space "
+            f"{own.space} --width {own.options['width']} --depth {own.options['depth']} --data {data.spec}"
+        )
+
+
+def _check_front(full: SearchConfig, known: SearchConfig, run: RunFolder, name: str) -> None:
+    """Raises UsageError where the front was begun with other options."""
+    for option in OF_A_FRONT:
+        if option != "budget_range" and getattr(full, option) != getattr(known, option):
+            raise UsageError(
+                f"{run.front(name)} was searched with {option} {getattr(known, option)}, not {getattr(full, option)}. "
+                f"It is kept as it is: latnas search --resume {run.path} --table {name}. Another range makes another."
+            )
+
+
+def _table_name(typed: Path, begun: list[str]) -> str:
+    """The front that --table means: by its own name, or by the file of its table."""
+    return load_table(typed).name if str(typed) not in begun and typed.is_file() else str(typed)
+
+
+def _named_data(config: SearchConfig) -> str | None:
+    return config.data if "data" in config.model_fields_set else None
+
+
+def _without_link(run: RunFolder) -> RunFolder:
+    """The folder itself, where `latest` was named: that link is about to be made anew."""
+    return RunFolder(run.path.parent / run.path.readlink()) if run.path.is_symlink() else run

@@ -1,0 +1,106 @@
+"""What a front that joins a finished run takes over from it, and the short trainings that may be added for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from latnas.hypernet.supernet import supernet_trainer
+from latnas.ranking.features import Reduction
+from latnas.ranking.shortlist import shortlist
+from latnas.spaces.space import Space
+from latnas.stages.common.estimate import time_steps, trainings_within
+from latnas.stages.common.limits import limited_space
+from latnas.stages.common.reach import predicted_ends
+from latnas.stages.common.runs import FRONT, TABLE
+from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.search.accuracy import SHORT_BATCH, AccuracyModel, Scores, ShortTrainings, fitted
+from latnas.stages.search.beginning import WEIGHTS, Beginning
+from latnas.stages.search.pool import initial_pool
+from latnas.training.checkpoint import load_tensors
+from latnas.training.trainer import Recipe, Trainer
+from latnas.words.architecture import Architecture
+from latnas.words.files import write_json
+from latnas.words.forms import Architectures, read_as
+from latnas.words.front import load_front
+from latnas.words.latency import LatencyModel
+from latnas.words.reporting import Reporter
+from latnas.words.table import load_table
+
+EXTRA = "extra.json"
+"""Which networks are trained briefly for this front: chosen once, by a clock."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What knows no device: accuracy model and shared weights; and the architectures that a front starts from."""
+
+    model: AccuracyModel
+    trainer: Trainer
+    pool: list[Architecture]
+
+
+def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
+    """From the run's own front: everything that it scored, its weights, and a judge of all short trainings there are.
+
+    Nothing is trained.
+    """
+    config, data, run = begun.config, begun.data, begun.run
+    own = run.front(begun.own)
+    table = load_table(own / TABLE)
+    own_space = limited_space(space_of(table), config.limits, data.classes, table.name)
+    pool = initial_pool(own_space, config, [latency_of(table, own_space)])
+    scores = Scores(config, space, data, run)
+    scores.compute(pool, report, "features")
+    judge = fitted(pool, scores, _trainings(begun, space, report), _longest(begun))
+    trainer = supernet_trainer(space, data, recipe, config.seed)
+    weights, state = load_tensors(run.supernet / WEIGHTS)
+    trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
+    scored = [network.as_architecture for network in load_front(own / FRONT).networks]
+    known = {one.key: one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one)}
+    report.say(f"accuracy model of {run.path}: {len(judge.labels)} networks trained briefly, {len(known)} known")
+    return Shared(AccuracyModel(pool, scores, judge), trainer, list(known.values()))
+
+
+def trained_further(
+    begun: Beginning,
+    model: AccuracyModel,
+    found: Sequence[Architecture],
+    space: Space,
+    latency: LatencyModel,
+    report: Reporter,
+) -> AccuracyModel:
+    """The accuracy model after short trainings along the front of a table, for about `config.extra_minutes`.
+
+    Only how many these are depends on a clock, which is looked at once: the choice is kept in `extra.json`.
+
+    Args:
+        model: what the choice goes by; every one of `found` has been scored.
+        found: the architectures to choose from, those trained before apart.
+    """
+    config, trainings, kept = begun.config, _trainings(begun, space, report), begun.folder / EXTRA
+    if kept.exists():
+        extra = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
+    else:
+        fresh = [one for one in found if one.key not in model.judge.labels]
+        reduction = Reduction(config.reduced_width, config.reduced_size)
+        each = time_steps(space, begun.data, reduction, SHORT_BATCH)
+        count = trainings_within(60 * config.extra_minutes, _longest(begun), each, config.workers)
+        costs_1N = np.array([[latency.predict_ms(one) for one in fresh]])
+        values_N = np.array([model.judge.score(one.key, model.scores.of(one.key)).value for one in fresh])
+        sizes_N = np.array([model.scores.of(one.key)["log_macs"] for one in fresh])
+        extra = [fresh[position] for position in shortlist(costs_1N, values_N, sizes_N, count)] if fresh else []
+        write_json(kept, [one.to_json() for one in extra])
+    trainings.train(extra, _longest(begun))
+    return replace(model, judge=fitted(model.pool, model.scores, trainings, _longest(begun)))
+
+
+def _longest(begun: Beginning) -> int:
+    """Steps of the longest short trainings of the run."""
+    return max(steps for _, steps in begun.config.lengths)
+
+
+def _trainings(begun: Beginning, space: Space, report: Reporter) -> ShortTrainings:
+    return ShortTrainings(begun.config, space, begun.data, begun.run, report, "cpu")

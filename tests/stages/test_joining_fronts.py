@@ -1,0 +1,232 @@
+"""`latnas search --from RUN` and `--resume RUN`: another device or range in a run that is there, and going on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import Write, watched_writes
+from small import Heard, contents, copied, export_config, front_in, quick_search, run_in
+
+from latnas.errors import LatnasError, UsageError
+from latnas.stages.common.estimate import StepSeconds
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.export import export
+from latnas.stages.predict import PredictConfig, predict
+from latnas.stages.search import SearchConfig, Searched, joining, search
+from latnas.words.front import load_front
+from latnas.words.table import load_table
+
+
+def other_table(here: Path, **environment: str) -> Path:
+    """The table of another device, on which convolutions of 3x3 cost more and everything else as much."""
+    (path,) = (here / "latency_tables").glob("*.json")
+    table = json.loads(path.read_text())
+    table["environment"] |= {"threads": "2", **environment}
+    for prices in (table["calibration"]["prices"], table["calibration"]["linear"]):
+        for parts in prices["parts_ms"]["default"].values():
+            parts["nor_conv_3x3"] *= 3
+    other = here / "other.json"
+    other.write_text(json.dumps({**table, "threads": 2}))
+    return other
+
+
+def joined(here: Path, **changes: Any) -> SearchConfig:
+    """As people type it: nothing that the run records."""
+    how = {"out": here / "runs", "tables": here / "latency_tables", "executor": "local:0"}
+    return SearchConfig(**{**how, "from_run": run_in(here).name, **changes})
+
+
+def finished(here: Path, **changes: Any) -> Searched:
+    return quick_search(joined(here, **changes))
+
+
+class Stopped(BaseException):
+    """What a search is stopped by here."""
+
+
+def stop_at(name: str, count: int) -> Callable[[Write], None]:
+    """Ends a search just before its `count`-th write to a file of this name."""
+
+    def stop(write: Write) -> None:
+        nonlocal count
+        count -= write[0] == name
+        if write[0] == name and count == 0:
+            raise Stopped
+
+    return stop
+
+
+def stopped(config: SearchConfig, name: str, count: int) -> None:
+    with watched_writes(stop_at(name, count)), pytest.raises(Stopped):
+        quick_search(config)
+
+
+def test_another_device_gets_a_front_of_its_own_by_the_run_s_judge_without_any_training(
+    small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    first, before = load_front(front_in(here) / "front.json"), contents(run_in(here))
+    found = finished(here, table=other_table(here))
+    after = contents(run_in(here))
+    assert {path: after[path] for path in before} == before, "nothing that was there has changed"
+    assert found.run == run_in(here) and found.front_path == run_in(here) / "fronts" / found.front.table / "front.json"
+    places = {path.partition("/")[0] + path.partition("/")[2].partition("/")[0] for path in after.keys() - before}
+    assert places == {"accuracyfeatures", "fronts" + found.front.table}
+
+    table = load_table(found.front_path.with_name("table.json"))
+    latency = latency_of(table, space_of(table))
+    scored = {network.as_architecture.key: network for network in found.front.networks}
+    assert all(scored[network.as_architecture.key].score == network.score for network in first.networks)
+    assert len(scored) > len(first.networks)
+    for network in found.front.networks[::7]:
+        assert network.predicted_ms.value == latency.predict_ms(network.as_architecture)
+
+
+def test_another_range_lies_beside_the_first_and_export_finds_both(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    own, front = front_in(here).name, load_front(front_in(here) / "front.json")
+    ends = [f"{1.1 * front.fastest_ms:.4g}ms", f"{0.9 * front.slowest_ms:.4g}ms"]
+    found = finished(here, budget_range=":".join(ends), budgets=3)
+    name = found.front_path.parent.name
+    assert name == "-".join([own, *ends]) and found.front.table == own and len(found.front.budgets) == 3
+    assert RunFolder(found.run).fronts() == [own, name]
+    with pytest.raises(UsageError, match=rf"has several fronts; name one: --table {own} \| --table {name}"):
+        export(export_config(here, all=True, epochs=0))
+    (file,) = export(export_config(here, lambdas=(1.0,), epochs=0, table=name))
+    assert file.folder.parent == RunFolder(run_in(here)).exports(name)
+    assert file.manifest.table == own and file.manifest.budget_ms == found.front.fastest_ms
+    shown = predict(PredictConfig(run=str(run_in(here)), data="digits"))
+    assert [network.name for network in shown.networks] == ["lambda 0.00", "lambda 1.00"], "the run's own"
+
+
+def test_a_front_that_joins_goes_on_after_a_stop_and_comes_out_the_same(small_run: Path, tmp_path: Path) -> None:
+    whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
+    found = finished(whole, table=other_table(whole))
+    resumed = joined(here, from_run=None, resume=run_in(here).name)
+    stopped(joined(here, table=other_table(here)), "proposals-0.json", 1)
+    stopped(joined(here, table=other_table(here)), "metrics.jsonl", 4)
+    stopped(resumed, "front.json", 1)  # the one front that is not finished
+    assert not (RunFolder(run_in(here)).front(found.front.table) / "front.json").exists()
+    assert quick_search(resumed).front_path.read_bytes() == found.front_path.read_bytes()
+    assert contents(run_in(here)).keys() >= contents(run_in(whole)).keys()
+
+
+def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keeps(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where a step takes a second, a tenth of a minute is three trainings of two steps."""
+    monkeypatch.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1))
+    whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
+    before = {path.parent.name for path in run_in(whole).glob("accuracy/short/*/result.json")}
+    found = finished(whole, table=other_table(whole), extra_minutes=0.1)
+    extra = {path.parent.name for path in run_in(whole).glob("accuracy/short/*/result.json")} - before
+    scored = {network.as_architecture.key: network for network in found.front.networks}
+    assert len(extra) == 3 and {name.removesuffix("-2") for name in extra} <= scored.keys()
+
+    typed = joined(here, table=other_table(here), extra_minutes=0.1)
+    stopped(typed, "result.json", 4)  # features of two rounds, and one of the three trainings
+    monkeypatch.setattr(joining, "time_steps", lambda *_: pytest.fail("how many they are has been decided"))
+    assert quick_search(typed).front_path.read_bytes() == found.front_path.read_bytes()
+
+
+def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run: Path, tmp_path: Path) -> None:
+    here, heard = copied(small_run, tmp_path / "here"), Heard()
+    with watched_writes(stop_at("config.toml", 1)), pytest.raises(Stopped):
+        search(joined(here, table=other_table(here, host="elsewhere")), heard)
+    assert any("host was 'elsewhere' and is" in text for text in heard.warned)
+
+
+# What is refused
+
+Change = Callable[[Path], dict[str, Any]]
+"""Prepares a folder, and returns what is typed beside --from RUN."""
+
+
+def unfinished(here: Path) -> dict[str, Any]:
+    (front_in(here) / "front.json").unlink()
+    return {}
+
+
+def of_another_width(here: Path) -> dict[str, Any]:
+    other = other_table(here)
+    table = json.loads(other.read_text())
+    other.write_text(json.dumps({**table, "options": {**table["options"], "width": 5}}))
+    return {"table": other}
+
+
+def of_another_version(here: Path) -> dict[str, Any]:
+    path = run_in(here) / "config.toml"
+    path.write_text(path.read_text().replace("draws = 1\n", ""))
+    return {}
+
+
+def with_no_draws(here: Path) -> dict[str, Any]:
+    path = run_in(here) / "config.toml"
+    path.write_text(path.read_text().replace("draws = 1\n", "draws = 0\n"))
+    return {}
+
+
+def begun_otherwise(here: Path) -> dict[str, Any]:
+    stopped(joined(here, table=other_table(here)), "proposals-0.json", 1)
+    return {"table": here / "other.json", "budgets": 3}
+
+
+REFUSED: dict[str, tuple[Change | dict[str, Any], str]] = {
+    "both ways": ({"resume": "latest"}, "leave one of the two out"),
+    "no such run": ({"from_run": "nope"}, "there is no run 'nope'. Runs in "),
+    "a run that is not finished": (unfinished, "is not finished. Go on first: latnas search --resume "),
+    "another pool": ({"pool": 9}, "was searched with pool 8, not 9, and that stays. Leave --pool out, or make another"),
+    "a limit": ({"max_params": "10k"}, "with max_params without limit, not 10000, and that stays. Leave --max-params"),
+    "another space": ({"space": "mbconv"}, "was searched with space nasbench201, not mbconv"),
+    "another seed": ({"seed": 1}, "was searched with seed 0, not 1"),
+    "extra minutes without a run": ({"from_run": None, "extra_minutes": 1}, "to a finished run: name it with --from"),
+    "a new name": ({"name": "mine"}, "and keeps its name. Leave --name out."),
+    "other images": ({"data": "fashion-mini"}, "the images of fashion-mini are not those that "),
+    "a table of another width": (of_another_width, "Measure one that fits: latnas profile --device analytic "),
+    "a front that was begun otherwise": (begun_otherwise, "was searched with budgets 2, not 3. It is kept as it is: "),
+    "a run of another version": (of_another_version, "is of another version of latnas, with other options."),
+    "a run whose config was edited": (with_no_draws, "has a config that is damaged: draws: Input should be greater"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_added_to_a_run_is_refused_and_changes_nothing(
+    name: str, small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    change, message = REFUSED[name]
+    typed = change if isinstance(change, dict) else change(here)
+    before = contents(here)
+    with pytest.raises(LatnasError) as caught:
+        search(joined(here, **typed))
+    assert message in str(caught.value)
+    assert contents(here) == before
+
+
+def test_a_run_that_is_named_goes_on_only_as_it_was_begun(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    resumed = partial(joined, here, from_run=None, resume="latest")
+    with pytest.raises(UsageError, match=r"with budgets 2, not 3, and that stays\. Leave --budgets out"):
+        search(resumed(budgets=3))
+    with pytest.raises(UsageError, match=r"has no front for table 'other'\. It has: analytic"):
+        search(resumed(table=Path("other")))
+    before, heard = contents(here), Heard()
+    assert search(resumed(table=next(here.glob("latency_tables/*.json")))).run.resolve() == run_in(here).resolve()
+    again = search(resumed(), heard)
+    assert any("finished already" in text for text in heard.said) and contents(here) == before
+    assert again.run.resolve() == run_in(here).resolve() == (here / "runs" / "latest").resolve()
+
+    begun_otherwise(here)
+    (RunFolder(run_in(here)).front(RunFolder(run_in(here)).begun()[0]) / "front.json").unlink()
+    with pytest.raises(UsageError, match="has several unfinished fronts; name one: --table analytic"):
+        search(resumed())
+    for path in run_in(here).glob("fronts/*/table.json"):
+        path.unlink()
+    with pytest.raises(UsageError, match=r"had hardly begun\. Type its command again: latnas search"):
+        search(resumed())
