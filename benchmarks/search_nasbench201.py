@@ -57,6 +57,9 @@ SCORES = "scores.json"
 PIECES = "pieces.jsonl"
 """Seconds that each piece of a search took: those of a piece that was killed outright are lost."""
 
+RUNS = Path("runs/nasbench201")
+"""A folder of its own: these are no runs to export from, and `latest` beside other runs would point to one of them."""
+
 ALL_CELLS = 5**6
 
 
@@ -75,7 +78,10 @@ PRESETS = {
     "cpu": Preset(16, 5, "cpu", "local:2", {"pool": ALL_CELLS, "trainings": 130, "training_steps": 700}),
     "gpu": Preset(
         16, 5, "cuda", "local:8",
-        {"pool": ALL_CELLS, "trainings": 130, "training_steps": 800, "halvings": 1, "reduced_width": 16, "reduced_size": 32},
+        {
+            "pool": ALL_CELLS, "trainings": 130, "training_steps": 800, "halvings": 1,
+            "reduced_width": 16, "reduced_size": 32,
+        },
     ),
 }  # fmt: skip
 
@@ -111,7 +117,7 @@ def space_for(preset: Preset, image_size: int, channels: int, classes: int) -> S
 
 def run_of(runs: Path, preset: str, seed: int) -> RunFolder:
     """Where the search of one seed lies."""
-    return RunFolder(runs / f"nasbench201-{preset}-seed{seed}")
+    return RunFolder(runs / f"{preset}-seed{seed}")
 
 
 def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: Reporter) -> None:
@@ -209,7 +215,9 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--preset", choices=list(PRESETS), default="cpu")
     made.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="0,1,2", help="one search for each")
     made.add_argument("--devices", nargs="+", default=(), metavar="NAME", help="of the file; all unless named")
-    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where searches are kept")
+    made.add_argument(
+        "--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"where searches are kept; {RUNS} unless named"
+    )
     made.add_argument("--minutes", type=float, help="stop searching after so many; the same command goes on")
     made.add_argument("--train-on", metavar="DEVICE", help="cpu, cuda or cuda:1, in the place of the preset's")
     made.add_argument("--executor", metavar="local:N", help="N processes, in the place of the preset's")
