@@ -46,7 +46,7 @@ LEAST_LABEL_SPREAD = 1e-3
 LEAST_SPREAD = 0.1
 """In standard deviations of the pool. Labelled networks that look alike would make weights boundless."""
 
-CAUTION = 0.5
+CAUTION = 0.25
 """Left-out errors by which a predicted short training counts for less than one that was done. The best of thousands of
 predictions is too good on average."""
 

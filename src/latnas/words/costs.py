@@ -143,8 +143,9 @@ def rough_work(trace: SpaceTrace) -> AdditiveCost:
 def generic_costs(trace: SpaceTrace, mixtures: int, seed: int) -> Sequence[AdditiveCost]:
     """Costs that know no device: fronts along them serve every device.
 
-    Parameters, multiply-adds, activations, number of operations, and `mixtures` random positive mixtures of
-    per-operation costs, one weight for each distinct operation.
+    Parameters, multiply-adds, activations, number of operations, and `mixtures` random ones, each like a device: it
+    weighs multiply-adds, activations and the number of operations in its own way, and has a factor for each kind
+    of part, wherever it runs.
     """
     costs = [
         params_cost(trace),
@@ -153,15 +154,25 @@ def generic_costs(trace: SpaceTrace, mixtures: int, seed: int) -> Sequence[Addit
         cost_of_sites(trace, "operations", lambda site: 1.0 if site.params or site.macs else 0.1),
     ]
     random = np.random.default_rng(seed)
-    operations = list(trace.operations)
+    sites = [site for of_setting in trace.sites.values() for site in of_setting]
+    means = [sum(site.macs for site in sites) / len(sites), sum(site.output_elements for site in sites) / len(sites)]
+    kinds = list(dict.fromkeys(_kind(site) for site in sites))
     for _ in range(mixtures):
-        weight_of = dict(zip(operations, random.exponential(size=len(operations)), strict=True))
-        costs.append(cost_of_sites(trace, "mixture", _mixture(weight_of)))
+        factor_of = dict(zip(kinds, random.exponential(size=len(kinds)), strict=True))
+        per_mac, per_element, each = random.exponential(size=3) / [*(max(mean, 1.0) for mean in means), 1.0]
+        costs.append(cost_of_sites(trace, "mixture", _mixture(factor_of, per_mac, per_element, each)))
     return costs
 
 
-def _mixture(weight_of: Mapping[str, float]) -> Callable[[Site], float]:
+def _mixture(
+    factor_of: Mapping[str, float], per_mac: float, per_element: float, each: float
+) -> Callable[[Site], float]:
     def price(site: Site) -> float:
-        return weight_of[site.operation] * (1.0 + site.macs / 1e4 + site.output_elements / 1e3)
+        return factor_of[_kind(site)] * float(each + per_mac * site.macs + per_element * site.output_elements)
 
     return price
+
+
+def _kind(site: Site) -> str:
+    """The part, whichever of a node's inputs it is on."""
+    return site.part.rpartition("/")[2]
