@@ -6,7 +6,8 @@ A table of the analytic profiler is made, and a search by it that nobody stops. 
 and killed, with its workers, by SIGKILL to its process group; it is begun again from what it left, and killed again,
 until it has been killed `--kills` times. Each time it may get as far as one of `--kills` random amounts of work,
 counted in files and lines that it leaves, and further than before, and dies up to a second later. A row has the work
-before and after this life, and the seconds that it lasted. In the end the files of both runs are compared. The executor is local:2.
+before and after this life, and the seconds that it lasted. In the end the files of both runs are compared. The executor
+is local:2.
 """
 
 from __future__ import annotations
