@@ -14,7 +14,8 @@ import pytest
 from small import contents
 
 from latnas.data.sources import load_images
-from latnas.ranking.judge import Judge, prior_scores
+from latnas.ranking import judge
+from latnas.ranking.judge import LEAST_TO_CHOOSE_BY, Judge, prior_scores
 from latnas.ranking.shortlist import shortlist
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
@@ -37,6 +38,12 @@ def made(folder: Path, **changes: Any) -> AccuracyModel:
     return accuracy_model(SearchConfig(**{**SIZES, **changes}), SPACE, DATA, RunFolder(folder), Silent())
 
 
+def choose_by(labels: int, patched: pytest.MonkeyPatch) -> None:
+    """Within a test so few labels are enough to choose features by."""
+    patched.setattr(accuracy, "LEAST_TO_CHOOSE_BY", labels)
+    patched.setattr(judge, "LEAST_TO_CHOOSE_BY", labels)
+
+
 def trained(folder: Path) -> dict[int, set[str]]:
     """Keys of the architectures that were trained, by steps."""
     found: dict[int, set[str]] = {}
@@ -51,7 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AccuracyModel
     """A model that was never interrupted, with its folder. Five trainings are enough to choose features by."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(accuracy, "LEAST_TO_CHOOSE_BY", 4)
+        choose_by(4, patched)
         return folder, made(folder)
 
 
@@ -83,7 +90,7 @@ def test_a_model_that_was_stopped_anywhere_becomes_the_one_that_was_not(
     folder, model = whole
     here = Path(shutil.copytree(folder, tmp_path / "here"))
     without(here, lost)
-    monkeypatch.setattr(accuracy, "LEAST_TO_CHOOSE_BY", 4)
+    choose_by(4, monkeypatch)
     again = made(here)
     assert contents(here) == contents(folder)
     assert again.judge.report() == model.judge.report() == json.loads((here / "accuracy/judge.json").read_text())
@@ -114,20 +121,20 @@ def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes:
     return judge, np.array([[cost.cost(architecture) for architecture in model.pool] for cost in costs])
 
 
-@pytest.mark.parametrize("least", [4, accuracy.LEAST_TO_CHOOSE_BY])
+@pytest.mark.parametrize("least", [4, LEAST_TO_CHOOSE_BY])
 def test_a_first_part_of_many_trainings_finds_out_by_which_features_the_rest_is_chosen(
     whole: tuple[Path, AccuracyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
     model, names = whole[1], ("naswot", "log_params")
-    monkeypatch.setattr(accuracy, "LEAST_TO_CHOOSE_BY", least)
-    judge, costs = made_up(model, tmp_path, names, trainings=18, halvings=0)
+    choose_by(least, monkeypatch)
+    found, costs = made_up(model, tmp_path, names, trainings=18, halvings=0)
     rows = [model.scores.of(architecture.key) for architecture in model.pool]
     sizes = np.array([row["log_macs"] for row in rows])
     expected = shortlist(costs, prior_scores(rows), sizes, 6 if least == 4 else 18)
     if least == 4:
         expected = shortlist(costs, prior_scores(rows, names), sizes, 18, expected)
-        assert judge.fit.features == names
-    assert judge.labels.keys() == {model.pool[position].key for position in expected}
+        assert found.fit.features == names
+    assert found.labels.keys() == {model.pool[position].key for position in expected}
 
 
 def test_later_searches_of_a_run_count_what_earlier_ones_trained(
@@ -147,7 +154,7 @@ def test_the_one_that_the_judge_likes_most_is_always_trained_on(
     whole: tuple[Path, AccuracyModel], tmp_path: Path
 ) -> None:
     model = whole[1]
-    judge, _ = made_up(model, tmp_path, ("jacov",), halvings=0)
-    best = max(judge.labels, key=lambda key: judge.score(key, model.scores.of(key)).value)
+    found, _ = made_up(model, tmp_path, ("jacov",), halvings=0)
+    best = max(found.labels, key=lambda key: found.score(key, model.scores.of(key)).value)
     made_up(model, tmp_path, ("jacov",), trainings=12, halvings=1)
     assert best in trained(tmp_path)[6]

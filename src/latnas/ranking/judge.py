@@ -37,6 +37,9 @@ SHRINKAGES = (3.0, 10.0, 30.0, 100.0, 1000.0)
 """Ridge penalties: for a handful of labels 100 is as good as equal weights, for a hundred 1000 is."""
 
 LEAST_LABELS = 4
+LEAST_TO_CHOOSE_BY = 20
+"""With fewer labels than this the first set of features stays: among seven one is better by chance."""
+
 LEAST_LABEL_SPREAD = 1e-3
 """Equal labels leave the features' order: without a floor every architecture would score the same."""
 
@@ -212,7 +215,8 @@ def fit_judge(
     reliability = max(0.0, 1.0 - noise / variance) if variance > 0 else 0.0
 
     fits = [_best_fit(scale, rows, names, y_M, reliability) for names in CANDIDATES]
-    better = [fit for fit in fits if reliability > 0 and _clearly_smaller(fit.errors_M, fits[0].errors_M)]
+    may_choose = reliability > 0 and len(y_M) >= LEAST_TO_CHOOSE_BY
+    better = [fit for fit in fits if may_choose and _clearly_smaller(fit.errors_M, fits[0].errors_M)]
     fit = min(better, key=lambda one: one.error, default=fits[0])
     constant_M = (y_M - y_M.mean()) * len(y_M) / (len(y_M) - 1)
     rank = stats.spearmanr(y_M - fit.errors_M, y_M).statistic if np.ptp(y_M) > 0 else 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from latnas.data.images import ImageData
 from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction
-from latnas.ranking.judge import Judge, Score, fit_judge, prior_scores
+from latnas.ranking.judge import LEAST_TO_CHOOSE_BY, Judge, Score, fit_judge, prior_scores
 from latnas.ranking.labels import joined
 from latnas.ranking.shortlist import shortlist
 from latnas.spaces.space import Space
@@ -35,7 +35,6 @@ MIXTURES = 12
 """Random mixtures of the operations' costs, beside the four generic costs, along which networks are shortlisted."""
 
 FIRST_PART = 3
-LEAST_TO_CHOOSE_BY = 20
 """One short training of three finds out which features to go by, if these are enough to tell."""
 
 JUDGE = "judge.json"
