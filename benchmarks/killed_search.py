@@ -5,9 +5,9 @@
 A table of the analytic profiler is made, and a search by it that nobody stops. Then the same search is begun elsewhere
 and killed, with its workers, by SIGKILL to its process group; it is begun again from what it left, and killed again,
 until it has been killed `--kills` times. Each time it may get as far as one of `--kills` random amounts of work,
-counted in files and lines that it leaves, and further than before, and dies up to a second later. A row has the work
-before and after this life, and the seconds that it lasted. In the end the files of both runs are compared. The executor
-is local:2.
+counted in files and lines that it leaves, and further than before, and dies up to a tenth of a second later. A row has
+the work before and after this life, and the seconds that it lasted. In the end the files of both runs are compared. The
+executor is local:2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from report import Reach, as_row, finish, parser
 
 POLL_SECONDS = 0.02
-JITTER_SECONDS = 1.0
+JITTER_SECONDS = 0.1
 
 COMPARED = ("front.json", "metrics.jsonl", "weights.safetensors", "judge.json", "result.json")
 SIZES = {
