@@ -5,8 +5,9 @@
 A table of the analytic profiler is made, and a search by it that nobody stops. Then the same search is begun elsewhere
 and killed, with its workers, by SIGKILL to its process group; it is begun again from what it left, and killed again,
 until it has been killed `--kills` times. Each time it may get as far as one of `--kills` random amounts of work,
-counted in files and lines that it leaves, and dies up to a second later. A row has that amount, and the seconds that
-this life lasted. In the end the files of both runs are compared. The executor is local:2.
+counted in files and lines that it leaves, and further than before, and dies up to a tenth of a second later. A row has
+the work before and after this life, and the seconds that it lasted. In the end the files of both runs are compared. The
+executor is local:2.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 from report import Reach, as_row, finish, parser
 
 POLL_SECONDS = 0.02
-JITTER_SECONDS = 1.0
+JITTER_SECONDS = 0.1
 
 COMPARED = ("front.json", "metrics.jsonl", "weights.safetensors", "judge.json", "result.json")
 SIZES = {
@@ -85,10 +86,11 @@ def run(folder: Path, kills: int, seed: int) -> tuple[list[dict[str, Any]], int,
     draws = random.Random(seed)
     rows: list[dict[str, Any]] = []
     for number, amount in enumerate(sorted(draws.sample(range(1, work(whole)), kills))):
-        began = time.monotonic()
-        if not killed(here, words, amount, draws.uniform(0, JITTER_SECONDS)):
+        began, before = time.monotonic(), work(here)
+        if not killed(here, words, max(amount, before + 1), draws.uniform(0, JITTER_SECONDS)):
             break
-        rows.append(as_row(kill=number + 1, work=amount, of=work(whole), seconds=time.monotonic() - began))
+        seconds = time.monotonic() - began
+        rows.append(as_row(kill=number + 1, before=before, after=work(here), of=work(whole), seconds=seconds))
     finished(here, *words)
     expected, found = results(whole), results(here)
     differing = [path for path in {*expected, *found} if expected.get(path) != found.get(path)]
