@@ -35,7 +35,6 @@ from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.stages.profile import ProfileConfig, profile
-from latnas.stages.search import learning
 from latnas.training.tasks import Task, run_tasks
 from latnas.words.budgets import BudgetRange
 from latnas.words.files import write_json
@@ -246,7 +245,6 @@ def test_the_best_within_a_budget_is_that_of_highest_accuracy_among_all_that_fit
 @pytest.fixture
 def _tiny(monkeypatch: pytest.MonkeyPatch, plain_environment: None, tmp_path: Path) -> None:
     monkeypatch.setitem(search_real.PRESETS, "tiny", SIZES)
-    monkeypatch.setattr(learning, "NEIGHBOURS", 1)  # they take most of a small search's time
     monkeypatch.chdir(tmp_path)
 
 

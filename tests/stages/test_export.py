@@ -373,7 +373,7 @@ def test_a_file_that_was_measured_while_the_device_was_busy_is_looked_at_again(
             if what != "trained module":
                 return found
             looks.append(len(workloads))
-            slow = 1.1 if len(looks) < 3 else 1.0
+            slow = 3.0 if len(looks) < 3 else 1.0
             return {key: times(slow * result.quoted_ms) for key, result in found.items()}
 
     monkeypatch.setattr(stage, "Bench", BusyAtFirst)
