@@ -17,6 +17,7 @@ Every run is kept in --work, where the judge's features are too: a run that lies
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,10 @@ BUDGETS = 24
 IN_VAIN = 20
 SAFETY = 1.05
 OURS = "H + local search"
+
+
+Name = tuple[str, str, str, int]
+"""Of a run: space, tables, method, seed."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ def quality(trace: Mapping[str, Any], everything: Sequence[Mapping[str, Any]], t
     return means
 
 
-def rows_of(traces: Mapping[tuple[str, str, str, int], Mapping[str, Any]], tasks: Mapping[str, Setup]) -> list[Any]:
+def rows_of(traces: Mapping[Name, Mapping[str, Any]], tasks: Mapping[str, Setup]) -> list[Any]:
     """One row for each space, tables and method: means over seeds, and the 95 percent interval of the share."""
     rows = []
     for space, tables, method in dict.fromkeys(key[:3] for key in traces):
@@ -184,7 +189,7 @@ def rows_of(traces: Mapping[tuple[str, str, str, int], Mapping[str, Any]], tasks
     return rows
 
 
-def reach(traces: Mapping[tuple[str, str, str, int], Mapping[str, Any]], tasks: Mapping[str, Setup]) -> list[Reach]:
+def reach(traces: Mapping[Name, Mapping[str, Any]], tasks: Mapping[str, Setup]) -> list[Reach]:
     """H with local search against each rival, seed by seed: the low end of the difference between their shares."""
     found = []
     for space, tables in dict.fromkeys(key[:2] for key in traces):
@@ -203,29 +208,41 @@ def reach(traces: Mapping[tuple[str, str, str, int], Mapping[str, Any]], tasks: 
     return found
 
 
+def all_traces(tasks: Mapping[str, Setup], given: argparse.Namespace) -> dict[Name, Mapping[str, Any]]:
+    """What was run of all that is asked for, after at most `--most` runs that were missing."""
+    names = [
+        (space, tables, method, seed)
+        for tables in given.tables
+        for seed in range(given.seed, given.seed + given.seeds)
+        for space in given.spaces
+        for method in given.methods
+    ]
+    traces, left = {}, given.most
+    for name in names:
+        space, tables, method, seed = name
+        path = given.work / "runs" / f"{space}-{tables}-{method.replace(' ', '')}-{seed}.json"
+        if not path.exists() and left > 0:
+            write_json(path, run(tasks[space], tables, method, seed, CALLS))
+            left -= 1
+        if path.exists():
+            traces[name] = read_json(path)
+    return traces
+
+
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--data", required=True, metavar="DATA", help="3x32x32 images of ten classes, as --data of latnas"
-    )
+    arguments.add_argument("--data", required=True, help="3x32x32 images of ten classes, as --data of latnas")
     arguments.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="features and runs are kept here")
     arguments.add_argument("--spaces", nargs="+", choices=SPACES, default=SPACES)
     arguments.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
     arguments.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--most", type=int, default=1000, metavar="RUNS", help="0 reports on what was run")
     given = arguments.parse_args()
     torch.set_num_threads(1)
     data = load_images(given.data)
     tasks = {name: setup(name, data, given.work) for name in given.spaces}
-    traces = {}
-    for tables in given.tables:
-        for seed in range(given.seed, given.seed + given.seeds):
-            for space in given.spaces:
-                for method in given.methods:
-                    path = given.work / "runs" / f"{space}-{tables}-{method.replace(' ', '')}-{seed}.json"
-                    if not path.exists():
-                        write_json(path, run(tasks[space], tables, method, seed, CALLS))
-                    traces[space, tables, method, seed] = read_json(path)
+    traces = all_traces(tasks, given)
     rows = rows_of(traces, tasks)
     done = {(row["space"], row["tables"], row["method"]) for row in rows}
     if given.json is not None and given.json.exists():
