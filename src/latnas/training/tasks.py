@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -23,9 +22,10 @@ from typing import Any
 from latnas.errors import LatnasError, UsageError
 from latnas.training.interruption import terminate
 
-PARENT_CHECK_SECONDS = 2.0
 MOST_WORKERS = 256
 RESULT = "result.json"
+PRELOADED = ["torch", "torch._dynamo", "scipy.stats", "pydantic", "PIL.Image"]
+"""Imported once for all workers; some of it torch leaves to the first step of a training."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ def _run(tasks: list[tuple[int, Task]], workers: int) -> Generator[tuple[int, An
             yield index, value
         return
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),)
-    )
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), _fresh_processes(), _start_worker)
     try:
         futures: dict[Future[Any], int] = {pool.submit(_call_in_worker, task): index for index, task in tasks}
         for future in as_completed(futures):
@@ -108,6 +106,18 @@ def _run(tasks: list[tuple[int, Task]], workers: int) -> Generator[tuple[int, An
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()  # after success they are idle; after Ctrl-C a training leaves its checkpoint
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _fresh_processes() -> multiprocessing.context.BaseContext:
+    """Workers that know nothing of this process, forked from one that has imported what takes seconds, where it can be.
+
+    A search starts a pool for each of its parts, and PyTorch takes each worker two to three seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def _call(task: Task) -> Any:
@@ -137,16 +147,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker() -> None:
     """One thread of arithmetic, no Ctrl-C of its own, and no life after the parent's."""
     import torch
+
+    parent = multiprocessing.parent_process()  # not the one that forked this process
+    assert parent is not None
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_SECONDS)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
