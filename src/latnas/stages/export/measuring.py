@@ -29,11 +29,20 @@ BUSY = 1.15
 
 @dataclass(frozen=True)
 class Times:
-    """One network: its floor through the table's factors, and single calls as they came."""
+    """One network: its floor through the table's factors, and single calls as they came.
+
+    `drift` is what the anchor took meanwhile, over what it took when the table was measured.
+    """
 
     measured: Measured
     raw: RawTimes
     quoted_ms: float
+    drift: float = 1.0
+
+    @property
+    def lasting_ms(self) -> float:
+        """The quoted time at the table's speed, where the device is faster at the moment: it will be slower again."""
+        return self.quoted_ms / min(self.drift, 1.0)
 
 
 class Bench:
@@ -96,6 +105,7 @@ class Bench:
                 ),
                 RawTimes(p50=_quantile(singles[key], 0.5) * 1e3, p90=_quantile(singles[key], 0.9) * 1e3),
                 floor * self._table.factor,
+                drift,
             )
             result[key] = times
             append_line(

@@ -165,7 +165,7 @@ def _choose(
         if wanted:
             workloads = {key: Workload(space.derive(supernet, a), bench.example) for key, a in wanted.items()}
             found = bench.measure(workloads, wanted, "untrained module")
-            quoted |= {key: times.quoted_ms for key, times in found.items()}
+            quoted |= {key: times.lasting_ms for key, times in found.items()}
     chosen = []
     for target in targets:
         fitting = first_within(target, quoted)
