@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -76,3 +78,14 @@ def here(plain_environment: None, exported_run: Path, tmp_path: Path, monkeypatc
     folder = copied(exported_run, tmp_path / "here")
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def signals_handled() -> Iterator[None]:
+    """SIGTERM as the console script handles it, Ctrl-C as Python does, which a process in the background ignores."""
+    from latnas.training.interruption import terminate
+
+    before = signal.signal(signal.SIGTERM, terminate), signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before[0])
+    signal.signal(signal.SIGINT, before[1])

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from latnas.errors import Terminated
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.training.checkpoint import load_tensors
-from latnas.training.interruption import terminate
 from latnas.words.table import load_table
 
 KILLS = 20
@@ -54,17 +52,10 @@ def test_a_search_killed_at_twenty_random_moments_gives_the_front_of_one_that_ne
     assert results(here) == results(small_run)
 
 
-@pytest.fixture
-def sigterm_handled() -> Iterator[None]:
-    """As the console script handles it."""
-    before = signal.signal(signal.SIGTERM, terminate)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
+@pytest.mark.usefixtures("signals_handled")
 @pytest.mark.parametrize(("told", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
 def test_a_search_that_is_told_to_stop_in_a_step_finishes_the_step_and_loses_none(
-    told: int, raised: type[BaseException], sigterm_handled: None, small_table: Path, small_run: Path, tmp_path: Path
+    told: int, raised: type[BaseException], small_table: Path, small_run: Path, tmp_path: Path
 ) -> None:
     here, steps = copied(small_table, tmp_path / "here"), CHECKPOINT_EVERY + 1
 

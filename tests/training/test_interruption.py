@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,13 @@ from torch import Tensor, nn
 
 from latnas.errors import Terminated
 from latnas.training.checkpoint import load_tensors
-from latnas.training.interruption import terminate, undivided
+from latnas.training.interruption import undivided
 from latnas.training.trainer import Loss, Recipe, Trainer, plain_loss
 
 RAISED = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 
 
-@pytest.fixture(autouse=True)
-def _sigterm_handled() -> Iterator[None]:
-    """As the console script handles it."""
-    before = signal.signal(signal.SIGTERM, terminate)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("signals_handled")
 
 
 def trainer(loss: Loss = plain_loss) -> Trainer:
