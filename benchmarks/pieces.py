@@ -14,6 +14,7 @@ from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Progress, Reporter
 
 KEPT_EVERY_CPU_SECONDS = 5.0
+ALARM_SECONDS = 5.0
 
 
 class OutOfTimeError(BaseException):
@@ -31,7 +32,8 @@ def at_most(minutes: float | None) -> Iterator[None]:
         raise OutOfTimeError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    # Again and again: Python swallows what is raised while it collects garbage.
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes, ALARM_SECONDS)
     try:
         yield
     finally:
