@@ -29,8 +29,9 @@ SECONDS_PER_OPERATION = 0.02
 SECONDS_PER_NETWORK = 0.3
 """What the exporter that serves measuring takes."""
 
-POOL_SECONDS = 6
-"""Two processes have started and imported what they need."""
+FIRST_POOL_SECONDS = 3
+POOL_SECONDS = 1
+"""Processes have started and read the images; those of the first pool wait for PyTorch's import."""
 
 HYPERNETWORK_STEP_SECONDS = 0.06
 MEASURING_SECONDS = 10
@@ -79,7 +80,7 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
         trainings=sum(networks * steps for networks, steps in sizes.lengths) * each.reduced / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
-        starting=(3 + sizes.rounds) * POOL_SECONDS,
+        starting=FIRST_POOL_SECONDS + (2 + sizes.rounds) * POOL_SECONDS,
     )
 
 
@@ -91,7 +92,7 @@ def trainings_within(seconds: float, steps: int, each: StepSeconds, workers: int
 def export_seconds(networks: int, epochs: int, images: int, each: StepSeconds, workers: int) -> float:
     """Measuring finalists, training and exporting `networks` distinct ones, measuring the files."""
     training = epochs * (images // BATCH_SIZE) * each.full
-    return MEASURING_SECONDS + POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / speed_of(workers)
+    return MEASURING_SECONDS + FIRST_POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / speed_of(workers)
 
 
 def speed_of(workers: int) -> float:
