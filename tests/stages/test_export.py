@@ -295,7 +295,7 @@ def test_where_nothing_can_be_measured_only_networks_that_surely_fit_are_conside
 
 
 def times(ms: float) -> Times:
-    return Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms)
+    return Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms, drift=1.0)
 
 
 class MadeUpBench:

@@ -37,7 +37,7 @@ class Times:
     measured: Measured
     raw: RawTimes
     quoted_ms: float
-    drift: float = 1.0
+    drift: float
 
     @property
     def lasting_ms(self) -> float:
