@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latnas.data.images import LabelledImages
-from latnas.data.randomness import generator
+from latnas.data.randomness import drawn_below, generator
 from latnas.hypernet.hypernetwork import Hypernetwork
 from latnas.hypernet.learn import Learner, Learning
 from latnas.hypernet.mixture import ELITES, Scored, changed, crossed, near, proposed, screened
@@ -146,16 +146,12 @@ def nsga2(problem: Problem) -> Method:
 
 
 def _child(parents: Sequence[Architecture], space: Space, random: torch.Generator) -> Architecture:
-    one, other = (parents[min(_below(len(parents), random), _below(len(parents), random))] for _ in range(2))
+    one, other = (parents[min(drawn_below(len(parents), random), drawn_below(len(parents), random))] for _ in range(2))
     indices = list(crossed(one, other, space, random).indices(space.decisions))
     for position, decision in enumerate(space.decisions):
-        if _below(len(indices), random) == 0:
-            indices[position] = _below(len(decision.items), random)
+        if drawn_below(len(indices), random) == 0:
+            indices[position] = drawn_below(len(decision.items), random)
     return Architecture.from_indices(one.setting, space.decisions, indices)
-
-
-def _below(end: int, random: torch.Generator) -> int:
-    return int(torch.randint(end, (), generator=random))
 
 
 def by_dominance_and_crowding(points: np.ndarray) -> list[int]:

@@ -26,3 +26,8 @@ def generator(*parts: int | str) -> torch.Generator:
     and all that follows is that two steps draw the same numbers.
     """
     return torch.Generator().manual_seed(seed_of(*parts))
+
+
+def drawn_below(end: int, random: torch.Generator) -> int:
+    """One whole number from 0 up to `end`, itself left out."""
+    return int(torch.randint(end, (), generator=random))

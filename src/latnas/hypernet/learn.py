@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from latnas.data.batches import batch_indices, to_unit
 from latnas.data.images import LabelledImages
-from latnas.data.randomness import generator
+from latnas.data.randomness import drawn_below, generator
 from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import (
     Hypernetwork,
@@ -136,7 +136,7 @@ class Learner:
         loss = losses_M.mean() - ENTROPY * entropy
         supernet_loss = None
         if supernet is not None and step % learning.supernet_every == 0:
-            row = int(torch.randint(learning.lambdas, (), generator=random))
+            row = drawn_below(learning.lambdas, random)
             term, supernet_loss = self._supernet_term(
                 step, logits, row, float(lambdas_M[row]), supernet, held_out, random
             )

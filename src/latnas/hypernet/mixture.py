@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latnas.data.randomness import drawn_below
 from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
 from latnas.hypernet.propose import propose
 from latnas.hypernet.surrogate import one_hot_items
@@ -75,7 +76,7 @@ def near(elites: Sequence[Architecture], space: Space, random: torch.Generator) 
     found: list[Architecture] = []
     for elite in elites:
         found += _usable((changed(elite, space, random) for _ in range(CHANGED)), space)
-        others = [elites[_below(len(elites), random)] for _ in range(CROSSED)]
+        others = [elites[drawn_below(len(elites), random)] for _ in range(CROSSED)]
         found += _usable((crossed(elite, other, space, random) for other in others), space)
     return found
 
@@ -84,15 +85,15 @@ def changed(architecture: Architecture, space: Space, random: torch.Generator) -
     """With another item for one decision, sometimes for two; as written, so that it may be invalid."""
     indices = list(architecture.indices(space.decisions))
     for _ in range(1 + (float(torch.rand((), generator=random)) < TWO_CHANGES)):
-        position = _below(len(indices), random)
-        indices[position] = _below(len(space.decisions[position].items), random)
+        position = drawn_below(len(indices), random)
+        indices[position] = drawn_below(len(space.decisions[position].items), random)
     return _of_indices(indices, space)
 
 
 def crossed(one: Architecture, other: Architecture, space: Space, random: torch.Generator) -> Architecture:
     """Each decision as one of the two has it; as written."""
     pairs = zip(one.indices(space.decisions), other.indices(space.decisions), strict=True)
-    return _of_indices([pair[_below(2, random)] for pair in pairs], space)
+    return _of_indices([pair[drawn_below(2, random)] for pair in pairs], space)
 
 
 def screened(
@@ -152,7 +153,3 @@ def _usable(written: Iterable[Architecture], space: Space) -> list[Architecture]
 
 def _of_indices(indices: Sequence[int], space: Space) -> Architecture:
     return Architecture.from_indices(SETTING, space.decisions, indices)
-
-
-def _below(end: int, random: torch.Generator) -> int:
-    return int(torch.randint(end, (), generator=random))

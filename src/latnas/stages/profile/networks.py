@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from latnas.data.randomness import drawn_below
 from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import gumbel
 from latnas.hypernet.propose import best_within, extremes
@@ -156,7 +157,7 @@ def probe_networks(space: Space, cost: AdditiveCost, random: torch.Generator) ->
     """Up to three networks of which much does not reach the output: their canonical forms cost a good deal less."""
     found: dict[str, tuple[float, Architecture]] = {}
     for _ in range(PROBE_DRAWS):
-        indices = [int(torch.randint(len(d.items), (), generator=random)) for d in space.decisions]
+        indices = [drawn_below(len(d.items), random) for d in space.decisions]
         raw = Architecture.from_indices(SETTING, space.decisions, indices)
         if space.is_valid(raw):
             dead = 1.0 - cost.cost(space.canonical(raw)) / cost.cost(raw)
