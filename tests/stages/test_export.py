@@ -23,10 +23,12 @@ from latnas.data.batches import to_unit
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import Classifier, Space
+from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import ExportedFile, export, stage
+from latnas.stages.export.choosing import choose
+from latnas.stages.export.job import Job
 from latnas.stages.export.measuring import Bench, Times
-from latnas.stages.export.stage import _choose
 from latnas.stages.export.targets import Target, first_within, make_targets
 from latnas.stages.search import search
 from latnas.training.checkpoint import load_tensors, save_tensors
@@ -36,6 +38,7 @@ from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Measured, RawTimes, load_manifest
+from latnas.words.reporting import Reporter
 from latnas.words.table import load_table
 from latnas_profilers.analytic import AnalyticProfiler, inference_seconds
 
@@ -298,6 +301,11 @@ def times(ms: float) -> Times:
     return Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms, drift=1.0)
 
 
+def job_in(folder: Path, space: Space, latency: LatencyModel, report: Reporter, **options: Any) -> Job:
+    config = export_config(folder, all=True, **options)
+    return Job(config, RunFolder(folder), folder / "exports", space, latency, load_images("fashion-mini"), report)
+
+
 class MadeUpBench:
     """Measures what it was told, and remembers what it was asked."""
 
@@ -315,12 +323,13 @@ class MadeUpBench:
 def test_the_best_network_that_measures_within_the_budget_is_taken_and_not_the_best_predicted(
     judged: tuple[Front, Space, LatencyModel], tmp_path: Path
 ) -> None:
-    front, space, _ = judged
+    front, space, latency = judged
     candidates = tuple(network.as_architecture for network in front.networks[:6])
     target = Target("search", 0.5, 1.0, candidates)
     measured = {a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.1, 0.5, 0.4, 0.3), strict=True)}
     bench: Any = MadeUpBench(measured)
-    chosen = _choose([target], space, bench, export_config(tmp_path, all=True, finalists=2), {}, Heard())
+    job = job_in(tmp_path, space, latency, Heard(), finalists=2)
+    chosen = choose(job, [target], bench, {})
     assert chosen == [(candidates[3], True)]
     assert bench.asked == [[a.key for a in candidates[:2]], [a.key for a in candidates[2:4]]], "two at a time"
 
@@ -328,11 +337,11 @@ def test_the_best_network_that_measures_within_the_budget_is_taken_and_not_the_b
 def test_where_no_network_measures_within_the_budget_the_nearest_is_taken_and_said_to_miss(
     judged: tuple[Front, Space, LatencyModel], tmp_path: Path
 ) -> None:
-    front, space, _ = judged
+    front, space, latency = judged
     candidates = tuple(network.as_architecture for network in front.networks[:3])
     target, heard = Target("search", 0.5, 1.0, candidates), Heard()
     bench: Any = MadeUpBench({a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.7), strict=True)})
-    assert _choose([target], space, bench, export_config(tmp_path, all=True), {}, heard) == [(candidates[1], False)]
+    assert choose(job_in(tmp_path, space, latency, heard), [target], bench, {}) == [(candidates[1], False)]
     assert any("1.00 ms" in line and "1.50 ms" in line for line in heard.warned)
 
 

@@ -1,0 +1,50 @@
+"""What every step of an export goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from latnas.data.images import ImageData
+from latnas.spaces.space import Space
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.export.config import ExportConfig
+from latnas.stages.export.final_training import recipe_for
+from latnas.training.trainer import Recipe
+from latnas.words.latency import LatencyModel
+from latnas.words.reporting import Reporter
+from latnas.words.table import LatencyTable
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `latnas export`.
+
+    Attributes:
+        config: what was asked for.
+        run: the run that is exported.
+        exports: the folder of the front's exports in it.
+        space: with the run's limits.
+        latency: of the front's table.
+        data: the images of the run.
+        report: what is told of it.
+    """
+
+    config: ExportConfig
+    run: RunFolder
+    exports: Path
+    space: Space
+    latency: LatencyModel
+    data: ImageData
+    report: Reporter
+
+    @property
+    def table(self) -> LatencyTable:
+        """The front's."""
+        return self.latency.table
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of every final training."""
+        config = self.config
+        return recipe_for(self.data, config.epochs, config.batch_size, config.learning_rate, config.auxiliary)
