@@ -110,8 +110,9 @@ def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: R
     report.say(f"seed {seed}: {run.path}")
     with run.lock(), one_thread(), timed(run):
         model = accuracy_model(config, space, data, run, report, device=preset.device)
-        scores = model.of(model.pool, "scores", report)
-        prior = prior_scores([model.scores.of(architecture.key) for architecture in model.pool])
+        pool = model.pool.architectures
+        scores = model.of(pool, "scores", report)
+        prior = prior_scores([model.scores.of(architecture.key) for architecture in pool])
     pieces = list(read_lines(run.path / PIECES))
     Found(
         seed=seed,
@@ -119,7 +120,7 @@ def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: R
         minutes=sum(piece["seconds"] for piece in pieces) / 60,
         cpu_minutes=sum(piece["cpu_seconds"] for piece in pieces) / 60,
         edges=list(EDGES),
-        cells=[cell_of(architecture) for architecture in model.pool],
+        cells=[cell_of(architecture) for architecture in pool],
         ours=[score.value for score in scores],
         prior=prior.tolist(),
     ).save(run.path / SCORES)

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small import contents
 
 from latnas.data.sources import load_images
+from latnas.hypernet.propose import dearest
 from latnas.ranking import judge
 from latnas.ranking.judge import LEAST_TO_CHOOSE_BY, Judge, prior_scores
 from latnas.ranking.shortlist import shortlist
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
-from latnas.stages.search import SearchConfig, accuracy
-from latnas.stages.search.accuracy import AccuracyModel, Scores, ShortTrainings, accuracy_model, train_by_halving
+from latnas.stages.search import SearchConfig, trainings
+from latnas.stages.search.accuracy import AccuracyModel, Scores, accuracy_model
+from latnas.stages.search.trainings import ShortTrainings, first_trainings, train_first, train_rest
 from latnas.words.architecture import Architecture
-from latnas.words.costs import generic_costs
+from latnas.words.costs import generic_costs, params_cost
 from latnas.words.files import write_json
 from latnas.words.reporting import Silent
 
@@ -34,13 +37,30 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def made(folder: Path, **changes: Any) -> AccuracyModel:
+def begun(folder: Path, **changes: Any) -> AccuracyModel:
     return accuracy_model(SearchConfig(**{**SIZES, **changes}), SPACE, DATA, RunFolder(folder), Silent())
+
+
+def found(model: AccuracyModel) -> list[Architecture]:
+    """The pool, and as if they had been proposed, the largest networks and some random ones."""
+    random = torch.Generator().manual_seed(1)
+    largest = dearest(SPACE, params_cost(SPACE.trace), 5)
+    known = {one.key: one for one in [*model.pool.architectures, *largest, *(SPACE.random(random) for _ in range(15))]}
+    return list(known.values())
+
+
+def made(folder: Path, **changes: Any) -> AccuracyModel:
+    model = begun(folder, **changes)
+    proposed = found(model)
+    model.of(proposed, "features", Silent())
+    model = model.completed(proposed)
+    model.tell(Silent())
+    return model
 
 
 def choose_by(labels: int, patched: pytest.MonkeyPatch) -> None:
     """Within a test so few labels are enough to choose features by."""
-    patched.setattr(accuracy, "LEAST_TO_CHOOSE_BY", labels)
+    patched.setattr(trainings, "LEAST_TO_CHOOSE_BY", labels)
     patched.setattr(judge, "LEAST_TO_CHOOSE_BY", labels)
 
 
@@ -66,8 +86,28 @@ def test_many_are_trained_and_the_best_third_anew_three_times_as_long(whole: tup
     folder, model = whole
     keys = trained(folder)
     assert {steps: len(found) for steps, found in keys.items()} == {2: 12, 6: 4}
-    assert keys[6] < keys[2] < {architecture.key for architecture in model.pool}
+    assert keys[6] < keys[2]
     assert model.judge.labels.keys() == keys[2]
+
+
+def test_half_of_the_trainings_wait_for_the_proposals_and_the_best_of_these_are_among_them(
+    whole: tuple[Path, AccuracyModel], tmp_path: Path
+) -> None:
+    first = begun(tmp_path)
+    pool = {architecture.key for architecture in first.pool.architectures}
+    assert trained(tmp_path) == {2: first.first} and len(first.first) == 6 and first.first < pool
+    assert first.judge.labels.keys() == first.first
+    folder, model = whole
+    later = trained(folder)[2] - first.first
+    assert len(later) == 6 and later - pool
+    proposed = [one for one in found(model) if one.key not in pool]
+    best = max(proposed, key=lambda one: first.judge.score(one.key, model.scores.of(one.key)).value)
+    assert best.key in later
+
+
+def test_where_the_pool_is_the_whole_space_nothing_waits() -> None:
+    assert [first_trainings(count, whole_space=True) for count in (4, 12, 130)] == [4, 12, 130]
+    assert [first_trainings(count, whole_space=False) for count in (4, 5, 8, 12, 130)] == [4, 4, 4, 6, 65]
 
 
 def without(folder: Path, lost: Sequence[str]) -> None:
@@ -94,7 +134,7 @@ def test_a_model_that_was_stopped_anywhere_becomes_the_one_that_was_not(
     again = made(here)
     assert contents(here) == contents(folder)
     assert again.judge.report() == model.judge.report() == json.loads((here / "accuracy/judge.json").read_text())
-    scores = [found.of(found.pool, "scores", Silent()) for found in (model, again)]
+    scores = [one.of(found(model), "scores", Silent()) for one in (model, again)]
     assert scores[0] == scores[1]
 
 
@@ -115,10 +155,11 @@ class MadeUp(ShortTrainings):
 def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes: Any) -> tuple[Judge, np.ndarray]:
     """The judge of made-up labels, and the costs [C, N] along which it was made."""
     config = SearchConfig(**{**SIZES, **changes})
-    trainings = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", model.scores, tuple(names))
-    costs = generic_costs(SPACE.trace, 2, seed=0)
-    judge = train_by_halving(model.pool, model.scores, trainings, costs)
-    return judge, np.array([[cost.cost(architecture) for architecture in model.pool] for cost in costs])
+    made_up = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", model.scores, tuple(names))
+    costs, pool = generic_costs(SPACE.trace, 2, seed=0), model.pool.architectures
+    judge, first = train_first(pool, model.scores, made_up, costs, config.trainings)
+    judge = train_rest(pool, pool, model.scores, made_up, costs, judge, first)
+    return judge, np.array([[cost.cost(architecture) for architecture in pool] for cost in costs])
 
 
 @pytest.mark.parametrize("least", [4, LEAST_TO_CHOOSE_BY])
@@ -127,14 +168,14 @@ def test_a_first_part_of_many_trainings_finds_out_by_which_features_the_rest_is_
 ) -> None:
     model, names = whole[1], ("naswot", "log_params")
     choose_by(least, monkeypatch)
-    found, costs = made_up(model, tmp_path, names, trainings=18, halvings=0)
-    rows = [model.scores.of(architecture.key) for architecture in model.pool]
+    judged, costs = made_up(model, tmp_path, names, trainings=18, halvings=0)
+    rows = [model.scores.of(architecture.key) for architecture in model.pool.architectures]
     sizes = np.array([row["log_macs"] for row in rows])
     expected = shortlist(costs, prior_scores(rows), sizes, 6 if least == 4 else 18)
     if least == 4:
         expected = shortlist(costs, prior_scores(rows, names), sizes, 18, expected)
-        assert found.fit.features == names
-    assert found.labels.keys() == {model.pool[position].key for position in expected}
+        assert judged.fit.features == names
+    assert judged.labels.keys() == {model.pool.architectures[position].key for position in expected}
 
 
 def test_later_searches_of_a_run_count_what_earlier_ones_trained(
@@ -154,7 +195,7 @@ def test_the_one_that_the_judge_likes_most_is_always_trained_on(
     whole: tuple[Path, AccuracyModel], tmp_path: Path
 ) -> None:
     model = whole[1]
-    found, _ = made_up(model, tmp_path, ("jacov",), halvings=0)
-    best = max(found.labels, key=lambda key: found.score(key, model.scores.of(key)).value)
+    judged, _ = made_up(model, tmp_path, ("jacov",), halvings=0)
+    best = max(judged.labels, key=lambda key: judged.score(key, model.scores.of(key)).value)
     made_up(model, tmp_path, ("jacov",), trainings=12, halvings=1)
     assert best in trained(tmp_path)[6]

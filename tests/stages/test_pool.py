@@ -18,7 +18,9 @@ SPACE = make_space("nasbench201", image_size=8, channels=1, classes=10, width=2,
 
 
 def test_a_pool_as_large_as_the_space_is_one_of_each_computation() -> None:
-    pool = initial_pool(SPACE, SearchConfig(pool=5**6))
+    found = initial_pool(SPACE, SearchConfig(pool=5**6))
+    pool = found.architectures
+    assert found.is_whole_space
     computed = [expression([architecture.items[edge] for edge in EDGES]) for architecture in pool]
     assert len(pool) == len(set(computed)) == 5772
     assert set(computed) == {expression(cell) for cell in product(OPERATIONS, repeat=6)} - {""}
@@ -26,7 +28,9 @@ def test_a_pool_as_large_as_the_space_is_one_of_each_computation() -> None:
 
 
 def test_a_smaller_pool_is_drawn_with_the_seed() -> None:
-    pools = [{one.key for one in initial_pool(SPACE, SearchConfig(pool=40, seed=seed))} for seed in (0, 0, 1)]
+    found = [initial_pool(SPACE, SearchConfig(pool=40, seed=seed)) for seed in (0, 0, 1)]
+    assert not any(pool.is_whole_space for pool in found)
+    pools = [{one.key for one in pool.architectures} for pool in found]
     assert pools[0] == pools[1] != pools[2] and all(len(pool) == 40 for pool in pools)
 
 
@@ -47,4 +51,4 @@ def test_what_is_listed_of_a_small_space_keeps_to_its_limits() -> None:
     limited = space.limited(Limits.of_config({"max_params": most}))
     expected = [one for one in every if space.is_canonical(one) and cost.cost(one) <= most]
     assert 0 < len(expected) < len(every)
-    assert list(initial_pool(limited, SearchConfig(pool=len(every)))) == expected
+    assert list(initial_pool(limited, SearchConfig(pool=len(every))).architectures) == expected

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latnas.data.randomness import drawn_below
 from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
-from latnas.hypernet.propose import propose
+from latnas.hypernet.propose import best_within, propose
 from latnas.hypernet.surrogate import one_hot_items
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture
@@ -69,6 +69,12 @@ def proposed(
         drawn = [(values + gumbel((SAMPLES, values.shape[1]), random)).argmax(1).tolist() for values in logits]
         found += _usable((_of_indices(indices, space) for indices in zip(*drawn, strict=True)), space)
     return found
+
+
+def largest(space: Space, sizes: Sequence[AdditiveCost], cost: AdditiveCost, pairs: Pairs) -> list[Architecture]:
+    """Within each budget the architecture of greatest size, by each of these: what one would take without a search."""
+    each = (best_within(space, size.vectors(SETTING), cost, budget) for size in sizes for _, budget in pairs)
+    return [found for found in each if found is not None]
 
 
 def near(elites: Sequence[Architecture], space: Space, random: torch.Generator) -> list[Architecture]:

@@ -80,7 +80,7 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
         trainings=sum(networks * steps for networks, steps in sizes.lengths) * each.reduced / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
-        starting=FIRST_POOL_SECONDS + (2 + sizes.rounds) * POOL_SECONDS,
+        starting=FIRST_POOL_SECONDS + (3 + sizes.rounds) * POOL_SECONDS,
     )
 
 

@@ -1,41 +1,39 @@
-"""The part of a search that knows no device: features of a pool of architectures, short trainings, the fitted judge."""
+"""The part of a search that knows no device: features of architectures, short trainings, the judge fitted to them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from latnas.data.images import ImageData
 from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction
-from latnas.ranking.judge import LEAST_TO_CHOOSE_BY, Judge, Score, fit_judge, prior_scores
-from latnas.ranking.labels import joined
-from latnas.ranking.shortlist import shortlist
+from latnas.ranking.judge import Judge, Score
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.config import SearchConfig
-from latnas.stages.search.pool import initial_pool
+from latnas.stages.search.pool import Pool, initial_pool
+from latnas.stages.search.trainings import (
+    ShortTrainings,
+    common_config,
+    first_trainings,
+    train_first,
+    train_rest,
+)
 from latnas.training.tasks import RESULT, Task, run_tasks
-from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.costs import CostModel, generic_costs
 from latnas.words.files import write_json
-from latnas.words.forms import Keys, Label, Report, features_of, read_as
+from latnas.words.forms import Keys, Report, features_of, read_as
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
 CHUNK = 20
-SHORT_BATCH = 64
 
 MIXTURES = 12
 """Random mixtures of the operations' costs, beside the four generic costs, along which networks are shortlisted."""
-
-FIRST_PART = 3
-"""One short training of three finds out which features to go by, if these are enough to tell."""
 
 JUDGE = "judge.json"
 
@@ -99,16 +97,48 @@ class Scores:
 
 @dataclass(frozen=True)
 class AccuracyModel:
-    """What a search knows of accuracy: the pool that was looked at first, its features, and the judge."""
+    """What a search knows of accuracy.
 
-    pool: tuple[Architecture, ...]
+    Attributes:
+        pool: what was looked at first.
+        scores: the features.
+        trainings: the short trainings of the run.
+        costs: along whose fronts they are placed.
+        judge: fitted to them.
+        first: keys of those that came before the proposals.
+    """
+
+    pool: Pool
     scores: Scores
+    trainings: ShortTrainings
+    costs: tuple[CostModel, ...]
     judge: Judge
+    first: frozenset[str]
 
     def of(self, architectures: Sequence[Architecture], name: str, report: Reporter) -> list[Score]:
         """The judge's scores. Features that are unknown are computed first, under a bar of this name."""
         self.scores.compute(architectures, report, name)
         return [self.judge.score(architecture.key, self.scores.of(architecture.key)) for architecture in architectures]
+
+    def completed(self, found: Sequence[Architecture]) -> AccuracyModel:
+        """After the short trainings that are left for `found`, all of which was scored, and the longer ones."""
+        pool = self.pool.architectures
+        judge = train_rest(pool, found, self.scores, self.trainings, self.costs, self.judge, self.first)
+        return replace(self, judge=judge)
+
+    def tell(self, report: Reporter) -> None:
+        """Says how good the judge is, and leaves that in the run."""
+        judge = self.judge
+        write_json(self.trainings.run.accuracy / JUDGE, judge.report())
+        report.say(
+            f"accuracy model: {len(judge.labels)} networks trained briefly, from {min(judge.labels.values()):.1%} to "
+            f"{max(judge.labels.values()):.1%}, left-out error {judge.loo_error:.1%}, left-out rank correlation "
+            f"{judge.loo_spearman:.2f}, {judge.reliability:.0%} of the labels' variance is more than noise"
+        )
+        if not judge.helps:
+            report.warn(
+                "the features tell these trainings hardly better apart than a constant: take the intervals seriously"
+            )
 
 
 def accuracy_model(
@@ -122,6 +152,9 @@ def accuracy_model(
     device: str = "cpu",
 ) -> AccuracyModel:
     """Pool, features, short trainings and the judge fitted to them; what the run has of these already is not redone.
+
+    Where the pool is the whole space the model is complete. Elsewhere half of the trainings are left for what is
+    proposed: see `AccuracyModel.completed`.
 
     Args:
         config: `data`, `seed`, `executor` and the sizes of pool and trainings count here.
@@ -138,116 +171,20 @@ def accuracy_model(
     """
     scores = Scores(config, space, data, run)
     pool = initial_pool(space, config, tables)
-    scores.compute(pool, report, "features", beside)
-    costs = [*(latency.cost for latency in tables), *generic_costs(space.trace, MIXTURES, config.seed)]
-    trainings = ShortTrainings(config, space, data, run, report, device)
-    judge = train_by_halving(pool, scores, trainings, costs)
-    write_json(run.accuracy / JUDGE, judge.report())
-    report.say(
-        f"accuracy model: {len(judge.labels)} networks trained briefly, from {min(judge.labels.values()):.1%} to "
-        f"{max(judge.labels.values()):.1%}, left-out error {judge.loo_error:.1%}, left-out rank correlation "
-        f"{judge.loo_spearman:.2f}, {judge.reliability:.0%} of the labels' variance is more than noise"
-    )
-    if not judge.helps:
-        report.warn(
-            "the features tell these trainings hardly better apart than a constant: take the intervals seriously"
-        )
-    return AccuracyModel(pool, scores, judge)
+    scores.compute(pool.architectures, report, "features", beside)
+    costs, trainings = costs_of(config, space, tables), ShortTrainings(config, space, data, run, report, device)
+    count = first_trainings(config.trainings, pool.is_whole_space)
+    judge, first = train_first(pool.architectures, scores, trainings, costs, count)
+    model = AccuracyModel(pool, scores, trainings, costs, judge, first)
+    if pool.is_whole_space:
+        model = model.completed(pool.architectures)
+    model.tell(report)
+    return model
 
 
-def common_config(config: SearchConfig, space: Space) -> dict[str, Any]:
-    """What every task is told."""
-    return {"data": config.data, "space": space.name, "options": vars(space.options).copy(), "seed": config.seed}
-
-
-@dataclass(frozen=True)
-class ShortTrainings:
-    """Accuracies of reduced copies after short trainings, on the split `select`; all are kept in `accuracy/short/`."""
-
-    config: SearchConfig
-    space: Space
-    data: ImageData
-    run: RunFolder
-    report: Reporter
-    device: str
-
-    def train(self, architectures: Sequence[Architecture], steps: int) -> None:
-        """Runs what the run does not have yet."""
-        tasks = [self._task(architecture, steps) for architecture in architectures]
-        with self.report.bar(f"short trainings of {steps} steps") as bar:
-            run_tasks(tasks, self.config.workers, lambda done, total: bar.update(done, total, "networks"))
-
-    def known(self, most_steps: int) -> dict[int, dict[str, dict[str, float]]]:
-        """Every one of no more than `most_steps`: by steps, then by the architecture's key."""
-        found: dict[int, dict[str, dict[str, float]]] = {}
-        for path in sorted(self.run.accuracy.glob(f"short/*/{RESULT}")):
-            key, _, steps = path.parent.name.partition("-")
-            if steps.isdecimal() and int(steps) <= most_steps:
-                found.setdefault(int(steps), {})[key] = read_as(Label, path)
-        return found
-
-    def _task(self, architecture: Architecture, steps: int) -> Task:
-        config = {
-            **common_config(self.config, self.space),
-            "reduction": asdict(Reduction(self.config.reduced_width, self.config.reduced_size)),
-            "architecture": architecture.to_json(),
-            "recipe": asdict(Recipe(steps, SHORT_BATCH, pad=0, flip=self.data.mirrors)),
-            "device": self.device,
-        }
-        folder = self.run.accuracy / "short" / f"{architecture.key}-{steps}"
-        return Task("latnas.ranking.short_training:short_training_task", config, folder, Label)
-
-
-def train_by_halving(
-    pool: Sequence[Architecture], scores: Scores, trainings: ShortTrainings, costs: Sequence[CostModel]
-) -> Judge:
-    """Trains a shortlist of the pool, then the best of it anew and longer, and again; returns the last judge.
-
-    A first part of many shortest trainings finds out by which features the rest is chosen. Longer trainings start
-    anew: the learning rate of a shorter one has ended at zero. What was trained later, or by a search that was killed,
-    never counts for what is chosen earlier.
-    """
-    rows = [scores.of(architecture.key) for architecture in pool]
-    costs_CN = np.array([[cost.cost(architecture) for architecture in pool] for cost in costs])
-    sizes_N = np.array([row["log_macs"] for row in rows])
-    (count, steps), *longer = trainings.config.lengths
-
-    values_N, chosen = prior_scores(rows), list[int]()
-    if count >= FIRST_PART * LEAST_TO_CHOOSE_BY:
-        chosen = shortlist(costs_CN, values_N, sizes_N, count // FIRST_PART)
-        trainings.train([pool[position] for position in chosen], steps)
-        judge = fitted(pool, scores, trainings, steps, {pool[position].key for position in chosen})
-        values_N = prior_scores(rows, judge.fit.features)
-    chosen = shortlist(costs_CN, values_N, sizes_N, count, chosen)
-    trainings.train([pool[position] for position in chosen], steps)
-    judge = fitted(pool, scores, trainings, steps)
-
-    for count, steps in longer:
-        values = np.array([judge.score(pool[position].key, rows[position]).value for position in chosen])
-        best = shortlist(costs_CN[:, chosen], values, sizes_N[chosen], count)
-        chosen = [chosen[position] for position in best]
-        trainings.train([pool[position] for position in chosen], steps)
-        judge = fitted(pool, scores, trainings, steps)
-    return judge
-
-
-def fitted(
-    pool: Sequence[Architecture],
-    scores: Scores,
-    trainings: ShortTrainings,
-    most_steps: int,
-    only: Collection[str] | None = None,
-) -> Judge:
-    """The judge of the run's trainings of no more than `most_steps`, of all architectures or of those named."""
-    by_steps = trainings.known(most_steps)
-    accuracies = {steps: {key: one["accuracy"] for key, one in found.items()} for steps, found in by_steps.items()}
-    labels = {
-        key: (scores.of(key), label)
-        for key, label in joined(accuracies).items()
-        if scores.knows(key) and (only is None or key in only)
-    }
-    images = min(int(one["images"]) for found in by_steps.values() for one in found.values())
-    return fit_judge([scores.of(architecture.key) for architecture in pool], labels, images)
+def costs_of(config: SearchConfig, space: Space, tables: Sequence[LatencyModel]) -> tuple[CostModel, ...]:
+    """The costs along whose fronts networks are trained: those of tables at hand, then some that know no device."""
+    return (*(latency.cost for latency in tables), *generic_costs(space.trace, MIXTURES, config.seed))
 
 
 def features_help(run: RunFolder) -> bool:

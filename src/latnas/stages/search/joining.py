@@ -16,9 +16,10 @@ from latnas.stages.common.limits import limited_space
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.search.accuracy import SHORT_BATCH, AccuracyModel, Scores, ShortTrainings, fitted
+from latnas.stages.search.accuracy import AccuracyModel, Scores, costs_of
 from latnas.stages.search.beginning import WEIGHTS, Beginning
 from latnas.stages.search.pool import initial_pool
+from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
 from latnas.training.checkpoint import load_tensors
 from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture
@@ -51,17 +52,20 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     own = run.front(begun.own)
     table = load_table(own / TABLE)
     own_space = limited_space(space_of(table), config.limits, data.classes, table.name)
-    pool = initial_pool(own_space, config, [latency_of(table, own_space)])
+    own_latency = latency_of(table, own_space)
+    pool = initial_pool(own_space, config, [own_latency])
     scores = Scores(config, space, data, run)
-    scores.compute(pool, report, "features")
-    judge = fitted(pool, scores, _trainings(begun, space, report), _longest(begun))
+    scores.compute(pool.architectures, report, "features")
+    trainings = ShortTrainings(config, space, data, run, report, "cpu")
+    judge = fitted(pool.architectures, scores, trainings, _longest(begun))
+    model = AccuracyModel(pool, scores, trainings, costs_of(config, space, [own_latency]), judge, first=frozenset())
     trainer = supernet_trainer(space, data, recipe, config.seed)
     weights, state = load_tensors(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
     scored = [network.as_architecture for network in load_front(own / FRONT).networks]
     known = {one.key: one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one)}
     report.say(f"accuracy model of {run.path}: {len(judge.labels)} networks trained briefly, {len(known)} known")
-    return Shared(AccuracyModel(pool, scores, judge), trainer, list(known.values()))
+    return Shared(model, trainer, list(known.values()))
 
 
 def trained_further(
@@ -80,7 +84,7 @@ def trained_further(
         model: what the choice goes by; every one of `found` has been scored.
         found: the architectures to choose from, those trained before apart.
     """
-    config, trainings, kept = begun.config, _trainings(begun, space, report), begun.folder / EXTRA
+    config, trainings, kept = begun.config, model.trainings, begun.folder / EXTRA
     if kept.exists():
         extra = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
     else:
@@ -94,13 +98,9 @@ def trained_further(
         extra = [fresh[position] for position in shortlist(costs_1N, values_N, sizes_N, count)] if fresh else []
         write_json(kept, [one.to_json() for one in extra])
     trainings.train(extra, _longest(begun))
-    return replace(model, judge=fitted(model.pool, model.scores, trainings, _longest(begun)))
+    return replace(model, judge=fitted(model.pool.architectures, model.scores, trainings, _longest(begun)))
 
 
 def _longest(begun: Beginning) -> int:
     """Steps of the longest short trainings of the run."""
     return max(steps for _, steps in begun.config.lengths)
-
-
-def _trainings(begun: Beginning, space: Space, report: Reporter) -> ShortTrainings:
-    return ShortTrainings(begun.config, space, begun.data, begun.run, report, "cpu")

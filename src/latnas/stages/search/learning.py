@@ -11,7 +11,7 @@ from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.data.splits import splits_of
 from latnas.hypernet.learn import Learner, Learning, StepReport
-from latnas.hypernet.mixture import ELITES, Scored, near, proposed, screened
+from latnas.hypernet.mixture import ELITES, Scored, largest, near, proposed, screened
 from latnas.hypernet.supernet import network_of
 from latnas.hypernet.surrogate import Surrogate, fit_surrogate
 from latnas.ranking.judge import Score
@@ -66,6 +66,7 @@ class Rounds:
         learning = Learning(steps=config.hypernetwork_steps)
         self._learner = Learner(problem.space, problem.cost, problem.budgets, learning, config.seed)
         self._held_out: LabelledImages = data.train.take(splits_of(data, config.seed).search)
+        self._sizes = [params_cost(problem.space.trace), macs_cost(problem.space.trace)]
         self._step = 0
         if (folder / CHECKPOINT).exists():
             self._restore()
@@ -81,9 +82,8 @@ class Rounds:
             else:
                 judged = judging(list(known.values()), f"round {number + 1}: features")
                 scored = Scored(list(known.values()), [score.value for score in judged])
-                space = self._problem.space
-                sizes = [params_cost(space.trace), macs_cost(space.trace)]
-                surrogate = fit_surrogate(scored.architectures, scored.scores, space.decisions, sizes)
+                decisions = self._problem.space.decisions
+                surrogate = fit_surrogate(scored.architectures, scored.scores, decisions, self._sizes)
                 self._learn(number, surrogate, report)
                 proposals = self._propose(number, surrogate, scored)
                 write_json(kept, [proposal.to_json() for proposal in proposals])
@@ -135,6 +135,7 @@ class Rounds:
         random = generator(self._config.seed, "proposals", number)
         candidates = proposed(self._learner.hypernetwork, space, cost, pairs, random)
         candidates += near(list(elites.values()), space, random)
+        candidates += largest(space, self._sizes, cost, pairs)
         count = self._config.draws * len(pairs)
         return screened(candidates, surrogate, scored, space, cost, [ms for _, ms in pairs], fits, count)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from latnas.data.randomness import generator
@@ -23,14 +24,22 @@ LISTABLE = 20_000
 """Spaces of no more combinations than this are looked through one by one, in a second."""
 
 
-def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyModel] = ()) -> tuple[Architecture, ...]:
+@dataclass(frozen=True)
+class Pool:
+    """Distinct canonical architectures, and whether there are no others within the space's limits."""
+
+    architectures: tuple[Architecture, ...]
+    is_whole_space: bool
+
+
+def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyModel] = ()) -> Pool:
     """Distinct canonical architectures within the space's limits: all, where there are no more than `config.pool`.
 
     Elsewhere random ones, the ends of every generic cost, and the fastest and slowest of each table.
     """
     listed = all_architectures(space, config.pool)
     if listed:
-        return tuple(listed)
+        return Pool(tuple(listed), is_whole_space=True)
     random, cost = generator(config.seed, "pool"), params_cost(space.trace)
     pool = {a.key: a for cost in generic_costs(space.trace, MIXTURES, config.seed) for a in extremes(space, cost)}
     in_vain = 0
@@ -43,7 +52,7 @@ def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyMod
     for latency in tables:
         for end in predicted_ends(space, latency):
             pool.setdefault(end.key, end)
-    return tuple(pool.values())
+    return Pool(tuple(pool.values()), is_whole_space=False)
 
 
 def all_architectures(space: Space, most: int) -> list[Architecture] | None:

@@ -19,6 +19,7 @@ from latnas.stages.search.front import make_front
 from latnas.stages.search.joining import Shared, inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
+from latnas.stages.search.trainings import common_config
 from latnas.training.checkpoint import save_tensors
 from latnas.training.tasks import Task, one_thread
 from latnas.training.trainer import Recipe
@@ -78,6 +79,10 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
         scores = model.of(found, "last features", report)
+        if not (begun.joins or model.pool.is_whole_space):
+            model = model.completed(found)
+            model.tell(report)
+            scores = model.of(found, "scores", report)
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
             scores = model.of(found, "last features", report)
@@ -91,13 +96,13 @@ def _learnt(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMode
     config, data, run = begun.config, begun.data, begun.run
     warm_up = Task(
         "latnas.hypernet.supernet:warm_up_task",
-        {**accuracy.common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
+        {**common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
         run.supernet,
     )
     model = accuracy.accuracy_model(config, space, data, run, report, [latency], beside=[warm_up])
     trainer = supernet_trainer(space, data, recipe, config.seed)
     trainer.load(run.supernet / CHECKPOINT)
-    return Shared(model, trainer, list(model.pool))
+    return Shared(model, trainer, list(model.pool.architectures))
 
 
 def _recipe(begun: Beginning) -> Recipe:
