@@ -1,0 +1,175 @@
+"""A front for another device from a finished run, beside a whole search made for that device.
+
+    python benchmarks/another_device.py --data CIFAR10_FOLDER --truth nasbench201.npz \\
+        --json benchmarks/results/another_device.json
+
+For each space and seed: a search by the table that ships for ONNX Runtime; from that run a front by PyTorch's table
+(`latnas search --from RUN --table OTHER`), timed; and a search of its own by PyTorch's table. Both fronts choose within
+24 budgets by their own scores. What they chose is judged by one and the same judge, fitted to the short trainings of
+both runs; in `nasbench201` by the true accuracies of NAS-Bench-201 too (CIFAR-10, 200 epochs). The hypervolume is the
+area under what was chosen, above the value of the fastest network, over the logarithm of latency, as a share of that of
+both together. Nothing is timed but `--from`: the tables are those of other machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nasbench201_table import load_table as load_truth
+from pieces import cpu_seconds
+from report import Reach, as_row, finish, parser
+
+from latnas.cli.console import ConsoleReporter
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError, one_line
+from latnas.spaces.nasbench201 import EDGES, expression
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.common.tables import space_of
+from latnas.stages.search import SearchConfig, Searched, search
+from latnas.stages.search.accuracy import Scores
+from latnas.stages.search.trainings import ShortTrainings, fitted
+from latnas.words.architecture import Architecture
+from latnas.words.files import read_json, write_json
+from latnas.words.front import Front, ScoredNetwork
+from latnas.words.pareto import hypervolume
+from latnas.words.reporting import Reporter
+from latnas.words.table import load_table
+
+SPACES = ("nasbench201", "mbconv", "darts")
+BUDGETS = 24
+MOST_MINUTES, MOST_DIFFERENCE = 3.0, 0.01
+
+Value = Callable[[Architecture], float]
+
+
+def table_of(tables: Path, runtime: str, space: str) -> Path:
+    """The one table of a runtime and a space in this folder."""
+    found = sorted(tables.glob(f"cpu-{runtime}-{space}-*.json"))
+    if len(found) != 1:
+        raise LatnasError(f"{tables} has {len(found)} tables cpu-{runtime}-{space}-*.json. Name another: --tables")
+    return found[0]
+
+
+def chosen(front: Front) -> list[ScoredNetwork]:
+    """The choices within the budgets, by the front's own scores."""
+    budgets = front.budget_range
+    each = [front.within(budgets.budget_ms(lam)) for lam in budgets.spread(BUDGETS)]
+    return [within[0] for within in each if within]
+
+
+def shares(fronts: Sequence[Front], value: Value) -> list[float]:
+    """For each front the share of the hypervolume of all that were chosen."""
+    networks = [chosen(front) for front in fronts]
+    every = [network for some in networks for network in some]
+    fastest = min(every, key=lambda network: network.predicted_ms.value)
+    slowest_ms = max(network.predicted_ms.value for network in every)
+
+    def area(some: Sequence[ScoredNetwork]) -> float:
+        logs = [float(np.log(one.predicted_ms.value / fastest.predicted_ms.value)) for one in some]
+        span = float(np.log(slowest_ms / fastest.predicted_ms.value))
+        return hypervolume(logs, [value(one.as_architecture) for one in some], span, value(fastest.as_architecture))
+
+    whole = area(every)
+    return [area(some) / whole for some in networks]
+
+
+def common_judge(runs: Sequence[Searched], config: SearchConfig, folder: Path, report: Reporter) -> Value:
+    """The judge of the short trainings of all runs, with the scale of all that they scored."""
+    both = RunFolder(folder)
+    for found in runs:
+        shutil.copytree(RunFolder(found.run).accuracy, both.accuracy, dirs_exist_ok=True)
+    space, data = space_of(load_table(runs[0].front_path.parent / "table.json")), load_images(config.data)
+    scores, trainings = Scores(config, space, data, both), ShortTrainings(config, space, data, both, report, "cpu")
+    pool = {n.as_architecture.key: n.as_architecture for found in runs for n in found.front.networks}
+    judge = fitted(list(pool.values()), scores, trainings, max(steps for _, steps in config.lengths))
+    return lambda architecture: judge.score(architecture.key, scores.of(architecture.key)).value
+
+
+def truth_of(path: Path) -> Value:
+    """The accuracy, in percent, that NAS-Bench-201 has for a cell."""
+    table = load_truth(path, ["c10"])
+    return lambda one: float(table.accuracy["c10"][table.position[expression([one.items[edge] for edge in EDGES])]])
+
+
+def compared(given: argparse.Namespace, space: str, seed: int, report: Reporter) -> list[dict[str, Any]]:
+    """The rows of one space and seed: one for each who judges."""
+    first, other = (table_of(given.tables, runtime, space) for runtime in ("onnxruntime", "torch"))
+    folder = given.work / f"{space}-seed{seed}"
+
+    def config(table: Path, name: str) -> SearchConfig:
+        return SearchConfig(data=given.data, table=table, out=folder, name=name, seed=seed, executor=given.executor)
+
+    report.say(f"{space}, seed {seed}")
+    search(config(first, "first"), report)
+    kept = folder / "joined.json"
+    began, cpu_began = time.monotonic(), cpu_seconds()
+    joined = search(
+        SearchConfig(from_run=str(folder / "first"), table=other, out=folder, executor=given.executor), report
+    )
+    if not kept.exists():
+        write_json(kept, {"seconds": time.monotonic() - began, "cpu_seconds": cpu_seconds() - cpu_began})
+    own = search(config(other, "own"), report)
+    judges = {"judge": common_judge([joined, own], config(other, "own"), folder / "both", report)}
+    if space == "nasbench201" and given.truth is not None:
+        judges["NAS-Bench-201"] = truth_of(given.truth)
+    took = read_json(kept)
+    rows = []
+    for name, value in judges.items():
+        of_joined, of_own = shares([joined.front, own.front], value)
+        rows.append(
+            as_row(
+                space=space, seed=seed, judged_by=name, joined=of_joined, own=of_own, difference=of_joined - of_own,
+                minutes=took["seconds"] / 60, cpu_minutes=took["cpu_seconds"] / 60,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def reach_of(rows: Sequence[Mapping[str, Any]]) -> list[Reach]:
+    """Of all spaces and seeds."""
+    found = [Reach("minutes of the longest", max(row["minutes"] for row in rows), MOST_MINUTES, "lower")]
+    for space, judge in dict.fromkeys((row["space"], row["judged_by"]) for row in rows):
+        lost = [-row["difference"] for row in rows if (row["space"], row["judged_by"]) == (space, judge)]
+        found.append(Reach(f"{space}, by {judge}: mean share lost", float(np.mean(lost)), MOST_DIFFERENCE, "lower"))
+    return found
+
+
+def arguments() -> argparse.ArgumentParser:
+    made = parser(__doc__)
+    made.add_argument("--data", required=True, metavar="FOLDER", help="CIFAR-10, as latnas search takes it")
+    made.add_argument("--truth", type=Path, metavar="FILE.npz", help="NAS-Bench-201's accuracies")
+    made.add_argument("--tables", type=Path, default=Path("latency_tables"), metavar="FOLDER")
+    made.add_argument("--spaces", nargs="+", choices=SPACES, default=SPACES[:2])
+    made.add_argument("--seeds", type=int, default=3, help="how many")
+    made.add_argument(
+        "--work", type=Path, default=Path("runs/another-device"), metavar="FOLDER", help="keeps everything"
+    )
+    made.add_argument("--executor", default="local:2", metavar="local:N")
+    return made
+
+
+def main() -> None:
+    given = arguments().parse_args()
+    report = ConsoleReporter()
+    try:
+        rows = [
+            row for seed in range(given.seeds) for space in given.spaces for row in compared(given, space, seed, report)
+        ]
+    except LatnasError as error:
+        print(f"another_device: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(error.code)
+    device = f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {given.executor}"
+    finish("another_device", rows, reach_of(rows), device, given.json)
+
+
+if __name__ == "__main__":
+    main()
