@@ -108,7 +108,7 @@ def interrupted(here: Path) -> None:
 
 
 RUN = "runs/nasbench201-*"
-BEFORE_IT = ("*/metrics.jsonl", "*/table.json", "*/keys.json", "*/accuracy/features/*")
+BEFORE_IT = ("*/metrics.jsonl", "*/table.json", "*/networks.json", "*/accuracy/features/*")
 MEASURED = ("*/measurements.jsonl",)
 PARTIAL = ("latency_tables/.partial/*",)
 FRESH = ("fronts/*/front.json", "fronts/*/search.safetensors", "fronts/*/metrics.jsonl", "fronts/*/proposals-*.json")
@@ -126,7 +126,7 @@ KINDS = {
     "front, exporting": Kind(f"{RUN}/fronts/*/front.json", EXPORTED, of_json, may_change=MEASURED),
     "judge": Kind(f"{RUN}/accuracy/judge.json", SEARCHED, of_json),
     "features": Kind(f"{RUN}/accuracy/features/*/result.json", SEARCHED, of_json, unfinished, BEFORE_IT),
-    "keys": Kind(f"{RUN}/accuracy/features/*/keys.json", SEARCHED, of_json, unfinished, BEFORE_IT),
+    "networks": Kind(f"{RUN}/accuracy/features/*/networks.json", SEARCHED, of_json, unfinished, BEFORE_IT),
     "label": Kind(f"{RUN}/accuracy/short/*/result.json", SEARCHED, of_json, unfinished, BEFORE_IT),
     "warm-up": Kind(f"{RUN}/supernet/warm-up.safetensors", SEARCHED, of_tensors, undone(*FRESH), BEFORE_IT),
     "checkpoint": Kind(

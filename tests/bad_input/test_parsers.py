@@ -20,7 +20,7 @@ from latnas.training.tasks import parse_executor
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms, parse_ms, parse_range
 from latnas.words.files import read_json, read_lines
-from latnas.words.forms import Architectures, Features, Keys, Label, TrainingResult, read_as
+from latnas.words.forms import Architectures, Features, Label, TrainingResult, read_as
 from latnas.words.front import load_front
 from latnas.words.manifest import load_manifest
 from latnas.words.table import load_table
@@ -64,7 +64,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "run": lambda path: RunFolder(path.parent).read_config(),
     "config": lambda path: resolve(PredictConfig, {}, path, "predict"),
     **{str(form)[:40]: lambda path, form=form: read_as(form, path)
-       for form in (Architectures, Features, Keys, Label, TrainingResult)},
+       for form in (Architectures, Features, Label, TrainingResult)},
 }  # fmt: skip
 
 

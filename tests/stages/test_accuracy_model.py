@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from small import contents
 from latnas.data.sources import load_images
 from latnas.hypernet.propose import dearest
 from latnas.ranking import judge
-from latnas.ranking.judge import LEAST_TO_CHOOSE_BY, Judge, prior_scores
+from latnas.ranking.judge import Judge, prior_scores
 from latnas.ranking.shortlist import shortlist
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search import SearchConfig, trainings
-from latnas.stages.search.accuracy import AccuracyModel, Scores, accuracy_model
+from latnas.stages.search.accuracy import AccuracyModel, accuracy_model
 from latnas.stages.search.trainings import ShortTrainings, first_trainings, train_first, train_rest
 from latnas.words.architecture import Architecture
 from latnas.words.costs import generic_costs, params_cost
@@ -101,7 +101,8 @@ def test_half_of_the_trainings_wait_for_the_proposals_and_the_best_of_these_are_
     later = trained(folder)[2] - first.first
     assert len(later) == 6 and later - pool
     proposed = [one for one in found(model) if one.key not in pool]
-    best = max(proposed, key=lambda one: first.judge.score(one.key, model.scores.of(one.key)).value)
+    scores = first.of(proposed, "features", Silent())
+    best = max(zip(scores, proposed, strict=True), key=lambda pair: pair[0].value)[1]
     assert best.key in later
 
 
@@ -142,40 +143,40 @@ def test_a_model_that_was_stopped_anywhere_becomes_the_one_that_was_not(
 class MadeUp(ShortTrainings):
     """Labels made of features, without any training."""
 
-    scores: Scores
-    names: tuple[str, ...]
+    labels: Mapping[str, float]
 
     def train(self, architectures: Sequence[Architecture], steps: int) -> None:
-        labels = 0.5 + 0.1 * prior_scores([self.scores.of(a.key) for a in architectures], self.names)
-        for architecture, label in zip(architectures, labels.tolist(), strict=True):
+        for architecture in architectures:
             path = self.run.accuracy / "short" / f"{architecture.key}-{steps}" / "result.json"
-            write_json(path, {"accuracy": label, "images": 100_000})
+            write_json(path, {"accuracy": self.labels[architecture.key], "images": 100_000})
 
 
 def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes: Any) -> tuple[Judge, np.ndarray]:
     """The judge of made-up labels, and the costs [C, N] along which it was made."""
     config = SearchConfig(**{**SIZES, **changes})
-    made_up = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", model.scores, tuple(names))
     costs, pool = generic_costs(SPACE.trace, 2, seed=0), model.pool.architectures
+    values = 0.5 + 0.1 * prior_scores([model.scores.of(one.key) for one in pool], names)
+    labels = dict(zip((one.key for one in pool), values.tolist(), strict=True))
+    made_up = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", labels)
     judge, first = train_first(pool, model.scores, made_up, costs, config.trainings)
     judge = train_rest(pool, pool, model.scores, made_up, costs, judge, first)
     return judge, np.array([[cost.cost(architecture) for architecture in pool] for cost in costs])
 
 
-@pytest.mark.parametrize("least", [4, LEAST_TO_CHOOSE_BY])
-def test_a_first_part_of_many_trainings_finds_out_by_which_features_the_rest_is_chosen(
-    whole: tuple[Path, AccuracyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+def test_many_trainings_come_in_three_parts_each_placed_by_what_the_ones_before_taught(
+    whole: tuple[Path, AccuracyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, names = whole[1], ("naswot", "log_params")
-    choose_by(least, monkeypatch)
-    judged, costs = made_up(model, tmp_path, names, trainings=18, halvings=0)
+    model, names = whole[1], ("naswot",)
     rows = [model.scores.of(architecture.key) for architecture in model.pool.architectures]
     sizes = np.array([row["log_macs"] for row in rows])
-    expected = shortlist(costs, prior_scores(rows), sizes, 6 if least == 4 else 18)
-    if least == 4:
-        expected = shortlist(costs, prior_scores(rows, names), sizes, 18, expected)
-        assert judged.fit.features == names
-    assert judged.labels.keys() == {model.pool.architectures[position].key for position in expected}
+    at_once, costs = made_up(model, tmp_path / "at once", names, trainings=15, halvings=0)
+    keys = [architecture.key for architecture in model.pool.architectures]
+    assert at_once.labels.keys() == {keys[i] for i in shortlist(costs, prior_scores(rows), sizes, 15)}
+    choose_by(4, monkeypatch)
+    in_parts, _ = made_up(model, tmp_path / "in parts", names, trainings=15, halvings=0)
+    assert {keys[i] for i in shortlist(costs, prior_scores(rows), sizes, 5)} < in_parts.labels.keys()
+    assert len(in_parts.labels) == len(at_once.labels) == 15
+    assert np.mean(list(in_parts.labels.values())) > np.mean(list(at_once.labels.values()))
 
 
 def test_later_searches_of_a_run_count_what_earlier_ones_trained(

@@ -5,8 +5,6 @@ plus a smooth term in the parts. Costs are known exactly for every architecture,
 is what size does not. Amplitude, noise and the share of the smooth term are those of the largest marginal likelihood
 among few; a fit takes milliseconds, and is done again whenever scores were added.
 
-Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006), algorithm 2.1 and section 5.4.1.
-
 Shapes: N architectures, K known ones, I items of all decisions together, P their parts, C costs.
 """
 
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from latnas.ranking.gaussian import solved
 from latnas.spaces.space import SETTING
 from latnas.words.architecture import Architecture, Decision
 from latnas.words.costs import AdditiveCost
@@ -120,17 +119,7 @@ def fit_surrogate(
     for smooth, sharpness in product(SMOOTH, SHARPNESS):
         if smooth or sharpness == SHARPNESS[0]:
             kernel = Kernel(smooth, sharpness)
-            gram_KK = kernel(known, known)
-            fits += [(*_solved(gram_KK, noise, targets_K), kernel) for noise in NOISE]
-    _, weights_K, kernel = max(fits, key=lambda fit: fit[0])
-    return replace(model, kernel=kernel, known=known, weights_K=weights_K)
-
-
-def _solved(gram_KK: Tensor, noise: float, targets_K: Tensor) -> tuple[float, Tensor]:
-    """The marginal likelihood at its best amplitude, and the weights of the known architectures."""
-    count = len(targets_K)
-    lower_KK = torch.linalg.cholesky(gram_KK + noise * torch.eye(count, dtype=torch.float64))
-    weights_K = torch.cholesky_solve(targets_K[:, None], lower_KK)[:, 0]
-    amplitude = (targets_K @ weights_K / count).clamp_min(LEAST_SPREAD)
-    likelihood = -0.5 * count * torch.log(amplitude) - torch.log(torch.diagonal(lower_KK)).sum()
-    return float(likelihood), weights_K
+            gram_KK = kernel(known, known).numpy()
+            fits += [(solved(gram_KK, noise, targets_K.numpy()), kernel) for noise in NOISE]
+    best, kernel = max(fits, key=lambda fit: fit[0].likelihood)
+    return replace(model, kernel=kernel, known=known, weights_K=torch.from_numpy(best.weights_K))

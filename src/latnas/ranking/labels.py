@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from latnas.ranking.judge import LEAST_LABEL_SPREAD, LEAST_LABELS
+from latnas.ranking.judge import LEAST_LABELS
+from latnas.ranking.label_model import LEAST_LABEL_SPREAD
 
 Observations = Mapping[int, Mapping[str, float]]
 """Accuracy by number of steps, then by key of the architecture."""

@@ -22,7 +22,6 @@ Label = Annotated[dict[Literal["accuracy", "images"], Annotated[float, Field(ge=
 """What a short training came to."""
 
 Report = dict[str, Any]
-Keys = list[str]
 Architectures = list[ArchitectureJson]
 
 

@@ -26,7 +26,7 @@ from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
 from latnas.words.costs import CostModel, generic_costs
 from latnas.words.files import write_json
-from latnas.words.forms import Keys, Report, features_of, read_as
+from latnas.words.forms import Architectures, Report, features_of, read_as
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
@@ -35,7 +35,7 @@ CHUNK = 20
 MIXTURES = 12
 """Random mixtures of the operations' costs, beside the four generic costs, along which networks are shortlisted."""
 
-JUDGE = "judge.json"
+JUDGE, NETWORKS = "judge.json", "networks.json"
 
 
 class Scores:
@@ -46,10 +46,10 @@ class Scores:
         splits = splits_of(data, config.seed)
         self._images = splits.train[:PROXY_BATCH].tolist()
         self._known: dict[str, dict[str, float]] = {}
+        self._parts: dict[str, frozenset[str]] = {}
         for path in sorted(run.accuracy.glob(f"features/*/{RESULT}")):
-            keys = read_as(Keys, path.with_name("keys.json"))
-            found = read_as(features_of(len(keys)), path)
-            self._known.update(zip(keys, found, strict=True))
+            values = read_as(Architectures, path.with_name(NETWORKS))
+            self._take([Architecture.from_json(value) for value in values], read_as(features_of(len(values)), path))
 
     def tasks(self, architectures: Sequence[Architecture]) -> list[Task]:
         """What has to be run before `of` can answer for these architectures."""
@@ -60,8 +60,7 @@ class Scores:
     def take(self, tasks: Sequence[Task], results: Sequence[Any]) -> None:
         """Takes in the results of tasks that were run."""
         for task, found in zip(tasks, results, strict=True):
-            keys = [Architecture.from_json(value).key for value in task.config["architectures"]]
-            self._known.update(zip(keys, found, strict=True))
+            self._take([Architecture.from_json(value) for value in task.config["architectures"]], found)
 
     def compute(
         self, architectures: Sequence[Architecture], report: Reporter, name: str, beside: Sequence[Task] = ()
@@ -78,21 +77,33 @@ class Scores:
         """The features of the architecture called `key`."""
         return self._known[key]
 
+    def parts(self, key: str) -> frozenset[str]:
+        """The parts that run in the architecture called `key`, each with its decision's name."""
+        return self._parts[key]
+
     def knows(self, key: str) -> bool:
         """Whether its features were computed, in this search or an earlier one of the same run."""
         return key in self._known
 
     def _task(self, architectures: Sequence[Architecture]) -> Task:
-        keys = [architecture.key for architecture in architectures]
-        folder = self._run.accuracy / "features" / hashlib.sha256("".join(keys).encode()).hexdigest()[:12]
-        write_json(folder / "keys.json", keys)
+        keys = "".join(architecture.key for architecture in architectures)
+        folder = self._run.accuracy / "features" / hashlib.sha256(keys.encode()).hexdigest()[:12]
+        write_json(folder / NETWORKS, [architecture.to_json() for architecture in architectures])
         config = {
             **common_config(self._config, self._space),
             "reduction": asdict(Reduction(self._config.reduced_width, self._config.reduced_size)),
             "architectures": [architecture.to_json() for architecture in architectures],
             "images": self._images,
         }
-        return Task("latnas.ranking.features:features_task", config, folder, features_of(len(keys)))
+        return Task("latnas.ranking.features:features_task", config, folder, features_of(len(architectures)))
+
+    def _take(self, architectures: Sequence[Architecture], found: Sequence[dict[str, float]]) -> None:
+        for architecture, features in zip(architectures, found, strict=True):
+            self._known[architecture.key] = features
+            by_decision = architecture.parts(self._space.decisions)
+            self._parts[architecture.key] = frozenset(
+                f"{decision}/{part}" for decision, parts in by_decision.items() for part in parts
+            )
 
 
 @dataclass(frozen=True)

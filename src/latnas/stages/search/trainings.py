@@ -32,14 +32,16 @@ from latnas.words.reporting import Reporter
 
 SHORT_BATCH = 64
 
-FIRST_PART = 3
-"""One short training of three finds out which features to go by, if these are enough to tell."""
+THIRDS = 3
+"""Many short trainings come in three parts, each placed by what the ones before have taught."""
 
 
 class Features(Protocol):
-    """Features by an architecture's key."""
+    """Features, and parts that run, by an architecture's key."""
 
     def of(self, key: str) -> dict[str, float]: ...
+
+    def parts(self, key: str) -> frozenset[str]: ...
 
     def knows(self, key: str) -> bool: ...
 
@@ -115,9 +117,9 @@ class Candidates:
         )
 
     def judged(self, judge: Judge) -> np.ndarray:
-        """[N]: the judge's scores."""
+        """[N]: the judge's scores, without caution: a doubtful network is worth a training."""
         pairs = zip(self.architectures, self.rows, strict=True)
-        return np.array([judge.score(architecture.key, row).value for architecture, row in pairs])
+        return np.array([judge.score(architecture.key, row, caution=0.0).value for architecture, row in pairs])
 
     @property
     def keys(self) -> frozenset[str]:
@@ -138,20 +140,21 @@ def train_first(
 ) -> tuple[Judge, frozenset[str]]:
     """Trains a shortlist of the pool; returns the judge of these alone, and their keys.
 
-    Of many a first part finds out by which features the rest is chosen. What was trained later, or by a search that
-    was killed, never counts for what is chosen earlier.
+    Many are trained in three parts. What was trained later, or by a search that was killed, never counts for what is
+    chosen earlier.
     """
     steps = trainings.config.training_steps
     candidates = Candidates.of(pool, features, costs)
-    values_N, sure = prior_scores(candidates.rows), frozenset[str]()
-    if count >= FIRST_PART * LEAST_TO_CHOOSE_BY:
-        first = candidates.best(values_N, count // FIRST_PART)
-        trainings.train(first.architectures, steps)
-        sure = first.keys
-        values_N = prior_scores(candidates.rows, fitted(pool, features, trainings, steps, sure).fit.features)
-    chosen = candidates.best(values_N, count, sure)
-    trainings.train(chosen.architectures, steps)
-    return fitted(pool, features, trainings, steps, chosen.keys), chosen.keys
+    values_N, trained = prior_scores(candidates.rows), frozenset[str]()
+    parts = THIRDS if count >= THIRDS * LEAST_TO_CHOOSE_BY else 1
+    for part in range(1, parts + 1):
+        chosen = candidates.best(values_N, count * part // parts, trained)
+        trainings.train(chosen.architectures, steps)
+        trained = chosen.keys
+        judge = fitted(pool, features, trainings, steps, trained)
+        if part < parts:
+            values_N = candidates.judged(judge)
+    return judge, trained
 
 
 def train_rest(
@@ -201,4 +204,4 @@ def fitted(
         if features.knows(key) and (only is None or key in only)
     }
     images = min(int(one["images"]) for found in by_steps.values() for one in found.values())
-    return fit_judge([features.of(architecture.key) for architecture in pool], labels, images)
+    return fit_judge([features.of(architecture.key) for architecture in pool], labels, images, features.parts)

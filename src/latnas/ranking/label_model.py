@@ -1,0 +1,208 @@
+"""What predicts an accuracy after a short training: equal weights of some features, corrected by the labels at hand.
+
+The correction is a Gaussian process on what the networks are made of, so that networks built alike are corrected alike.
+Its few parameters are those of the largest marginal likelihood among few. With enough labels for each it also has
+weights of its own for every feature and part.
+
+Shapes: M labelled architectures, A features, F those of a regression, P parts that any of the labelled ones has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Self
+
+import numpy as np
+
+from latnas.ranking.features import FEATURES
+from latnas.ranking.gaussian import Solved, solved
+
+SHRINKAGES = (3.0, 10.0, 30.0, 100.0, 1000.0)
+"""Ridge penalties: for a handful of labels 100 is as good as equal weights, for a hundred 1000 is."""
+
+LEAST_LABEL_SPREAD = 1e-3
+"""Equal labels leave the features' order: without a floor every architecture would score the same."""
+
+LEAST_SPREAD = 0.1
+"""In standard deviations of the pool. Labelled networks that look alike would make weights boundless."""
+
+ENOUGH = 20 * len(FEATURES)
+"""From so many labels on features and parts have weights of their own: fewer say hardly more than what size does."""
+
+OFFSET = 0.3
+SMOOTH = (0.3, 1.0, 3.0)
+SHARPNESS = (1.0, 3.0)
+LINEAR = ((0.0, 0.0),)
+LINEAR_OF_MANY = tuple(product((0.0, 0.1, 0.3, 1.0), (0.0, 0.3, 1.0)))
+NOISE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Of the process: weight and inverse square length of the smooth term, weights of features and of parts, noise."""
+
+Parts = frozenset[str]
+"""The parts of an architecture that run, each with its decision's name."""
+
+
+def columns(names: Sequence[str]) -> list[int]:
+    """Where these features stand among all."""
+    return [FEATURES.index(name) for name in names]
+
+
+def least_ridge_errors(x_MF: np.ndarray, y_M: np.ndarray, reliability: float) -> np.ndarray:
+    """[M]: label minus prediction on labels left out in turn, of regressions with the shrinkage that suits best."""
+    found = [_left_out(x_MF, y_M, shrinkage, reliability) for shrinkage in SHRINKAGES]
+    return min(found, key=lambda errors_M: float(np.mean(np.square(errors_M))))
+
+
+def fit_ridge(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float) -> tuple[np.ndarray, float]:
+    """Weights and intercept of a ridge regression around equal weights, whose one common size is fitted first."""
+    centre_F, centre = x_MF.mean(0), y_M.mean()
+    x, y = x_MF - centre_F, y_M - centre
+    common = x.mean(1)
+    # Of the labels only their spread counts here, not whether they agree: on a handful of short trainings the
+    # features are the better evidence, and a common weight of zero would make every architecture equal.
+    size = max(float(y.std()), LEAST_LABEL_SPREAD) / max(float(common.std()), LEAST_SPREAD)
+    start_F = np.full(x.shape[1], size / x.shape[1])
+    residual = reliability * (y - x @ start_F)
+    gram = x.T @ x + shrinkage * np.eye(x.shape[1])
+    weights_F = start_F + np.linalg.solve(gram, x.T @ residual)
+    return weights_F, float(centre - centre_F @ weights_F)
+
+
+def _left_out(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float) -> np.ndarray:
+    errors = []
+    for index in range(len(y_M)):
+        kept = np.arange(len(y_M)) != index
+        weights_F, intercept = fit_ridge(x_MF[kept], y_M[kept], shrinkage, reliability)
+        errors.append(y_M[index] - x_MF[index] @ weights_F - intercept)
+    return np.array(errors)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How alike architectures are, by their features and by the parts that run.
+
+    `usual` is how many parts of a network run on average.
+    """
+
+    smooth: float
+    sharpness: float
+    features: float
+    parts: float
+    usual: float
+
+    def __call__(self, products: np.ndarray, shared: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Elementwise.
+
+        Args:
+            products: of the features, mean over them.
+            shared: how many parts run in both.
+            counts: how many run in the one and in the other, together.
+        """
+        alike, apart = shared / self.usual, (counts - 2 * shared) / self.usual
+        near = self.smooth * np.exp(-self.sharpness * apart / 2)
+        kernel: np.ndarray = OFFSET + self.features * products + self.parts * alike + near
+        return kernel
+
+
+@dataclass(frozen=True)
+class Known:
+    """The labelled architectures: their features [M, A], and which of the P parts run in each."""
+
+    x_MA: np.ndarray
+    runs_MP: np.ndarray
+    position: Mapping[str, int]
+
+    @classmethod
+    def of(cls, x_MA: np.ndarray, parts: Sequence[Parts]) -> Self:
+        """With the vocabulary of these parts."""
+        position = {name: index for index, name in enumerate(sorted(frozenset().union(*parts)))}
+        runs_MP = np.array([[name in one for name in position] for one in parts], dtype=float)
+        return cls(x_MA, runs_MP, position)
+
+    def among(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `Kernel` takes, [M, M], between these."""
+        shared_MM = self.runs_MP @ self.runs_MP.T
+        counts_M = np.diagonal(shared_MM)
+        return self.x_MA @ self.x_MA.T / self.x_MA.shape[1], shared_MM, np.add.outer(counts_M, counts_M)
+
+    def with_other(self, standard_A: np.ndarray, parts: Parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `Kernel` takes, [M], between these and another architecture."""
+        here = [self.position[name] for name in parts if name in self.position]
+        shared_M = self.runs_MP[:, here].sum(1)
+        return self.x_MA @ standard_A / len(standard_A), shared_M, self.runs_MP.sum(1) + len(parts)
+
+
+@dataclass(frozen=True)
+class LabelModel:
+    """A fitted model of labels.
+
+    Attributes:
+        mean_A, intercept: the regression that is corrected; features that it does not use weigh nothing.
+        scale: what the process gives is multiplied by it.
+        left_out: [M], label minus prediction, on labels left out in turn.
+    """
+
+    mean_A: np.ndarray
+    intercept: float
+    known: Known
+    kernel: Kernel
+    process: Solved
+    scale: float
+    left_out: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Root of the mean squared left-out error."""
+        return float(np.sqrt(np.mean(np.square(self.left_out))))
+
+    def predict(self, standard_A: np.ndarray, parts: Parts) -> tuple[float, float]:
+        """The expected label of an architecture, and by how much it is in doubt: a standard deviation.
+
+        Where it has a label itself this counts, as far as it is more than noise.
+        """
+        cross_M = self.kernel(*self.known.with_other(standard_A, parts))
+        count = np.array(float(len(parts)))
+        own = self.kernel(np.mean(np.square(standard_A)), count, 2 * count)
+        correction = self.scale * float(cross_M @ self.process.weights_K)
+        deviation = self.process.deviation(cross_M[None], own[None])[0]
+        return float(standard_A @ self.mean_A + self.intercept) + correction, self.scale * float(deviation)
+
+
+def fit_label_model(
+    names: Sequence[str], x_MA: np.ndarray, parts: Sequence[Parts], y_M: np.ndarray, reliability: float
+) -> LabelModel:
+    """The model of the largest marginal likelihood.
+
+    Args:
+        names: the features with equal weights.
+        x_MA: all features, standardised.
+        parts: that run in each of the labelled architectures.
+        y_M: their labels.
+        reliability: the share of the labels' variance that is more than noise.
+    """
+    used, everything = np.array(columns(names)), np.arange(len(y_M))
+    scale = max(float(y_M.std()), LEAST_LABEL_SPREAD)
+
+    def regression(kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Of the labels that are kept: its predictions [M], weights [F] and intercept."""
+        weights_F, intercept = fit_ridge(x_MA[np.ix_(kept, used)], y_M[kept], SHRINKAGES[-1], reliability)
+        return x_MA[:, used] @ weights_F + intercept, weights_F, intercept
+
+    means_M, weights_F, intercept = regression(everything)
+    known = Known.of(x_MA, parts)
+    products_MM, shared_MM, counts_MM = known.among()
+    usual = max(float(np.diagonal(shared_MM).mean()), 1.0)
+    fits = []
+    for smooth, sharpness in product(SMOOTH, SHARPNESS):
+        for of_features, of_parts in LINEAR_OF_MANY if len(y_M) >= ENOUGH else LINEAR:
+            kernel = Kernel(smooth, sharpness, of_features, of_parts, usual)
+            gram_MM = kernel(products_MM, shared_MM, counts_MM)
+            fits += [(solved(gram_MM, noise, reliability * (y_M - means_M) / scale), kernel) for noise in NOISE]
+    best, kernel = max(fits, key=lambda fit: fit[0].likelihood)
+
+    without_MM = np.array([regression(everything != index)[0] for index in everything])
+    corrections_M = scale * best.without_each(reliability * (y_M - without_MM) / scale)
+    mean_A = np.zeros(x_MA.shape[1])
+    mean_A[used] = weights_F
+    return LabelModel(mean_A, intercept, known, kernel, best, scale, y_M - np.diagonal(without_MM) - corrections_M)
