@@ -19,7 +19,7 @@ from scipy import stats
 from search_nasbench201 import Preset, main
 
 from latnas.errors import LatnasError
-from latnas.stages.search import accuracy
+from latnas.stages.search import trainings
 from latnas.training.tasks import Task
 
 TINY = Preset(
@@ -91,7 +91,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_scores(
 ) -> None:
     bare = write_table(tmp_path / "bare.npz", [SKIPS], accuracies=())
     typed = ("--latencies", bare, "--data", "digits", "--seeds", "3")
-    run_all = accuracy.run_tasks
+    run_all = trainings.run_tasks
 
     def run_one(tasks: Sequence[Task], workers: int, *rest: Any) -> list[Any]:
         new = [task for task in tasks if not (task.folder / "result.json").exists()]
@@ -101,7 +101,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_scores(
         return run_all(tasks, workers, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(accuracy, "run_tasks", run_one)
+        patched.setattr(trainings, "run_tasks", run_one)
         for _ in range(TINY.sizes["trainings"] - 1):
             assert benchmark(monkeypatch, *typed, "--runs", tmp_path / "a") == 0
             assert "to be continued" in capsys.readouterr().err
