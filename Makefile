@@ -11,6 +11,7 @@ TEST_JOBS ?= 2
 TEST_ARGS ?=
 # Where `make help-pages` writes.
 REFERENCE ?= docs/reference.md
+SCHEMAS ?= docs/schemas
 
 RUN := .venv/bin/
 INSTALLED := .venv/.installed
@@ -60,8 +61,9 @@ lock: ## Make constraints.txt again, from pyproject.toml and constraints.in (nee
 wheel: setup ## Build dist/latnas-*.whl
 	$(RUN)python -m build --wheel --outdir dist
 
-help-pages: setup ## Write the command line's help to docs/reference.md
+help-pages: setup ## Write the command line's help to docs/reference.md, and JSON schemas to docs/schemas
 	$(RUN)python -m latnas.cli.reference $(REFERENCE)
+	$(RUN)python -m latnas.cli.schemas $(SCHEMAS)
 
 clean: ## Remove caches and built files; keeps .venv and runs
 	rm -rf dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from latnas.stages.export.last_word import measure_files
 from latnas.stages.export.measuring import Bench
 from latnas.stages.export.shipments import ship
 from latnas.stages.export.targets import make_targets
+from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, write
 from latnas.words.front import load_front
 from latnas.words.reporting import Reporter, Silent
@@ -52,4 +53,6 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
             bench = Bench(table, open_profiler(table), space, job.exports / MEASUREMENTS, config.rounds, report)
         shipments = ship(job, targets, bench)
         times = {} if bench is None else measure_files(shipments, space, bench)
-        return [write(job, shipment, times.get(shipment.target.folder)) for shipment in shipments]
+        files = [write(job, shipment, times.get(shipment.target.folder)) for shipment in shipments]
+        write_set(job)
+        return files

@@ -1,0 +1,136 @@
+"""`README.md` beside the exported networks: what they are, how they were measured and trained, how to run one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from latnas.words.budgets import format_ms
+from latnas.words.export_set import ExportedNetwork, ExportSet
+from latnas.words.manifest import Manifest
+from latnas.words.quantities import format_bytes
+from latnas.words.table import LatencyTable
+
+QUOTES = {
+    "floor": "the floor: the mean of the calm half of many bursts",
+    "p50": "the median of single calls on a calm device (the floor times a factor that the table holds)",
+    "p90": "the 90th percentile of single calls on a calm device (the floor times a factor that the table holds)",
+}
+KINDS = {"search": "search", "random": "a random network", "most-macs": "most multiply-adds"}
+
+LOAD = """\
+import json
+
+import numpy as np
+import onnxruntime
+
+folder = "{folder}"
+manifest = json.load(open(f"{{folder}}/manifest.json", encoding="utf-8"))
+session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx", providers=["CPUExecutionProvider"])
+images = np.random.rand({example}).astype(np.float32)  # yours: {what}
+(logits,) = session.run(None, {{session.get_inputs()[0].name: images}})
+print([manifest["classes"][index] for index in logits.argmax(1)])
+"""
+
+
+def model_card(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTable) -> str:
+    """The page, in Markdown.
+
+    Args:
+        found: what `set.json` says.
+        manifests: of its networks, in their order.
+        table: that the budgets are of.
+    """
+    parts = [
+        f"# Image classifiers for {found.data}, each within a latency budget on one device",
+        _introduction(found, table),
+        _networks(found.networks),
+        _latency(found, table),
+        "## How to run one",
+        _loading(found),
+        "## How they were trained",
+        _training(manifests),
+        _provenance(found, manifests[0]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction(found: ExportSet, table: LatencyTable) -> str:
+    processor = table.environment.get("cpu") or table.environment.get("gpu") or found.device
+    return (
+        f"{len(found.networks)} networks of the search space `{table.space}`, found by one search with "
+        f"latnas for the device `{found.device}` ({processor}) and the runtime "
+        f"`{found.runtime}`. They tell {len(found.classes)} classes apart: {', '.join(found.classes)}."
+    )
+
+
+def _networks(networks: Sequence[ExportedNetwork]) -> str:
+    lines = [
+        "| folder | chosen by | budget | predicted | measured | status | test accuracy (95 %) | parameters | file |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in networks:
+        measured = "not measured" if one.measured_ms is None else format_ms(one.measured_ms)
+        cells = [
+            f"[{one.folder}]({one.folder})", KINDS[one.kind], format_ms(one.budget_ms), format_ms(one.predicted_ms),
+            measured, one.status, f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%})",
+            f"{one.params:,}", format_bytes(one.bytes),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _latency(found: ExportSet, table: LatencyTable) -> str:
+    threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
+    return (
+        f"Latencies are {QUOTES[found.quote]}, for a batch of {found.batch} on {threads}, with the table "
+        f"`{table.name}`. They hold for this device and runtime and for no other. `verified` says that the very file "
+        "was measured there and was within its budget, `missed` that it was not; `verified-in-pytorch` that the "
+        "network was measured as a PyTorch module, `unverified` that the device was not at hand."
+    )
+
+
+def _loading(found: ExportSet) -> str:
+    _, *rest = found.input["shape"]
+    low, high = found.input["range"]
+    what = f"{found.input['type']} in [{low}, {high}], {' x '.join(map(str, ['N', *rest]))}"
+    example = ", ".join(map(str, [4, *rest]))
+    code = LOAD.format(folder=found.networks[0].folder, example=example, what=what)
+    return (
+        "In this folder, with `pip install onnxruntime`:\n\n"
+        f"```python\n{code}```\n\n"
+        "Normalisation is inside the file. Class names, input and provenance are in its metadata too "
+        "(`session.get_modelmeta().custom_metadata_map`)."
+    )
+
+
+def _training(manifests: Sequence[Manifest]) -> str:
+    ways = dict.fromkeys(_trained(one.training) for one in manifests)
+    images = max(one.training.get("test_images", 0) for one in manifests)
+    accuracy = (
+        f"Accuracy is that of the exported network on {images:,} test images, looked at once, after its own training; "
+        "its interval is binomial: another training of the same network differs by more or less."
+    )
+    return "\n".join(f"- {way}" for way in ways) + "\n\n" + accuracy
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    if not training["epochs"]:
+        return "not at all: the weights are those that the search trained along all networks"
+    start = "those of the search" if training["init"] == "supernet" else "random ones"
+    smoothing = f", label smoothing {training['label_smoothing']:g}" if training["label_smoothing"] else ""
+    return (
+        f"{training['epochs']} epochs ({training['steps']:,} steps of {training['batch_size']} images) from {start}: "
+        f"SGD with Nesterov momentum {training['momentum']:g}, learning rate {training['learning_rate']:g} falling to "
+        f"zero along a cosine, weight decay {training['weight_decay']:g}{smoothing}"
+    )
+
+
+def _provenance(found: ExportSet, manifest: Manifest) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    return (
+        "## Where they come from\n\n"
+        f"Made with {versions}; seed {manifest.seed}. `set.json` has the SHA-256 of every file, each `manifest.json` "
+        "the architecture and everything that was measured. Whatever holds for the training images holds for the "
+        "networks: their licence, and what they do not show."
+    )

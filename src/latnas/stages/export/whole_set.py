@@ -1,0 +1,33 @@
+"""`set.json` and `README.md`: all exports of a front, those of earlier commands among them."""
+
+from __future__ import annotations
+
+from latnas.stages.export.job import Job
+from latnas.stages.export.model_card import model_card
+from latnas.words.export_set import CARD, SET, ExportSet, exported_folders, exported_network
+from latnas.words.files import write_atomically
+
+
+def write_set(job: Job) -> ExportSet:
+    """Writes both anew, from the manifests that lie there.
+
+    Raises:
+        LatnasError: a manifest or a file is damaged.
+    """
+    folders, table = exported_folders(job.exports), job.table
+    manifests = [manifest for _, manifest in folders]
+    found = ExportSet(
+        table=table.name,
+        runtime=table.runtime,
+        device=table.device,
+        batch=table.batch,
+        threads=table.threads,
+        quote=table.quote,
+        data=manifests[0].data,
+        classes=manifests[0].classes,
+        input=manifests[0].input,
+        networks=tuple(exported_network(folder, manifest) for folder, manifest in folders),
+    )
+    write_atomically(job.exports / CARD, model_card(found, manifests, table))
+    found.save(job.exports / SET)
+    return found

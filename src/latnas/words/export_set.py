@@ -1,0 +1,144 @@
+"""`set.json`: all the networks that were exported for one front, each in a folder beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from latnas.errors import LatnasError
+from latnas.words.files import read_bytes, read_json, write_atomically
+from latnas.words.manifest import Fraction, Kind, Manifest, Status, load_manifest
+from latnas.words.table import first_problem
+
+SCHEMA: Final = "latnas-set-1"
+SET, MANIFEST, MODEL, CARD = "set.json", "manifest.json", "model.onnx", "README.md"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class ExportedNetwork(_Frozen):
+    """One folder of the set.
+
+    Attributes:
+        folder: its name.
+        predicted_ms, measured_ms: in the set's quoted statistic; what was not measured is None.
+        accuracy: share of the test images, with the ends of its 95 percent interval.
+        bytes: size of `model.onnx`.
+        files: SHA-256 of every file in the folder, by name.
+    """
+
+    folder: str
+    kind: Kind
+    budget_ms: Annotated[float, Field(gt=0)]
+    predicted_ms: float
+    measured_ms: float | None
+    status: Status
+    accuracy: Fraction
+    accuracy_low: Fraction
+    accuracy_high: Fraction
+    params: int
+    macs: int
+    bytes: int
+    files: dict[str, Sha256]
+
+
+class ExportSet(_Frozen):
+    """What `set.json` says. Networks come loosest budget first."""
+
+    set_schema: Literal["latnas-set-1"] = Field(SCHEMA, alias="schema")
+    table: str
+    runtime: str
+    device: str
+    batch: int
+    threads: int
+    quote: Literal["floor", "p50", "p90"]
+    data: str
+    classes: tuple[str, ...]
+    input: dict[str, Any]
+    networks: Annotated[tuple[ExportedNetwork, ...], Field(min_length=1)]
+
+    def save(self, path: Path) -> None:
+        """Writes the set, whole or not at all."""
+        write_atomically(path, self.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def exported_network(folder: Path, manifest: Manifest) -> ExportedNetwork:
+    """What the set says of one folder, with the hash of each file as it lies there.
+
+    Raises:
+        LatnasError: a file cannot be read.
+    """
+    contents = {path.name: read_bytes(path) for path in sorted(folder.iterdir()) if _is_part(path)}
+    measured = manifest.measured_ms
+    return ExportedNetwork(
+        folder=folder.name,
+        kind=manifest.kind,
+        budget_ms=manifest.budget_ms,
+        predicted_ms=manifest.predicted_ms.value,
+        measured_ms=None if measured is None else getattr(measured, manifest.quote),
+        status=manifest.status,
+        accuracy=manifest.accuracy.value,
+        accuracy_low=manifest.accuracy.low,
+        accuracy_high=manifest.accuracy.high,
+        params=manifest.params,
+        macs=manifest.macs,
+        bytes=len(contents[MODEL]),
+        files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    )
+
+
+def exported_folders(exports: Path) -> list[tuple[Path, Manifest]]:
+    """Every whole export in the folder of a front's exports, loosest budget first, the search's before the baselines.
+
+    A folder without a manifest is one that an export did not finish: it is no part of the set.
+
+    Raises:
+        LatnasError: a manifest is damaged.
+    """
+    found = [
+        (path.parent, load_manifest(path))
+        for path in sorted(exports.glob(f"*/{MANIFEST}"))
+        if (path.parent / MODEL).exists()
+    ]
+    kinds = ("search", "random", "most-macs")
+    return sorted(found, key=lambda pair: (-pair[1].budget_ms, kinds.index(pair[1].kind), pair[0].name))
+
+
+def load_set(path: Path) -> ExportSet:
+    """Reads and validates a set.
+
+    Raises:
+        LatnasError: not a set, or of another version.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        raise LatnasError(f"{path} is not a set of this version ({SCHEMA}). Export again: latnas export --all")
+    try:
+        return ExportSet.model_validate(value)
+    except ValidationError as error:
+        raise LatnasError(
+            f"{path} is not a valid set: {first_problem(error)}. Export again: latnas export --all"
+        ) from error
+
+
+def changed_files(exports: Path, listed: Sequence[ExportedNetwork]) -> list[str]:
+    """`folder/file` of every file that is not what the set says, or is missing."""
+    changed = []
+    for network in listed:
+        for name, sha256 in network.files.items():
+            path = exports / network.folder / name
+            if not path.is_file() or hashlib.sha256(read_bytes(path)).hexdigest() != sha256:
+                changed.append(f"{network.folder}/{name}")
+    return changed
+
+
+def _is_part(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")

@@ -1,0 +1,93 @@
+"""`set.json` and the model card beside exported networks, and the page's own code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import copied, export_config, front_in, run_in
+
+from latnas.cli.schemas import FILES, write_schemas
+from latnas.errors import LatnasError
+from latnas.stages.export import export
+from latnas.words.budgets import format_ms
+from latnas.words.export_set import SET, changed_files, exported_folders, load_set
+from latnas.words.manifest import load_manifest
+
+ROOT = Path(__file__).parents[2]
+
+
+def exports_in(folder: Path) -> Path:
+    return run_in(folder) / "exports" / front_in(folder).name
+
+
+def test_the_set_has_every_file_of_every_network_with_its_hash(exported_run: Path) -> None:
+    exports = exports_in(exported_run)
+    found = load_set(exports / SET)
+    assert [one.budget_ms for one in found.networks] == sorted((n.budget_ms for n in found.networks), reverse=True)
+    for one in found.networks:
+        manifest = load_manifest(exports / one.folder / "manifest.json")
+        assert (one.status, one.params, one.accuracy) == (manifest.status, manifest.params, manifest.accuracy.value)
+        assert one.files["model.onnx"] == manifest.sha256
+        for name, sha256 in one.files.items():
+            assert hashlib.sha256((exports / one.folder / name).read_bytes()).hexdigest() == sha256
+    assert {one.folder for one in found.networks} == {path.parent.name for path in exports.glob("*/manifest.json")}
+
+
+def test_what_was_changed_since_is_named(exported_run: Path, tmp_path: Path) -> None:
+    exports = exports_in(copied(exported_run, tmp_path / "here"))
+    networks = load_set(exports / SET).networks
+    assert changed_files(exports, networks) == []
+    (exports / networks[0].folder / "model.onnx").write_bytes(b"another")
+    (exports / networks[1].folder / "manifest.json").unlink()
+    expected = [f"{networks[0].folder}/model.onnx", f"{networks[1].folder}/manifest.json"]
+    assert changed_files(exports, networks) == expected
+
+
+def test_a_later_export_joins_the_set_and_one_that_was_not_finished_is_no_part_of_it(
+    exported_run: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    exports = exports_in(here)
+    before = load_set(exports / SET)
+    tight = before.networks[-1].folder
+    shutil.rmtree(exports / tight)
+    (exports / "0.001ms").mkdir()
+    (exports / "0.001ms" / "model.onnx").write_bytes(b"half")
+    export(export_config(here, lambdas=(0.0,)))
+    assert [one.folder for one in load_set(exports / SET).networks] == [n.folder for n in before.networks[:-1]]
+    export(export_config(here, lambdas=(1.0,)))
+    assert [one.folder for one in load_set(exports / SET).networks] == [n.folder for n in before.networks]
+
+
+def test_the_card_has_a_row_for_each_network_and_its_code_runs_beside_it(exported_run: Path) -> None:
+    exports = exports_in(exported_run)
+    page = (exports / "README.md").read_text(encoding="utf-8")
+    for folder, manifest in exported_folders(exports):
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| [{folder.name}]"))
+        assert f"{manifest.accuracy.value:.1%}" in row and format_ms(manifest.budget_ms) in row
+        assert manifest.status in row
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=exports, capture_output=True, text=True, check=True)
+    names = json.loads(done.stdout.replace("'", '"'))
+    assert len(names) == 4 and set(names) <= set(load_set(exports / SET).classes)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"schema": "latnas-set-1"}', '{"schema": "latnas-set-9"}', "\0"])
+def test_a_set_that_is_none_is_refused_with_what_to_type(tmp_path: Path, text: str) -> None:
+    (tmp_path / SET).write_text(text)
+    with pytest.raises(LatnasError, match=r"set\.json"):
+        load_set(tmp_path / SET)
+
+
+def test_the_published_schemas_are_those_of_the_code(tmp_path: Path) -> None:
+    write_schemas(tmp_path)
+    published = {path.name: path.read_text() for path in (ROOT / "docs" / "schemas").iterdir()}
+    assert published == {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert published.keys() == {f"{name}.json" for name in FILES}
