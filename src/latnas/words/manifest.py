@@ -46,6 +46,19 @@ class RawTimes(_Frozen):
     p90: float
 
 
+class MeasuredOn(_Frozen):
+    """The device and settings of the table, its frozen factors, and its anchor's floor in ms: what it takes to measure
+    the file as it was measured (`measure.py` reads it)."""
+
+    device: str
+    threads: int
+    batch: int
+    precision: str
+    p50_factor: float
+    p90_factor: float
+    anchor_ms: float
+
+
 class ReachedAccuracy(_Frozen):
     """Share of correct images with its 95 percent interval."""
 
@@ -91,7 +104,10 @@ class LimitsReached(_Frozen):
 
 
 class Manifest(_Frozen):
-    """One exported network. `limits` is None in manifests of before there were any."""
+    """One exported network. `limits` and `device` are None in manifests of before there were any.
+
+    `anchor_drift` is what the table's anchor took when the file was measured, over what it took for the table.
+    """
 
     manifest_schema: Literal["latnas-manifest-1"] = Field(SCHEMA, alias="schema")
     budget_ms: Annotated[float, Field(gt=0)]
@@ -120,6 +136,8 @@ class Manifest(_Frozen):
     check: Check
     created: str
     limits: LimitsReached | None = None
+    device: MeasuredOn | None = None
+    anchor_drift: float | None = None
 
     def save(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""
