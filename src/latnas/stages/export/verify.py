@@ -18,6 +18,7 @@ from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, ope
 from latnas.stages.common.tables import differences, listed, open_profiler, space_of
 from latnas.stages.export.last_word import SECOND_LOOKS
 from latnas.stages.export.measuring import Bench, Times
+from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.stage import MEASUREMENTS
 from latnas.stages.export.verified import Lost, VerifiedFile, VerifiedRun, faults_of, quoted_ms
 from latnas.stages.export.writing import ExportedFile, status_of
@@ -83,22 +84,25 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
             "against their budgets all the same, and no manifest is changed"
         )
     with run.lock():
-        lost = {file.folder: fault for file in chosen if (fault := _fault(file)) is not None}
-        whole = [file for file in chosen if file.folder not in lost]
+        contents = {file.folder: _content(file) for file in chosen}
         profiler, space = open_profiler(table), space_of(table)
         bench = Bench(table, profiler, space, run.exports(name) / MEASUREMENTS, config.rounds, report)
-        workloads = {file.manifest.sha256: _workload(file, bench, space) for file in whole}
-        times = _measure(bench, workloads, whole, config.tolerance)
+        workloads = {
+            file.manifest.sha256: _workload(file, content, bench, space)
+            for file in chosen
+            if isinstance(content := contents[file.folder], bytes)
+        }
+        times = _measure(bench, workloads, chosen, config.tolerance)
         loads = {} if seconds is None else _sustain(profiler, workloads, seconds, report)
         files = []
         for file in chosen:
-            key, manifest = file.manifest.sha256, file.manifest
-            if file.folder in lost:
-                files.append(VerifiedFile(file.folder, manifest, manifest, None, None, (lost[file.folder],)))
+            content, key = contents[file.folder], file.manifest.sha256
+            if not isinstance(content, bytes):
+                files.append(VerifiedFile(file.folder, file.manifest, file.manifest, None, None, (content,)))
                 continue
-            after = manifest if conditions else _settled(file, times[key], table)
-            faults = faults_of(manifest, times[key], config.tolerance, loads.get(key))
-            files.append(VerifiedFile(file.folder, manifest, after, times[key], loads.get(key), faults))
+            after = file.manifest if conditions else _settled(file, times[key], table)
+            faults = faults_of(file.manifest, times[key], config.tolerance, loads.get(key))
+            files.append(VerifiedFile(file.folder, file.manifest, after, times[key], loads.get(key), faults))
     _warn(files, config.tolerance, report)
     return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files))
 
@@ -145,18 +149,18 @@ def _conditions(table: LatencyTable, run: RunFolder, name: str) -> dict[str, str
     return differing
 
 
-def _fault(file: ExportedFile) -> Lost | None:
-    """What is wrong with a file that is not the exported one."""
+def _content(file: ExportedFile) -> bytes | Lost:
+    """The ONNX file, read once, or why it is not the exported one."""
     if not file.onnx.exists():
         return "missing"
-    is_whole = hashlib.sha256(read_bytes(file.onnx)).hexdigest() == file.manifest.sha256
-    return None if is_whole else "changed"
+    content = read_bytes(file.onnx)
+    return content if hashlib.sha256(content).hexdigest() == file.manifest.sha256 else "changed"
 
 
-def _workload(file: ExportedFile, bench: Bench, space: Space) -> Workload:
+def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) -> Workload:
     """The file; where the runtime takes no files, the module in its place."""
     if bench.takes_files:
-        return Workload.from_file(read_bytes(file.onnx), bench.example)
+        return Workload.from_file(content, bench.example)
     return Workload(space.derive(space.network(seed=0), _architecture(file)), bench.example)
 
 
@@ -166,16 +170,15 @@ def _measure(
     """Times by the digest of the file: the fastest of a few looks, where one look would not pass."""
     if not workloads:
         return {}
+    manifests = [file.manifest for file in files if file.manifest.sha256 in workloads]
     names = {file.manifest.sha256: _architecture(file) for file in files}
     what = "shipped file" if bench.takes_files else "trained module"
     found = bench.measure(workloads, names, what)
     for _ in range(SECOND_LOOKS):
-        slow = {
-            file.manifest.sha256 for file in files if faults_of(file.manifest, found[file.manifest.sha256], tolerance)
-        }
-        if not slow:
+        failing = [one.sha256 for one in manifests if faults_of(one, found[one.sha256], tolerance)]
+        if not failing:
             break
-        again = bench.measure({key: workloads[key] for key in workloads if key in slow}, names, what)
+        again = bench.measure({key: workloads[key] for key in failing}, names, what)
         found |= {key: min(found[key], times, key=lambda one: one.quoted_ms) for key, times in again.items()}
     return found
 
@@ -212,6 +215,7 @@ def _settled(file: ExportedFile, times: Times, table: LatencyTable) -> Manifest:
             "within_budget": now_ms <= manifest.budget_ms,
             "status": status_of(table, manifest.budget_ms, manifest.limits, now_ms),
             "anchor_drift": times.drift,
+            "device": measured_on(table),
         }
     )
     completed.save(file.folder / "manifest.json")
