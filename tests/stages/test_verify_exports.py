@@ -275,7 +275,7 @@ def test_after_an_update_files_are_held_against_their_budgets_and_manifests_stay
 
 def unmeasured(path: Path, **changes: Any) -> Path:
     """Makes a manifest one of an export where the device was not present."""
-    nothing = {"measured_ms": None, "raw_ms": None, "within_budget": None, "anchor_drift": None}
+    nothing = {"measured_ms": None, "raw_ms": None, "within_budget": None, "margin": None, "anchor_drift": None}
     rewrite(path, status="unverified", **nothing, **changes)
     return path
 
@@ -291,8 +291,9 @@ def test_a_file_that_was_not_measured_at_export_gets_its_measurement_and_others_
     assert first.after.measured_ms is not None and before[loose].measured_ms is not None
     assert first.after.measured_ms.model_dump() == pytest.approx(before[loose].measured_ms.model_dump())
     assert first.after.within_budget is True and first.after.anchor_drift == pytest.approx(1)
-    kept = {"measured_ms", "raw_ms", "anchor_drift"}
-    assert first.after.model_dump(exclude=kept) == before[loose].model_dump(exclude=kept)
+    times = {"measured_ms", "raw_ms", "margin", "anchor_drift"}
+    assert first.after.model_dump(exclude=times) == before[loose].model_dump(exclude=times)
+    assert first.after.margin == pytest.approx(before[loose].margin)
     assert load_manifest(tight) == before[tight]
     assert any(line.startswith(f"{loose.parent.name}: its manifest said unverified") for line in heard.said)
     assert not any(file.settled for file in verify(verify_config(folder)).files), "once"

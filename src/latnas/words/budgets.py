@@ -142,6 +142,12 @@ def budget_name(ms: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text}ms"
 
 
+def above_ms(ms: float) -> float:
+    """The least budget of four significant digits that is no shorter: what `budget_name` writes can be typed."""
+    scale = 10.0 ** (3 - math.floor(math.log10(ms)))
+    return math.ceil(ms * scale * (1 - TOLERANCE)) / scale
+
+
 def _decimal(number: float, digits: int) -> str:
     """The number in plain decimals, never with an exponent, rounded to `digits` or to a whole number."""
     if number == 0 or not math.isfinite(number):

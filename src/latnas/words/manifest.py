@@ -76,6 +76,20 @@ class Check(_Frozen):
     same_class: Fraction
 
 
+class Attempt(_Frozen):
+    """One network that was measured for a budget, in the quoted statistic.
+
+    A finalist is measured before its training, and fits where it leaves the room that a file needs. `architecture` is
+    as latnas prints it, with | between items.
+    """
+
+    architecture: str
+    predicted_ms: float
+    measured_ms: float
+    what: Literal["finalist", "shipped file"]
+    fits: bool
+
+
 class LimitReached(_Frozen):
     """The most of a resource that the search allowed, if it said, and what the network takes."""
 
@@ -104,9 +118,13 @@ class LimitsReached(_Frozen):
 
 
 class Manifest(_Frozen):
-    """One exported network. `limits` and `device` are None in manifests of before there were any.
+    """One exported network. What has a default is not in manifests of before it was there.
 
-    `anchor_drift` is what the table's anchor took when the file was measured, over what it took for the table.
+    `margin` is the share of the budget that the measured file leaves unused, negative where it is over. `attempts` are
+    in the order in which they were measured. `nearest_ms` is the nearest budget within reach of one that was missed.
+    `recipe_digest` is of all that the same command typed again would go by.
+    `device` and `anchor_drift` say what the file was measured on, and what the table's anchor took meanwhile, over what
+    it took for the table.
     """
 
     manifest_schema: Literal["latnas-manifest-1"] = Field(SCHEMA, alias="schema")
@@ -136,6 +154,10 @@ class Manifest(_Frozen):
     check: Check
     created: str
     limits: LimitsReached | None = None
+    margin: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+    nearest_ms: Annotated[float, Field(gt=0)] | None = None
+    recipe_digest: str | None = None
     device: MeasuredOn | None = None
     anchor_drift: float | None = None
 

@@ -16,7 +16,7 @@ from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run
 from latnas.stages.common.tables import differences, listed, open_profiler, space_of
-from latnas.stages.export.last_word import SECOND_LOOKS
+from latnas.stages.export.last_word import look_again
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.stage import MEASUREMENTS
@@ -32,6 +32,9 @@ from latnas.words.table import LatencyTable, load_table
 
 SOFTWARE = frozenset({"runtime_version", "os", "cuda", "cudnn", "tensorrt"})
 """Conditions of a table that may differ where its device is: a gate is there to see what an update does."""
+
+VERIFIED = "verified file"
+"""What the log calls a file that was measured again; later exports do not learn from it."""
 
 
 class VerifyConfig(BaseModel):
@@ -170,17 +173,15 @@ def _measure(
     """Times by the digest of the file: the fastest of a few looks, where one look would not pass."""
     if not workloads:
         return {}
-    manifests = [file.manifest for file in files if file.manifest.sha256 in workloads]
+    manifests: dict[str, list[Manifest]] = {key: [] for key in workloads}
+    for file in files:
+        manifests.get(file.manifest.sha256, []).append(file.manifest)
+
+    def fails(key: str, times: Times) -> bool:
+        return any(faults_of(manifest, times, tolerance) for manifest in manifests[key])
+
     names = {file.manifest.sha256: _architecture(file) for file in files}
-    what = "shipped file" if bench.takes_files else "trained module"
-    found = bench.measure(workloads, names, what)
-    for _ in range(SECOND_LOOKS):
-        failing = [one.sha256 for one in manifests if faults_of(one, found[one.sha256], tolerance)]
-        if not failing:
-            break
-        again = bench.measure({key: workloads[key] for key in failing}, names, what)
-        found |= {key: min(found[key], times, key=lambda one: one.quoted_ms) for key, times in again.items()}
-    return found
+    return look_again(bench, workloads, names, VERIFIED, fails)
 
 
 def _sustain(
@@ -214,6 +215,7 @@ def _settled(file: ExportedFile, times: Times, table: LatencyTable) -> Manifest:
             "raw_ms": times.raw,
             "within_budget": now_ms <= manifest.budget_ms,
             "status": status_of(table, manifest.budget_ms, manifest.limits, now_ms),
+            "margin": 1 - now_ms / manifest.budget_ms,
             "anchor_drift": times.drift,
             "device": measured_on(table),
         }

@@ -9,11 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from latnas.stages.export.job import Job
+from latnas.stages.export.kept import recipe_digest
 from latnas.stages.export.measuring import Times
 from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.shipments import Shipment
 from latnas.words.files import write_atomically
-from latnas.words.manifest import LimitsReached, Manifest, Predicted, Status
+from latnas.words.manifest import Attempt, LimitsReached, Manifest, Predicted, Status
 from latnas.words.table import LatencyTable
 
 VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
@@ -21,17 +22,24 @@ VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One exported network: its folder, and what its manifest says."""
+    """One exported network: its folder, and what its manifest says. `advice`: what to type where a budget is missed."""
 
     folder: Path
     manifest: Manifest
+    advice: str = ""
 
     @property
     def onnx(self) -> Path:
         return self.folder / "model.onnx"
 
 
-def write(job: Job, shipment: Shipment, times: Times | None) -> ExportedFile:
+def write(
+    job: Job,
+    shipment: Shipment,
+    times: Times | None,
+    attempts: tuple[Attempt, ...] = (),
+    nearest_ms: float | None = None,
+) -> ExportedFile:
     """The file and its manifest. Without times the file was not measured."""
     target, table = shipment.target, job.table
     amounts = replace(job.space.amounts(shipment.architecture), file_bytes=len(shipment.file))
@@ -73,6 +81,10 @@ def write(job: Job, shipment: Shipment, times: Times | None) -> ExportedFile:
         check=shipment.check,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         limits=limits,
+        margin=None if times is None else 1 - times.quoted_ms / target.budget_ms,
+        attempts=attempts,
+        nearest_ms=nearest_ms,
+        recipe_digest=recipe_digest(job),
         device=measured_on(table),
         anchor_drift=None if times is None else times.drift,
     )
