@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -197,7 +198,7 @@ def _sustain(
         runner = prepare(profiler, workload, "a file cannot be run without a rest")
         with report.bar(f"continuous load, {number} of {len(workloads)}") as bar:
             try:
-                loads[key] = sustain(runner, seconds, lambda done, all_, bar=bar: bar.update(done, all_, "s"))
+                loads[key] = sustain(runner, seconds, partial(bar.update, note="s"))
             except MeasurementError as error:
                 raise LatnasError(f"under continuous load: {error}. Type the same command to try again.") from error
     return loads
