@@ -99,21 +99,28 @@ def stand_in(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Sh
     return [Shipment(target, one, str(one).encode(), check, reached, 1) for target, one in chosen]
 
 
-@pytest.fixture
-def world(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Forty random networks, the slower mostly the better."""
-    monkeypatch.setattr(deriving, "train_each", stand_in)
-    folder = copied(small_run, tmp_path / "here")
-    table, found = load_table(front_in(folder) / "table.json"), load_front(front_in(folder) / "front.json")
+@pytest.fixture(scope="module")
+def judged(small_run: Path) -> tuple[Front, Space, LatencyModel]:
+    """Forty random networks, the slower mostly the better, and a table that says it was measured."""
+    table, found = load_table(front_in(small_run) / "table.json"), load_front(front_in(small_run) / "front.json")
     calibration = table.calibration.model_copy(update={"low": LOW, "high": HIGH})
     table = table.model_copy(update={"measures": "onnx", "calibration": calibration})
     space = space_of(table)
     latency = latency_of(table, space)
-    front = made_up_front(found, space, latency)
-    run, heard = RunFolder(run_in(folder)), Heard()
-    config = export_config(folder, all=True, finalists=3)
-    job = Job(config, run, run.exports(front_in(folder).name), space, latency, load_images("digits"), heard)
-    return World(job, front, heard)
+    return made_up_front(found, space, latency), space, latency
+
+
+@pytest.fixture
+def world(
+    small_run: Path, judged: tuple[Front, Space, LatencyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    monkeypatch.setattr(deriving, "train_each", stand_in)
+    front, space, latency = judged
+    run = RunFolder(tmp_path / run_in(small_run).name)
+    copied(front_in(small_run), run.front(front_in(small_run).name))
+    heard, config = Heard(), export_config(tmp_path, all=True, finalists=3)
+    exports = run.exports(front_in(small_run).name)
+    return World(Job(config, run, exports, space, latency, load_images("digits"), heard), front, heard)
 
 
 def made_up_front(found: Front, space: Space, latency: LatencyModel) -> Front:
@@ -163,10 +170,10 @@ def test_the_best_scored_network_whose_file_fits_is_exported_as_brute_force_find
     """Where files take no longer than finalists, those count as fitting that leave the usual room."""
     takes = wrong_by(world, factor, seed)
     bench = MadeUpBench(world, takes, lambda one: slower * takes(one))
-    budgets = [world.budget_ms(lam) for lam in (0.1, 0.5, 0.7)]
+    ranked = [network.as_architecture for network in world.front.within(math.inf)]
+    budgets = [1.05 * takes(ranked[0]), *(world.budget_ms(lam) for lam in (0.1, 0.5, 0.7))]
     files = world.derive(bench, *budgets)
     for file, budget in zip(files, budgets, strict=True):
-        ranked = [network.as_architecture for network in world.front.within(math.inf)]
         fitting = [one for one in ranked if takes(one) * max(slower, HEADROOM) <= budget]
         assert chosen_in(file) == fitting[0]
         manifest = file.manifest
@@ -218,10 +225,9 @@ def test_a_device_that_is_faster_than_when_its_table_was_measured_is_expected_to
 
 def test_each_file_that_misses_teaches_a_margin_and_the_attempts_tell_the_story(world: World) -> None:
     takes: Milliseconds = world.latency.predict_ms
-    budget = world.budget_ms(0.3)
+    first = world.front.within(math.inf)[0].as_architecture
+    budget = 1.05 * takes(first)
     bench = MadeUpBench(world, takes, lambda one: 1.08 * takes(one))
-    first = next(n.as_architecture for n in world.front.within(budget) if takes(n.as_architecture) * HEADROOM <= budget)
-    assert 1.08 * takes(first) > budget, "or there is nothing to learn here"
     (file,) = world.derive(bench, budget)
     attempts = file.manifest.attempts
     finalists, shipped = ([one for one in attempts if one.what == what] for what in ("finalist", "shipped file"))
@@ -233,21 +239,18 @@ def test_each_file_that_misses_teaches_a_margin_and_the_attempts_tell_the_story(
     assert load_manifest(file.folder / "manifest.json") == file.manifest
 
 
-@pytest.mark.parametrize("lam", [1.0, 0.6])
+@pytest.mark.parametrize("lam", [1.0, 0.9])
 def test_where_no_network_can_keep_a_budget_the_nearest_is_named_and_can_be_exported(world: World, lam: float) -> None:
     """A device that takes 1.7 times as long as its table says: the fastest networks miss the tight budgets."""
     takes = wrong_by(world, 1.7, seed=0)
     budget = world.budget_ms(lam)
-    files = world.derive(MadeUpBench(world, takes, lambda one: 1.05 * takes(one)), budget)
+    (file,) = world.derive(MadeUpBench(world, takes, lambda one: 1.05 * takes(one)), budget)
     fastest = min(1.05 * takes(network.as_architecture) for network in world.front.networks)
-    if fastest * HEADROOM <= budget:
-        assert files[0].manifest.status == "verified"
-        return
-    nearest = files[0].manifest.nearest_ms
-    assert files[0].manifest.status == "missed" and files[0].manifest.margin is not None
-    assert files[0].manifest.margin < 0 and nearest is not None
+    nearest = file.manifest.nearest_ms
+    assert file.manifest.status == "missed" and file.manifest.margin is not None
+    assert file.manifest.margin < 0 and nearest is not None
     assert budget < nearest <= fastest * HEADROOM * 1.001
-    assert files[0].advice.endswith(f"within reach is {budget_name(nearest)}: latnas export --budget "
+    assert file.advice.endswith(f"within reach is {budget_name(nearest)}: latnas export --budget "
                                     f"{budget_name(nearest)} --run {world.job.run.path}")  # fmt: skip
     (again,) = world.derive(MadeUpBench(world, takes, lambda one: 1.05 * takes(one)), nearest)
     assert again.manifest.status == "verified" and again.advice == ""

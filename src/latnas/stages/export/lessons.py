@@ -98,7 +98,7 @@ class Lessons:
         """Learns from a network that was measured before its training."""
         key = architecture.key
         self.finalists[key] = times.lasting_ms
-        if key in self.frozen:
+        if self.frozen.get(key, 0.0) > 0:
             self.errors[key] = times.quoted_ms / times.drift / self.frozen[key]
         self.slowdown = max(times.drift, 1.0)
 
@@ -129,7 +129,7 @@ def read_lessons(log: Path, front: Front, latency: LatencyModel) -> Lessons:
         latency,
         frozen,
         before=finalists,
-        errors={key: ms / frozen[key] for key, ms in finalists.items() if key in frozen},
+        errors={key: ms / frozen[key] for key, ms in finalists.items() if frozen.get(key, 0.0) > 0},
         margin=max(HEADROOM, median(ratios)) if ratios else HEADROOM,
     )
 

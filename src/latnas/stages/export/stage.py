@@ -46,8 +46,6 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         )
     latency = latency_of(table, space)
     stale = why_stale(table)
-    if stale is not None:
-        report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
     targets = make_targets(config, front, space, latency, certain=stale is not None)
     job = Job(config, run, run.exports(name), space, latency, data, report)
 
@@ -56,16 +54,17 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         for folder_name in done:
             report.say(f"{folder_name} is verified already; nothing to do")
         left = [target for target in targets if target.folder not in done]
-        files = {name: ExportedFile(job.exports / name, manifest) for name, manifest in done.items()}
+        files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}
         if left:
-            files |= {file.folder.name: file for file in _make(job, front, left, present=stale is None)}
+            files |= {file.folder.name: file for file in _make(job, front, left, stale)}
         return [files[target.folder] for target in targets]
 
 
-def _make(job: Job, front: Front, targets: Sequence[Target], present: bool) -> list[ExportedFile]:
-    """The files that are missing, measured where the device of the table is present."""
+def _make(job: Job, front: Front, targets: Sequence[Target], stale: str | None) -> list[ExportedFile]:
+    """The files that are missing; `stale` says why the device of the table is not present, None where it is."""
     table, log, latency = job.table, job.exports / MEASUREMENTS, job.latency
-    if not present:
+    if stale is not None:
+        job.report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
         return derive(job, front, targets, None, Lessons(latency))
     bench = Bench(table, open_profiler(table), job.space, log, job.config.rounds, job.report)
     return derive(job, front, targets, bench, read_lessons(log, front, latency))
