@@ -63,7 +63,7 @@ def sustain(runner: Runner, seconds: float, progress: Callable[[float, float], N
     Args:
         runner: one computation, ready to run.
         seconds: by what the runner says itself.
-        progress: is told (seconds, of how many) now and then.
+        progress: is told (seconds, of how many) now and then, and at the end.
 
     Raises:
         MeasurementError: a call failed, or took no time.
@@ -81,7 +81,9 @@ def sustain(runner: Runner, seconds: float, progress: Callable[[float, float], N
         spent += took
         if progress is not None and spent - told > TOLD_EVERY:
             told = spent
-            progress(min(spent, seconds), seconds)
+            progress(round(min(spent, seconds), 1), seconds)
+    if progress is not None:
+        progress(seconds, seconds)
     times = np.frombuffer(calls) * 1e3
     fifth = max(len(times) // 5, 1)
     p50, p90, p99 = (float(value) for value in np.quantile(times, (0.5, 0.9, 0.99)))
