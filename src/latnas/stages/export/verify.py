@@ -162,10 +162,21 @@ def _content(file: ExportedFile) -> bytes | Lost:
 
 
 def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) -> Workload:
-    """The file; where the runtime takes no files, the module in its place."""
+    """The file; where the runtime takes no files, the module in its place.
+
+    Raises:
+        LatnasError: the manifest names no network of the space.
+    """
     if bench.takes_files:
         return Workload.from_file(content, bench.example)
-    return Workload(space.derive(space.network(seed=0), _architecture(file)), bench.example)
+    try:
+        network = space.derive(space.network(seed=0), _architecture(file))
+    except LatnasError as error:
+        raise LatnasError(
+            f"{file.folder / 'manifest.json'} names no network of space {space.name!r}: {error} "
+            "Export again: latnas export"
+        ) from error
+    return Workload(network, bench.example)
 
 
 def _measure(
