@@ -180,6 +180,7 @@ def test_while_one_command_works_on_a_run_another_says_so(words: list[str], here
     with RunFolder(run_in(here)).lock():
         shown = type_here(words)
     assert shown.code == FAILED and "another latnas is working on" in shown.stderr
+    assert "Wait for it, then type the same command again" in shown.stderr
     assert complaint(shown, before, everything(here)) is None
 
 
@@ -197,3 +198,39 @@ def test_of_two_searches_at_once_one_finishes_and_the_other_says_why_not_or_fini
     codes = {type_here(SEARCHED).code, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
     assert 0 in codes and codes <= {0, FAILED}
     assert front.read_bytes() == alone
+
+
+def test_of_two_exports_at_once_one_finishes_and_the_other_says_why_not_or_finishes_too(
+    here: Path, plain_environment: None
+) -> None:
+    """Two processes, begun together: what lies there afterwards is what one alone leaves."""
+    for path in run_in(here).glob("exports/*/*/m*"):
+        clear(path)
+    child = os.fork()
+    if child == 0:
+        os._exit(type_here(EXPORTED).code)
+    codes = {type_here(EXPORTED).code, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
+    assert 0 in codes and codes <= {0, FAILED}
+    together = left_in_exports(here)
+    assert type_here(EXPORTED).code == 0
+    assert left_in_exports(here) == together
+
+
+def left_in_exports(here: Path) -> dict[str, Any]:
+    """Files and manifests of the budgets, without when they were made and what neighbours did to single calls."""
+    found: dict[str, Any] = {}
+    for path in sorted(run_in(here).glob("exports/*/[0-9]*/*")):
+        if path.suffix == ".json":
+            value = json.loads(path.read_text())
+            found[str(path)] = {key: value[key] for key in value.keys() - {"created", "raw_ms"}}
+        else:
+            found[str(path)] = path.read_bytes()
+    return found
+
+
+def test_an_exports_folder_that_is_read_only_costs_one_message_and_leaves_earlier_exports(here: Path) -> None:
+    before, exports = everything(here), run_in(here) / "exports"
+    with Disk(exports, lambda path: True, errno.EROFS).installed():
+        shown = type_here(EXPORTED)
+    assert shown.code == FAILED and "cannot write" in shown.stderr and "measurements.jsonl" in shown.stderr
+    assert complaint(shown, before, everything(here)) is None

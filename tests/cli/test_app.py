@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import stage as exporting
 from latnas.stages.export.measuring import Bench
 from latnas.words.architecture import Architecture
-from latnas.words.budgets import format_ms
+from latnas.words.budgets import budget_name, format_ms, parse_ms
 from latnas.words.front import load_front
 from latnas.words.table import load_table
 
-COMMANDS = ("profile", "plan", "predict", "search", "export", "spaces", "devices", "demo")
+COMMANDS = ("profile", "plan", "predict", "search", "export", "verify", "spaces", "devices", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -173,21 +174,28 @@ def test_budgets_and_lambdas_can_be_repeated(here: Path) -> None:
     assert shown.stdout.count("model.onnx") == 2
 
 
-def test_a_missed_budget_is_exit_code_3_after_the_table_of_results(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missed_budget_is_exit_code_3_with_the_nearest_one_and_the_command_that_exports_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything takes half as long again as the table says: no network keeps the tightest budget."""
+    front = load_front(front_in(here) / "front.json")
+
     class Slow(Bench):
         def measure(self, workloads: Any, names: Any, what: str) -> Any:
             found = super().measure(workloads, names, what)
-            if what == "trained module":
-                object.__setattr__(found[min(found)], "quoted_ms", 1e3)
-            return found
+            return {key: replace(times, quoted_ms=1.5 * times.quoted_ms) for key, times in found.items()}
 
     monkeypatch.setattr(exporting, "Bench", Slow)
-    shown = latnas("export", "--lambda", 0, "--quiet", *as_typed(EXPORT))
+    shown = latnas("export", "--lambda", 1, "--quiet", *as_typed(EXPORT))
     assert (shown.code, shown.raised) == (3, None)
     assert "missed" in shown.stdout
-    (message,) = shown.stderr.splitlines()
-    front = load_front(front_in(here) / "front.json")
-    assert message.startswith(f"latnas: measured over budget, or over a limit: {front.slowest_ms:.4g}")
+    *_, message = shown.stderr.splitlines()
+    assert message.startswith(f"latnas: measured over budget, or over a limit: {budget_name(front.fastest_ms)}")
+    command = message[message.index("latnas export --budget") :].split()
+    assert f"within reach is {command[3]}: latnas export" in message
+    assert parse_ms(command[3]) > front.fastest_ms
+    shown = latnas(*command[1:], *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (0, None)
 
 
 def test_spaces_are_listed_with_their_decisions_and_number_of_architectures(empty: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,10 @@ from latnas.data.batches import to_unit
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import Classifier, Space
-from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import ExportedFile, export, stage
-from latnas.stages.export.choosing import choose
-from latnas.stages.export.job import Job
 from latnas.stages.export.measuring import Bench, Times
-from latnas.stages.export.targets import Target, first_within, make_targets
+from latnas.stages.export.targets import make_targets
 from latnas.stages.search import search
 from latnas.training.checkpoint import load_tensors, save_tensors
 from latnas.words.architecture import Architecture
@@ -38,7 +33,6 @@ from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Measured, RawTimes, load_manifest
-from latnas.words.reporting import Reporter
 from latnas.words.table import load_table
 from latnas_profilers.analytic import AnalyticProfiler, inference_seconds
 
@@ -178,7 +172,7 @@ def test_the_file_stands_alone_and_does_not_say_where_it_was_made(
         onnx.checker.check_model(onnx.load(file.onnx, load_external_data=False), full_check=True)
         content = file.onnx.read_bytes()
         assert not [place for place in [*places, ".py", "/work"] if place.encode() in content]
-        assert {path.name for path in file.folder.iterdir()} == {"model.onnx", "manifest.json"}
+        assert {path.name for path in file.folder.iterdir()} == {"model.onnx", "manifest.json", "measure.py"}
 
 
 def test_what_was_computed_and_not_measured_is_called_unverified(
@@ -218,11 +212,11 @@ def test_an_export_again_of_a_run_that_was_moved_trains_nothing_and_leaves_the_s
     again = export(export_config(here, all=True, run=run))
     after = contents(here)
     changed = {Path(path).name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-    assert changed <= {"manifest.json", "measurements.jsonl"}
+    assert changed <= {"manifest.json", "measurements.jsonl", "set.json"}
     for file in again:
         earlier = json.loads(before[str((file.folder / "manifest.json").resolve().relative_to(here.resolve()))])
         now = json.loads((file.folder / "manifest.json").read_text())
-        measured = {"raw_ms", "created"}
+        measured = {"raw_ms", "created", "attempts"}
         assert {key: now[key] for key in now.keys() - measured} == {key: earlier[key] for key in now.keys() - measured}
 
 
@@ -299,64 +293,6 @@ def test_where_nothing_can_be_measured_only_networks_that_surely_fit_are_conside
 
 def times(ms: float) -> Times:
     return Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms, drift=1.0)
-
-
-def job_in(folder: Path, space: Space, latency: LatencyModel, report: Reporter, **options: Any) -> Job:
-    config = export_config(folder, all=True, **options)
-    return Job(config, RunFolder(folder), folder / "exports", space, latency, load_images("fashion-mini"), report)
-
-
-class MadeUpBench:
-    """Measures what it was told, and remembers what it was asked."""
-
-    takes_files = False
-    example = torch.zeros(1, 1, 8, 8)
-
-    def __init__(self, quoted_ms: Mapping[str, float]) -> None:
-        self.quoted_ms, self.asked = quoted_ms, list[list[str]]()
-
-    def measure(self, workloads: Mapping[str, Any], names: Mapping[str, Architecture], what: str) -> dict[str, Times]:
-        self.asked.append(list(workloads))
-        return {key: times(self.quoted_ms[key]) for key in workloads}
-
-
-def test_the_best_network_that_measures_within_the_budget_is_taken_and_not_the_best_predicted(
-    judged: tuple[Front, Space, LatencyModel], tmp_path: Path
-) -> None:
-    front, space, latency = judged
-    candidates = tuple(network.as_architecture for network in front.networks[:6])
-    target = Target("search", 0.5, 1.0, candidates)
-    measured = {a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.1, 0.5, 0.4, 0.3), strict=True)}
-    bench: Any = MadeUpBench(measured)
-    job = job_in(tmp_path, space, latency, Heard(), finalists=2)
-    chosen = choose(job, [target], bench, {})
-    assert chosen == [(candidates[3], True)]
-    assert bench.asked == [[a.key for a in candidates[:2]], [a.key for a in candidates[2:4]]], "two at a time"
-
-
-def test_where_no_network_measures_within_the_budget_the_nearest_is_taken_and_said_to_miss(
-    judged: tuple[Front, Space, LatencyModel], tmp_path: Path
-) -> None:
-    front, space, latency = judged
-    candidates = tuple(network.as_architecture for network in front.networks[:3])
-    target, heard = Target("search", 0.5, 1.0, candidates), Heard()
-    bench: Any = MadeUpBench({a.key: ms for a, ms in zip(candidates, (2.0, 1.5, 1.7), strict=True)})
-    assert choose(job_in(tmp_path, space, latency, heard), [target], bench, {}) == [(candidates[1], False)]
-    assert any("1.00 ms" in line and "1.50 ms" in line for line in heard.warned)
-
-
-def test_a_device_that_is_faster_than_when_its_table_was_measured_is_expected_to_slow_down_again() -> None:
-    measured = times(0.9)
-    assert replace(measured, drift=0.9).lasting_ms == pytest.approx(1.0)
-    assert replace(measured, drift=1.1).lasting_ms == measured.lasting_ms == 0.9
-
-
-def test_a_network_that_just_fits_leaves_room_for_noise() -> None:
-    architecture = Architecture.of("default", {"a": "b"})
-    target = Target("search", 0.5, 1.0, (architecture,))
-    assert first_within(target, {architecture.key: 0.9}) == architecture
-    assert first_within(target, {architecture.key: 0.98}) is None
-    assert first_within(target, {}) is None
 
 
 def test_a_file_that_measures_over_its_budget_is_written_and_called_missed(

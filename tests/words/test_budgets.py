@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from latnas.errors import UsageError
-from latnas.words.budgets import BudgetRange, budget_name, format_ms, parse_ms, parse_range
+from latnas.words.budgets import BudgetRange, above_ms, budget_name, format_ms, parse_ms, parse_range
 
 MS = st.floats(1e-6, 1e9)
 LAMBDAS = st.floats(0.0, 1.0)
@@ -231,3 +231,10 @@ def test_a_budget_names_a_folder(ms: float, name: str) -> None:
 def test_the_name_of_a_budget_is_safe_as_a_folder_and_reads_back_to_within_measurement(ms: float) -> None:
     assert re.fullmatch(r"[0-9]+(\.[0-9]+)?ms", budget_name(ms))
     assert parse_ms(budget_name(ms)) == pytest.approx(ms, rel=5.1e-4)
+
+
+@given(MS)
+def test_a_budget_rounded_up_is_what_its_name_says_and_hardly_longer(ms: float) -> None:
+    above = above_ms(ms)
+    assert ms * (1 - 1e-8) <= above <= ms * 1.0011
+    assert parse_ms(budget_name(above)) == pytest.approx(above, rel=1e-12)

@@ -29,6 +29,7 @@ from latnas.cli.options import (
     typed,
 )
 from latnas.cli.plan_command import plan
+from latnas.cli.verify_command import verify
 from latnas.errors import TargetMissedError
 from latnas.training.interruption import terminate
 
@@ -252,10 +253,14 @@ def export(
             show.show_exported(files)
         missed = [file.folder.name for file in files if file.manifest.status == "missed"]
         if missed:
+            advice = [file.advice for file in files if file.advice] or ["The loosest budget: latnas export --lambda 0"]
             raise TargetMissedError(
                 f"measured over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
-                "their manifests. The loosest budget: latnas export --lambda 0"
+                f"their manifests. {'. '.join(advice)}"
             )
+
+
+app.command()(verify)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from latnas.errors import LatnasError
 from latnas.words.files import read_json
 from latnas.words.manifest import Check
-from latnas.words.table import ArchitectureJson, Finite, Share, first_problem
+from latnas.words.table import ArchitectureJson, Finite, Positive, Share, first_problem
 
 Features = Annotated[
     dict[Literal["jacov", "synflow", "naswot", "log_params", "log_macs"], Annotated[Finite, Field(ge=-1e9, le=1e9)]],
@@ -34,6 +34,15 @@ class TrainingResult(BaseModel):
     test_images: int
     check: Check
     sha256: str
+
+
+class LoggedMeasurement(BaseModel):
+    """A line of `measurements.jsonl`, as far as a later export reads it."""
+
+    architecture: ArchitectureJson
+    what: str
+    floor_ms: Positive
+    anchor_drift: Positive
 
 
 def features_of(architectures: int) -> Any:

@@ -113,8 +113,11 @@ class RunFolder:
             temporary.unlink(missing_ok=True)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, otherwise: str = "") -> Iterator[None]:
         """Within this block no other process writes to the run.
+
+        Args:
+            otherwise: what the message offers beside waiting.
 
         Raises:
             LatnasError: another one does.
@@ -124,7 +127,7 @@ class RunFolder:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise LatnasError(
-                f"another latnas is working on {self.path}. Wait for it, or choose another --name."
+                f"another latnas is working on {self.path}. Wait for it, then type the same command again{otherwise}."
             ) from error
         except OSError as error:
             raise LatnasError(f"cannot lock {self.path}: {error}. Copy the run to where you may write.") from error

@@ -3,48 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from latnas.hypernet.propose import cheapest
 from latnas.latency.workload import Workload
+from latnas.stages.export.courses import Course, best_of, nearest_of, next_looks, quickest
 from latnas.stages.export.job import Job
+from latnas.stages.export.lessons import FINALIST, HEADROOM, Lessons
 from latnas.stages.export.measuring import Bench
-from latnas.stages.export.targets import ATTEMPTS, Target, first_within
+from latnas.stages.export.targets import ATTEMPTS, faster
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
 
 
-def choose(
-    job: Job, targets: Sequence[Target], bench: Bench | None, quoted: dict[str, float]
-) -> list[tuple[Architecture, bool]]:
-    """For each target the architecture to train, and whether it fits as far as was measured.
+@dataclass(frozen=True)
+class Choice:
+    """The architecture to train for a budget, and whether it fits as far as is known."""
 
-    Candidates are measured a few for each budget at a time, until one fits or there are no more; `quoted` remembers the
-    measurements, in ms by key.
+    architecture: Architecture
+    fits: bool
+
+
+def choose(job: Job, courses: Sequence[Course], bench: Bench | None, lessons: Lessons) -> list[Choice | None]:
+    """What to train for each course; None where the files of all candidates are too large.
+
+    Candidates are measured a few for each budget at a time, until the best that fits is known. Where none does, the
+    solver adds networks that the search did not score; where the fastest does not, the nearest is taken.
     """
     if bench is None:
-        return [(target.candidates[0], True) for target in targets]
-    supernet, finalists = job.space.network(seed=0), job.config.finalists
-    for attempt in range(ATTEMPTS):
-        wanted = {
-            candidate.key: candidate
-            for target in targets
-            if first_within(target, quoted) is None
-            for candidate in target.candidates[attempt * finalists : (attempt + 1) * finalists]
-            if candidate.key not in quoted
-        }
-        if wanted:
-            workloads = {key: Workload(job.space.derive(supernet, a), bench.example) for key, a in wanted.items()}
-            found = bench.measure(workloads, wanted, "untrained module")
-            quoted |= {key: times.lasting_ms for key, times in found.items()}
-    chosen = []
-    for target in targets:
-        fitting = first_within(target, quoted)
-        if fitting is None:
-            fitting = min((c for c in target.candidates if c.key in quoted), key=lambda c: quoted[c.key])
-            job.report.warn(
-                f"no candidate measured safely within {format_ms(target.budget_ms)} ({target.kind}); the nearest takes "
-                f"{format_ms(quoted[fitting.key])}"
-            )
-            chosen.append((fitting, False))
-        else:
-            chosen.append((fitting, True))
-    return chosen
+        certain = [[one for one in course.target.candidates if one in course.left] for course in courses]
+        return [Choice(candidates[0], True) if candidates else None for candidates in certain]
+    while True:
+        looks = [_looks(job, course, lessons) for course in courses]
+        if not any(looks):
+            return [_choice(job, course, lessons) for course in courses]
+        _measure(job, bench, lessons, [one for some in looks for one in some])
+        for course, some in zip(courses, looks, strict=True):
+            course.look(some, lessons)
+
+
+def _looks(job: Job, course: Course, lessons: Lessons) -> list[Architecture]:
+    """The networks to look at next; only where none fits, ones that the search did not score, and the fastest."""
+    count = job.config.finalists
+    looks = next_looks(course, lessons, count)
+    if looks or best_of(course, lessons) is not None:
+        return looks
+    while not looks and course.extensions < ATTEMPTS:
+        room = lessons.factor * lessons.slowdown * lessons.margin * HEADROOM**course.extensions
+        course.extensions += 1
+        course.add(faster(job.space, job.latency, course.target.budget_ms / room, count))
+        looks = next_looks(course, lessons, count)
+    if not looks and not course.quickest_seen:
+        course.quickest_seen = True
+        course.add(cheapest(job.space, job.latency.cost, count))
+        looks = quickest(course, lessons, count)
+    return looks
+
+
+def _measure(job: Job, bench: Bench, lessons: Lessons, looks: Sequence[Architecture]) -> None:
+    new = {one.key: one for one in looks if one.key not in lessons.finalists}
+    if not new:
+        return
+    supernet = job.space.network(seed=0)
+    workloads = {key: Workload(job.space.derive(supernet, one), bench.example) for key, one in new.items()}
+    for key, times in bench.measure(workloads, new, FINALIST).items():
+        lessons.note_finalist(new[key], times)
+
+
+def _choice(job: Job, course: Course, lessons: Lessons) -> Choice | None:
+    best = best_of(course, lessons)
+    if best is not None:
+        return Choice(best, True)
+    nearest = nearest_of(course, lessons)
+    if nearest is None:
+        return None
+    target, file_ms = course.target, format_ms(lessons.file_ms(nearest))
+    job.report.warn(
+        f"no network was measured safely within {format_ms(target.budget_ms)} ({target.kind}): of the "
+        f"{len(course.looked_at)} tried, the fastest file takes {file_ms}, measured or to be allowed for"
+    )
+    return Choice(nearest, False)

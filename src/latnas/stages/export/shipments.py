@@ -10,18 +10,14 @@ from pathlib import Path
 
 from latnas.errors import LatnasError
 from latnas.stages.common.metadata import file_metadata
-from latnas.stages.export.choosing import choose
 from latnas.stages.export.final_training import ONNX
 from latnas.stages.export.job import Job
-from latnas.stages.export.measuring import Bench
-from latnas.stages.export.targets import ATTEMPTS, Target, without
+from latnas.stages.export.targets import Target
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
-from latnas.words.budgets import format_ms
 from latnas.words.files import read_bytes
 from latnas.words.forms import TrainingResult
 from latnas.words.manifest import Check, ReachedAccuracy
-from latnas.words.quantities import format_bytes
 
 TRAINING = "latnas.stages.export.final_training:final_training_task"
 
@@ -32,54 +28,26 @@ class Shipment:
 
     target: Target
     architecture: Architecture
-    fits: bool
     file: bytes
     check: Check
     accuracy: ReachedAccuracy
     test_images: int
 
 
-def ship(job: Job, targets: Sequence[Target], bench: Bench | None) -> list[Shipment]:
-    """Chooses and trains. A file over the limit on its size gives way to the next candidate, a few times.
-
-    The estimate that the search goes by lies above the files, so this hardly happens; the files have the last word.
-    """
-    most = job.space.limits.file_bytes
-    quoted: dict[str, float] = {}
-    excluded: set[str] = set()
-    first: list[Shipment] = []
-    for _ in range(ATTEMPTS):
-        left = without(targets, excluded)
-        shipments = _train(job, left, choose(job, left, bench, quoted))
-        first = first or shipments
-        large = {s.architecture.key: s for s in shipments if most is not None and len(s.file) > most}
-        for shipment in large.values():
-            size, limit = format_bytes(len(shipment.file)), format_bytes(most or 0)
-            job.report.warn(f"the file for {format_ms(shipment.target.budget_ms)} takes {size}; the limit is {limit}")
-        if large.keys() <= excluded:
-            break
-        excluded |= large.keys()
-    # Where every file is too large, the one that was preferred: the others would miss the budget as well.
-    return [one if s.architecture.key in large else s for one, s in zip(first, shipments, strict=True)]
-
-
-def _train(job: Job, targets: Sequence[Target], chosen: Sequence[tuple[Architecture, bool]]) -> list[Shipment]:
-    """Trains each distinct architecture once and exports it."""
-    by_key = {architecture.key: architecture for architecture, _ in chosen}
+def train_each(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
+    """Trains each distinct architecture once and exports it. What was trained before is not trained again."""
+    by_key = {architecture.key: architecture for _, architecture in chosen}
     tasks = [_task(job, architecture) for architecture in by_key.values()]
     with job.report.bar("training and exporting") as bar:
         results = run_tasks(tasks, job.config.workers, lambda done, total: bar.update(done, total, "networks"))
     made = {
         key: Shipment(
-            targets[0], architecture, True, _file_of(task.folder, result["sha256"]), Check(**result["check"]),
+            chosen[0][0], architecture, _file_of(task.folder, result["sha256"]), Check(**result["check"]),
             ReachedAccuracy(split="test", **result["accuracy"]), result["test_images"],
         )
         for (key, architecture), task, result in zip(by_key.items(), tasks, results, strict=True)
     }  # fmt: skip
-    return [
-        replace(made[architecture.key], target=target, fits=fits)
-        for target, (architecture, fits) in zip(targets, chosen, strict=True)
-    ]
+    return [replace(made[architecture.key], target=target) for target, architecture in chosen]
 
 
 def _task(job: Job, architecture: Architecture) -> Task:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from latnas.errors import UsageError
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.runs import FRONT, TABLE, choose_front, images_of, limits_of, open_run
 from latnas.stages.common.tables import latency_of, open_profiler, space_of, why_stale
 from latnas.stages.export.config import ExportConfig
+from latnas.stages.export.deriving import derive
 from latnas.stages.export.job import Job
-from latnas.stages.export.last_word import measure_files
+from latnas.stages.export.kept import kept
+from latnas.stages.export.lessons import Lessons, read_lessons
 from latnas.stages.export.measuring import Bench
-from latnas.stages.export.shipments import ship
-from latnas.stages.export.targets import make_targets
+from latnas.stages.export.targets import Target, make_targets
 from latnas.stages.export.whole_set import write_set
-from latnas.stages.export.writing import ExportedFile, write
-from latnas.words.front import load_front
+from latnas.stages.export.writing import ExportedFile
+from latnas.words.front import Front, load_front
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import load_table
 
@@ -23,6 +26,8 @@ MEASUREMENTS = "measurements.jsonl"
 
 def export(config: ExportConfig, report: Reporter | None = None) -> list[ExportedFile]:
     """Measures finalists, trains the best that fits each budget, exports it, measures the very file.
+
+    A file over its budget gives way to the next best network. Files that are verified already are left as they are.
 
     Raises:
         UsageError: no such run, a budget outside its range.
@@ -42,17 +47,26 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         )
     latency = latency_of(table, space)
     stale = why_stale(table)
-    if stale is not None:
-        report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
     targets = make_targets(config, front, space, latency, certain=stale is not None)
     job = Job(config, run, run.exports(name), space, latency, data, report)
 
     with run.lock():
-        bench = None
-        if stale is None:
-            bench = Bench(table, open_profiler(table), space, job.exports / MEASUREMENTS, config.rounds, report)
-        shipments = ship(job, targets, bench)
-        times = {} if bench is None else measure_files(shipments, space, bench)
-        files = [write(job, shipment, times.get(shipment.target.folder)) for shipment in shipments]
-        write_set(job)
-        return files
+        done = {target.folder: manifest for target in targets if (manifest := kept(job, target)) is not None}
+        for folder_name in done:
+            report.say(f"{folder_name} is verified already; nothing to do")
+        left = [target for target in targets if target.folder not in done]
+        files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}
+        if left:
+            files |= {file.folder.name: file for file in _make(job, front, left, stale)}
+        write_set(job.exports, table)
+        return [files[target.folder] for target in targets]
+
+
+def _make(job: Job, front: Front, targets: Sequence[Target], stale: str | None) -> list[ExportedFile]:
+    """The files that are missing; `stale` says why the device of the table is not present, None where it is."""
+    table, log, latency = job.table, job.exports / MEASUREMENTS, job.latency
+    if stale is not None:
+        job.report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
+        return derive(job, front, targets, None, Lessons(latency))
+    bench = Bench(table, open_profiler(table), job.space, log, job.config.rounds, job.report)
+    return derive(job, front, targets, bench, read_lessons(log, front, latency))

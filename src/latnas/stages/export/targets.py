@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
 import torch
 
 from latnas.data.randomness import generator
@@ -28,10 +27,6 @@ ATTEMPTS = 4
 
 SCANNED = 60
 """Solutions of the solver, whose costs are linear, that are predicted exactly."""
-
-HEADROOM = 1.03
-"""A finalist must measure this far below its budget: minutes later, after its training, a device is up to 3 percent
-slower, and the trained file itself up to one."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +69,6 @@ def make_targets(
     return targets
 
 
-def without(targets: Sequence[Target], excluded: Set[str]) -> list[Target]:
-    """The targets without the architectures of these keys; a target that would be left with none keeps them."""
-    left = []
-    for target in targets:
-        candidates = tuple(one for one in target.candidates if one.key not in excluded)
-        left.append(replace(target, candidates=candidates or target.candidates))
-    return left
-
-
-def first_within(target: Target, quoted_ms: Mapping[str, float]) -> Architecture | None:
-    """The preferred candidate whose measurement is safely within the budget; None if none of those measured is."""
-    for candidate in target.candidates:
-        if quoted_ms.get(candidate.key, np.inf) * HEADROOM <= target.budget_ms:
-            return candidate
-    return None
-
-
 def random_fitting(
     space: Space, latency: LatencyModel, budget: float, draws: int, random: torch.Generator
 ) -> list[Architecture]:
@@ -114,8 +92,38 @@ def _most_macs(
     space: Space, latency: LatencyModel, budget: float, front: Front, config: ExportConfig
 ) -> tuple[Architecture, ...]:
     """The networks of most multiply-adds that are predicted to be within the budget, those of the front among them."""
+    found = [n.as_architecture for n in front.within(budget)]
+    try:
+        found += islice(_by_macs(space, latency, budget), SCANNED)
+    except SearchGap as gap:
+        raise LatnasError(f"the network with most multiply-adds within {budget:.4g} ms was not found: {gap}") from gap
     macs = macs_cost(space.trace)
-    solver = Solver(macs.vectors(SETTING), latency.cost.vectors(SETTING), fixed=latency.cost.fixed(SETTING))
+    fitting = [one for one in _distinct(found) if latency.predict_ms(one) <= budget]
+    fitting.sort(key=lambda one: (-macs.cost(one), latency.predict_ms(one), one.key))
+    return tuple(fitting[: ATTEMPTS * config.finalists]) or (front.networks[0].as_architecture,)
+
+
+def faster(space: Space, latency: LatencyModel, budget: float, count: int) -> list[Architecture]:
+    """Up to `count` networks of most multiply-adds that are predicted to be within `budget`, scored or not."""
+    found: list[Architecture] = []
+    with suppress(SearchGap):  # what it has found by then are the best
+        for one in islice(_by_macs(space, latency, budget), SCANNED):
+            if latency.predict_ms(one) <= budget:
+                found.append(one)
+            if len(found) == count:
+                break
+    return found
+
+
+def _by_macs(space: Space, latency: LatencyModel, budget: float) -> Iterator[Architecture]:
+    """Networks by falling multiply-adds whose linear cost is within `budget`, as far as the linear cost can be trusted.
+
+    Raises:
+        SearchGap: there may be more, too deep to be found.
+    """
+    solver = Solver(
+        macs_cost(space.trace).vectors(SETTING), latency.cost.vectors(SETTING), fixed=latency.cost.fixed(SETTING)
+    )
     slack = 1.0 + 2.0 * latency.table.calibration.linear_error
 
     def architecture(indices: Sequence[int]) -> Architecture:
@@ -124,14 +132,7 @@ def _most_macs(
     solutions = solver.best_first(
         slack * budget, space.solver_limits, accept=lambda indices: space.allows(architecture(indices))
     )
-    found = [n.as_architecture for n in front.within(budget)]
-    try:
-        found += [architecture(solution.items) for solution in islice(solutions, SCANNED)]
-    except SearchGap as gap:
-        raise LatnasError(f"the network with most multiply-adds within {budget:.4g} ms was not found: {gap}") from gap
-    fitting = [one for one in _distinct(found) if latency.predict_ms(one) <= budget]
-    fitting.sort(key=lambda one: (-macs.cost(one), latency.predict_ms(one), one.key))
-    return tuple(fitting[: ATTEMPTS * config.finalists]) or (front.networks[0].as_architecture,)
+    return (architecture(solution.items) for solution in solutions)
 
 
 def _distinct(architectures: Sequence[Architecture]) -> list[Architecture]:

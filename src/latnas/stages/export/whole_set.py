@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from latnas.stages.export.job import Job
+from pathlib import Path
+
 from latnas.stages.export.model_card import model_card
 from latnas.words.export_set import CARD, SET, ExportSet, exported_folders, exported_network
 from latnas.words.files import write_atomically
+from latnas.words.table import LatencyTable
 
 
-def write_set(job: Job) -> ExportSet:
-    """Writes both anew, from the manifests that lie there.
+def write_set(exports: Path, table: LatencyTable) -> ExportSet:
+    """Writes both anew, from the manifests that lie in the folder of a front's exports.
 
     Raises:
         LatnasError: a manifest or a file is damaged.
     """
-    folders, table = exported_folders(job.exports), job.table
+    folders = exported_folders(exports)
     manifests = [manifest for _, manifest in folders]
     found = ExportSet(
         table=table.name,
@@ -28,6 +30,6 @@ def write_set(job: Job) -> ExportSet:
         input=manifests[0].input,
         networks=tuple(exported_network(folder, manifest) for folder, manifest in folders),
     )
-    write_atomically(job.exports / CARD, model_card(found, manifests, table))
-    found.save(job.exports / SET)
+    write_atomically(exports / CARD, model_card(found, manifests, table))
+    found.save(exports / SET)
     return found

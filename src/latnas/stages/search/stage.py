@@ -64,7 +64,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     _introduce(begun, budgets, report)
 
     # One thread is faster for networks this small, and the same on any number of cores.
-    with run.lock(), one_thread(), summary_writer(folder, config.tensorboard) as writer:
+    with run.lock(", or choose another --name"), one_thread(), summary_writer(folder, config.tensorboard) as writer:
         if begun.is_finished:
             report.say("this search is finished already; nothing to do")
             if writer is not None:

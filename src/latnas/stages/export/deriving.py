@@ -1,0 +1,135 @@
+"""From budgets to files that keep them: choose, train, measure, and choose again with what the file has taught."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+from latnas.stages.export.choosing import Choice, choose
+from latnas.stages.export.config import ExportConfig
+from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms
+from latnas.stages.export.job import Job
+from latnas.stages.export.last_word import measure_files
+from latnas.stages.export.lessons import Lessons
+from latnas.stages.export.measuring import Bench
+from latnas.stages.export.shipments import train_each
+from latnas.stages.export.targets import Target
+from latnas.stages.export.writing import ExportedFile, write
+from latnas.words.budgets import above_ms, budget_name, format_ms
+from latnas.words.front import Front
+from latnas.words.manifest import Attempt
+from latnas.words.quantities import format_bytes
+
+TRAININGS = 4
+"""How many networks are trained for a budget before it counts as missed."""
+
+
+def derive(
+    job: Job, front: Front, targets: Sequence[Target], bench: Bench | None, lessons: Lessons
+) -> list[ExportedFile]:
+    """One file for each target, written as soon as it is known to be the one.
+
+    A file over its budget, or over the limit on its size, gives way to the next best network, a few times.
+    """
+    courses = [begin(target, front) for target in targets]
+    files: dict[str, ExportedFile] = {}
+    for trained in range(1, TRAININGS + 1):
+        going = [course for course in courses if not course.over]
+        chosen = _new(going, choose(job, going, bench, lessons))
+        if chosen:
+            _train_and_measure(job, chosen, bench, lessons)
+        for course in going:
+            if course.over or trained == TRAININGS:
+                files[course.target.folder] = _write(job, front, course, lessons)
+            else:
+                _say_again(job, course, lessons, trained + 1)
+    return [files[course.target.folder] for course in courses]
+
+
+def _new(courses: Sequence[Course], choices: Sequence[Choice | None]) -> list[tuple[Course, Choice]]:
+    """What is to be trained. A course is over where nothing is left, or only the nearest that was trained already."""
+    chosen = []
+    for course, choice in zip(courses, choices, strict=True):
+        made = {outcome.shipment.architecture.key for outcome in course.outcomes}
+        if choice is None or (choice.architecture.key in made and not choice.fits):
+            course.over = True
+        else:
+            chosen.append((course, choice))
+    return chosen
+
+
+def _train_and_measure(
+    job: Job, chosen: Sequence[tuple[Course, Choice]], bench: Bench | None, lessons: Lessons
+) -> None:
+    shipments = train_each(job, [(course.target, choice.architecture) for course, choice in chosen])
+    times = {} if bench is None else measure_files(shipments, job.space, bench)
+    most = job.space.limits.file_bytes
+    for (course, choice), shipment in zip(chosen, shipments, strict=True):
+        large = most is not None and len(shipment.file) > most
+        outcome = Outcome(shipment, times.get(course.target.folder), large)
+        course.outcomes.append(outcome)
+        course.over = not large and not (choice.fits and outcome.too_slow)
+        _learn(course, outcome, lessons)
+        if large:
+            size, limit = format_bytes(len(shipment.file)), format_bytes(most or 0)
+            job.report.warn(f"the file for {format_ms(course.target.budget_ms)} takes {size}; the limit is {limit}")
+
+
+def _learn(course: Course, outcome: Outcome, lessons: Lessons) -> None:
+    if outcome.times is None:
+        return
+    architecture = outcome.shipment.architecture
+    lessons.note_file(architecture, outcome.times, outcome.too_slow)
+    course.attempts.append(
+        Attempt(
+            architecture=str(architecture), predicted_ms=lessons.predict_ms(architecture),
+            measured_ms=outcome.times.quoted_ms, what="shipped file", fits=not outcome.too_slow,
+        )
+    )  # fmt: skip
+
+
+def _say_again(job: Job, course: Course, lessons: Lessons, attempt: int) -> None:
+    outcome = course.outcomes[-1]
+    if outcome.times is None or not outcome.too_slow:
+        return
+    file_ms, finalist_ms = outcome.times.quoted_ms, lessons.finalists[outcome.shipment.architecture.key]
+    job.report.say(
+        f"the file for {format_ms(course.target.budget_ms)} ({course.target.kind}) takes {format_ms(file_ms)}, "
+        f"{file_ms / finalist_ms:.2f} times as long as before its training: choosing again with that margin "
+        f"(network {attempt} of at most {TRAININGS})"
+    )
+
+
+def _write(job: Job, front: Front, course: Course, lessons: Lessons) -> ExportedFile:
+    outcome = _preferred(course.outcomes)
+    nearest_ms = above_ms(nearest_budget_ms(course, lessons)) if outcome.too_slow else None
+    file = write(job, outcome.shipment, outcome.times, tuple(course.attempts), nearest_ms)
+    return file if nearest_ms is None else replace(file, advice=_advice(job, front, course.target, nearest_ms))
+
+
+def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
+    """The fastest of those that are not too large. Where every file is too large, the one that was preferred."""
+    small = [outcome for outcome in outcomes if not outcome.too_large]
+    if not small:
+        return outcomes[0]
+    return min(small, key=lambda outcome: 0.0 if outcome.times is None else outcome.times.quoted_ms)
+
+
+def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
+    """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches."""
+    near = budget_name(nearest_ms)
+    if nearest_ms <= front.slowest_ms:
+        command = f"latnas export --budget {near}{_where(job)}"
+    else:
+        run = shlex.quote(str(job.run.path))
+        command = f"latnas search --from {run} --budget-range {near}:{budget_name(2 * nearest_ms)}"
+    return f"The nearest budget to {budget_name(target.budget_ms)} within reach is {near}: {command}"
+
+
+def _where(job: Job) -> str:
+    """Which run and which front, as far as they have to be named."""
+    config = job.config
+    latest = config.run is None and config.runs == ExportConfig.model_fields["runs"].default
+    run = "" if latest else f" --run {shlex.quote(str(job.run.path))}"
+    return run + ("" if config.table is None else f" --table {shlex.quote(config.table)}")

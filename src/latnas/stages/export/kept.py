@@ -1,0 +1,45 @@
+"""Exports that are there already: what the same command typed again need not do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+
+from latnas.errors import LatnasError
+from latnas.stages.common.runs import FRONT, TABLE
+from latnas.stages.export.job import Job
+from latnas.stages.export.targets import Target
+from latnas.words.files import read_bytes
+from latnas.words.manifest import Manifest, load_manifest
+
+WHICH = {"run", "runs", "table", "lambdas", "budgets", "all", "baselines", "executor"}
+"""Options that say which files are made, or on how many processes, and not what comes out."""
+
+
+def recipe_digest(job: Job) -> str:
+    """Of everything that decides what an export of a budget comes to: its options, the images, the front, the table."""
+    options = job.config.model_dump(mode="json", exclude=WHICH)
+    folder = job.run.front(job.exports.name)
+    files = [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (FRONT, TABLE)]
+    limits = vars(job.space.limits)
+    text = json.dumps([options, job.data.fingerprint, files, limits], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def kept(job: Job, target: Target) -> Manifest | None:
+    """The manifest of a target whose file is there whole, verified, and what the same command would make again."""
+    folder = job.exports / target.folder
+    try:
+        manifest = load_manifest(folder / "manifest.json")
+        file = read_bytes(folder / "model.onnx")
+    except LatnasError:
+        return None  # missing or damaged: it is made again
+    same = (
+        manifest.status in ("verified", "verified-in-pytorch")
+        and manifest.kind == target.kind
+        and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
+        and manifest.sha256 == hashlib.sha256(file).hexdigest()
+        and manifest.recipe_digest == recipe_digest(job)
+    )
+    return manifest if same else None

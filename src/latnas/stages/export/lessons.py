@@ -1,0 +1,143 @@
+"""What measurements have taught of the networks of one front: those of this export, and of earlier ones.
+
+Front and table stay as they are; this corrects them. All times are ms in the quoted statistic. A time *at the table's
+speed* is one measured, divided by what the anchor took meanwhile over what it took for the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from pydantic import ValidationError
+
+from latnas.errors import LatnasError
+from latnas.stages.export.measuring import Times
+from latnas.words.architecture import Architecture
+from latnas.words.files import read_lines
+from latnas.words.forms import LoggedMeasurement
+from latnas.words.front import Front
+from latnas.words.latency import LatencyModel
+from latnas.words.table import first_problem
+
+HEADROOM = 1.03
+"""A finalist must measure this far below its budget: minutes later, after its training, a device is up to 3 percent
+slower, and the trained file itself up to one."""
+
+FINALIST, FILES = "untrained module", ("shipped file", "trained module")
+"""What the log calls a network before its training, and after."""
+
+
+@dataclass
+class Lessons:
+    """What is known of each network before its file is measured.
+
+    Attributes:
+        latency: the front's model of it, for networks that the front does not know.
+        frozen: the front's predictions by key.
+        before: finalists of earlier exports by key, at the table's speed.
+        errors: measured over frozen prediction by key, at the table's speed, earlier exports included.
+        margin: how much longer than its finalist a file may be expected to take.
+        slowdown: of the device at the moment against the table, at least 1: a fast one will be slower again.
+        finalists: of this export by key, as measured, or at the table's speed if that is slower.
+        files: shipped files of this export by the key of their network, as measured.
+    """
+
+    latency: LatencyModel
+    frozen: Mapping[str, float] = field(default_factory=dict)
+    before: Mapping[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    margin: float = HEADROOM
+    slowdown: float = 1.0
+    finalists: dict[str, float] = field(default_factory=dict)
+    files: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def factor(self) -> float:
+        """How much longer than predicted networks take, by the median of those of the front that were measured."""
+        return median(self.errors.values()) if self.errors else 1.0
+
+    def predict_ms(self, architecture: Architecture) -> float:
+        """The prediction as it was when the search ended."""
+        known = self.frozen.get(architecture.key)
+        return self.latency.predict_ms(architecture) if known is None else known
+
+    def expected_ms(self, architecture: Architecture) -> float:
+        """The corrected prediction: what the network measures, or would measure now, before its training."""
+        key = architecture.key
+        if key in self.finalists:
+            return self.finalists[key]
+        corrected = self.before[key] if key in self.before else self.factor * self.predict_ms(architecture)
+        return corrected * self.slowdown
+
+    def may_fit(self, architecture: Architecture, budget_ms: float) -> bool:
+        """Whether the lower end of the corrected interval is within the budget."""
+        return self.expected_ms(architecture) * self.latency.table.calibration.low <= budget_ms
+
+    def should_fit(self, architecture: Architecture, budget_ms: float) -> bool:
+        """Whether the network is expected to leave its file the room that it needs."""
+        return self.expected_ms(architecture) * self.margin <= budget_ms
+
+    def file_ms(self, architecture: Architecture) -> float:
+        """What the network's file takes, or is to be allowed for; infinite if nothing was measured."""
+        finalist = self.finalists.get(architecture.key, float("inf"))
+        return self.files.get(architecture.key, finalist * self.margin)
+
+    def fits(self, architecture: Architecture, budget_ms: float) -> bool:
+        """Whether what was measured of the network says that its file is within the budget."""
+        return self.file_ms(architecture) <= budget_ms
+
+    def reachable_ms(self, architecture: Architecture) -> float:
+        """A budget that another export of the network keeps to."""
+        allowed = self.finalists[architecture.key] * self.margin
+        return max(allowed, self.files.get(architecture.key, 0.0) * HEADROOM)
+
+    def note_finalist(self, architecture: Architecture, times: Times) -> None:
+        """Learns from a network that was measured before its training."""
+        key = architecture.key
+        self.finalists[key] = times.lasting_ms
+        if self.frozen.get(key, 0.0) > 0:
+            self.errors[key] = times.quoted_ms / times.drift / self.frozen[key]
+        self.slowdown = max(times.drift, 1.0)
+
+    def note_file(self, architecture: Architecture, times: Times, missed: bool) -> None:
+        """Learns from a file. Only of one that missed a budget the ratio counts: it was looked at several times."""
+        self.files[architecture.key] = times.quoted_ms
+        if missed and architecture.key in self.finalists:
+            self.margin = max(self.margin, times.quoted_ms / self.finalists[architecture.key])
+
+
+def read_lessons(log: Path, front: Front, latency: LatencyModel) -> Lessons:
+    """What earlier exports have left in `measurements.jsonl`; nothing if there were none.
+
+    Raises:
+        LatnasError: a line is no measurement.
+    """
+    frozen = {network.as_architecture.key: network.predicted_ms.value for network in front.networks}
+    finalists: dict[str, float] = {}
+    files: dict[str, float] = {}
+    for number, line in enumerate(read_lines(log), start=1):
+        one = _logged(line, log, number)
+        kept = finalists if one.what == FINALIST else files if one.what in FILES else {}
+        key = Architecture.from_json(one.architecture).key
+        # Looking again can only lower a floor.
+        kept[key] = min(latency.quoted_ms(one.floor_ms) / one.anchor_drift, kept.get(key, float("inf")))
+    ratios = [files[key] / finalists[key] for key in files.keys() & finalists.keys()]
+    return Lessons(
+        latency,
+        frozen,
+        before=finalists,
+        errors={key: ms / frozen[key] for key, ms in finalists.items() if frozen.get(key, 0.0) > 0},
+        margin=max(HEADROOM, median(ratios)) if ratios else HEADROOM,
+    )
+
+
+def _logged(line: object, log: Path, number: int) -> LoggedMeasurement:
+    try:
+        return LoggedMeasurement.model_validate(line)
+    except ValidationError as error:
+        raise LatnasError(
+            f"{log}, line {number} is no measurement: {first_problem(error)}. Remove the line or the file."
+        ) from error

@@ -1,0 +1,448 @@
+"""The measured guarantee: which network is exported for a budget, against brute force over made-up devices.
+
+What a network and its file take on such a device is given; trainings are stood in for, since nothing depends on them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import Heard, contents, copied, export_config, front_in, run_in
+
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError
+from latnas.spaces.space import Space
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.export import ExportedFile, deriving, export, stage
+from latnas.stages.export.deriving import TRAININGS, derive
+from latnas.stages.export.job import Job
+from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
+from latnas.stages.export.measuring import Bench, Times
+from latnas.stages.export.shipments import Shipment
+from latnas.stages.export.stage import MEASUREMENTS
+from latnas.stages.export.targets import Target
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import budget_name
+from latnas.words.files import append_line
+from latnas.words.front import Estimate, Front, ScoredNetwork, load_front
+from latnas.words.latency import LatencyModel
+from latnas.words.manifest import Check, Measured, RawTimes, ReachedAccuracy, load_manifest
+from latnas.words.table import load_table
+
+LOW, HIGH = 0.95, 1.05
+Milliseconds = Callable[[Architecture], float]
+
+
+@dataclass(frozen=True)
+class World:
+    """A run in a folder of its own, whose device is made up."""
+
+    job: Job
+    front: Front
+    heard: Heard
+
+    @property
+    def latency(self) -> LatencyModel:
+        return self.job.latency
+
+    def budget_ms(self, lam: float) -> float:
+        return self.front.budget_range.budget_ms(lam)
+
+    def derive(self, bench: MadeUpBench | None, *budgets: float) -> list[ExportedFile]:
+        """Exports each budget, going by what `measurements.jsonl` says."""
+        targets = [Target("search", 0.5, ms, tuple(n.as_architecture for n in self.front.within(ms))) for ms in budgets]
+        device: Any = bench
+        return derive(self.job, self.front, targets, device, self.lessons())
+
+    def lessons(self) -> Lessons:
+        return read_lessons(self.job.exports / MEASUREMENTS, self.front, self.latency)
+
+
+class MadeUpBench:
+    """A device on which networks and their files take what they are said to. It keeps the log, as the real one does."""
+
+    takes_files = False
+    example = torch.zeros(1, 1, 8, 8)
+
+    def __init__(self, world: World, finalist_ms: Milliseconds, file_ms: Milliseconds, drift: float = 1.0) -> None:
+        self._log, self._factor = world.job.exports / MEASUREMENTS, world.job.table.factor
+        self._finalist_ms, self._file_ms, self._drift = finalist_ms, file_ms, drift
+        self.finalists, self.files = list[list[Architecture]](), list[list[Architecture]]()
+
+    def measure(self, workloads: Mapping[str, Any], names: Mapping[str, Architecture], what: str) -> dict[str, Times]:
+        asked, takes = {
+            "untrained module": (self.finalists, self._finalist_ms),
+            "trained module": (self.files, self._file_ms),
+        }[what]
+        asked.append([names[key] for key in workloads])
+        found = {}
+        for key in workloads:
+            ms = takes(names[key]) * self._drift
+            found[key] = Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms, self._drift)
+            line = {"floor_ms": ms / self._factor, "anchor_drift": self._drift}
+            append_line(self._log, {"architecture": names[key].to_json(), "what": what, **line})
+        return found
+
+
+def stand_in(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
+    """What training each of these would hand on."""
+    check = Check(images=1, largest_difference=0.0, same_class=1.0)
+    reached = ReachedAccuracy(split="test", value=0.5, low=0.4, high=0.6)
+    return [Shipment(target, one, str(one).encode(), check, reached, 1) for target, one in chosen]
+
+
+@pytest.fixture(scope="module")
+def judged(small_run: Path) -> tuple[Front, Space, LatencyModel]:
+    """Forty random networks, the slower mostly the better, and a table that says it was measured."""
+    table, found = load_table(front_in(small_run) / "table.json"), load_front(front_in(small_run) / "front.json")
+    calibration = table.calibration.model_copy(update={"low": LOW, "high": HIGH})
+    table = table.model_copy(update={"measures": "onnx", "calibration": calibration})
+    space = space_of(table)
+    latency = latency_of(table, space)
+    return made_up_front(found, space, latency), space, latency
+
+
+@pytest.fixture
+def world(
+    small_run: Path, judged: tuple[Front, Space, LatencyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    monkeypatch.setattr(deriving, "train_each", stand_in)
+    front, space, latency = judged
+    run = RunFolder(tmp_path / run_in(small_run).name)
+    copied(front_in(small_run), run.front(front_in(small_run).name))
+    heard, config = Heard(), export_config(tmp_path, all=True, finalists=3)
+    exports = run.exports(front_in(small_run).name)
+    return World(Job(config, run, exports, space, latency, load_images("digits"), heard), front, heard)
+
+
+def made_up_front(found: Front, space: Space, latency: LatencyModel) -> Front:
+    random = torch.Generator().manual_seed(0)
+    drawn = list({one.key: one for one in (space.random(random) for _ in range(60))}.values())[:40]
+    drawn.sort(key=latency.predict_ms)
+    noise = torch.randn(len(drawn), generator=random).tolist()
+    networks = tuple(
+        scored(one, latency.predict_ms(one), rank / len(drawn) + 0.2 * noise[rank]) for rank, one in enumerate(drawn)
+    )
+    fastest, slowest = networks[0].predicted_ms.value, networks[-1].predicted_ms.value
+    changed = {"networks": networks, "fastest_ms": 1.1 * fastest, "slowest_ms": slowest, "pareto": (0,)}
+    return found.model_copy(update=changed)
+
+
+def scored(one: Architecture, ms: float, score: float) -> ScoredNetwork:
+    return ScoredNetwork(
+        architecture=one.to_json(), predicted_ms=Estimate(value=ms, low=LOW * ms, high=HIGH * ms),
+        score=Estimate(value=score, low=score, high=score), params=1, macs=1,
+    )  # fmt: skip
+
+
+def wrong_by(world: World, factor: float, seed: int) -> Milliseconds:
+    """Times of the front's networks `factor` times as predicted, give or take what the intervals allow."""
+    random = torch.Generator().manual_seed(seed)
+    each = (0.97 + 0.06 * torch.rand(len(world.front.networks), generator=random)).tolist()
+    by_key = {
+        network.as_architecture.key: factor * error * network.predicted_ms.value
+        for network, error in zip(world.front.networks, each, strict=True)
+    }
+    return lambda one: by_key[one.key] if one.key in by_key else factor * world.latency.predict_ms(one)
+
+
+def chosen_in(file: ExportedFile) -> Architecture:
+    return Architecture.from_json(file.manifest.architecture)
+
+
+# Which network
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.08])
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_scored_network_whose_file_fits_is_exported_as_brute_force_finds_it(
+    world: World, slower: float, factor: float, seed: int
+) -> None:
+    """Where files take no longer than finalists, those count as fitting that leave the usual room."""
+    takes = wrong_by(world, factor, seed)
+    bench = MadeUpBench(world, takes, lambda one: slower * takes(one))
+    ranked = [network.as_architecture for network in world.front.within(math.inf)]
+    budgets = [1.05 * takes(ranked[0]), *(world.budget_ms(lam) for lam in (0.1, 0.5, 0.7))]
+    files = world.derive(bench, *budgets)
+    for file, budget in zip(files, budgets, strict=True):
+        fitting = [one for one in ranked if takes(one) * max(slower, HEADROOM) <= budget]
+        assert chosen_in(file) == fitting[0]
+        manifest = file.manifest
+        assert (manifest.status, manifest.within_budget, manifest.nearest_ms) == ("verified", True, None)
+        assert manifest.margin == pytest.approx(1 - slower * takes(fitting[0]) / budget)
+    assert sum(map(len, bench.finalists)) <= 30, "measured are a few for each budget, and not the whole front"
+
+
+def test_a_better_network_just_above_its_budget_that_measures_within_is_used(world: World) -> None:
+    *_, good, best = sorted(world.front.networks, key=lambda network: network.predicted_ms.value)[:20]
+    others = [
+        scored(n.as_architecture, n.predicted_ms.value, 0.0) for n in world.front.networks if n not in (good, best)
+    ]
+    budget = 0.97 * best.predicted_ms.value
+    good, best = scored(good.as_architecture, 0.9 * budget, 1.0), scored(best.as_architecture, budget / 0.97, 2.0)
+    front = world.front.model_copy(update={"networks": (*others, good, best)})
+    measured = {good.as_architecture.key: 0.9 * budget, best.as_architecture.key: 0.95 * budget}
+    takes: Milliseconds = lambda one: measured.get(one.key, budget / 2)  # noqa: E731
+    changed = replace(world, front=front)
+    (file,) = changed.derive(MadeUpBench(changed, takes, takes), budget)
+    assert chosen_in(file) == best.as_architecture
+    assert file.manifest.predicted_ms.value > budget and file.manifest.within_budget
+
+
+def test_where_much_of_a_budget_is_left_every_better_network_that_may_fit_is_measured(world: World) -> None:
+    """Twelve better ones measure over the budget; it goes on to those after them, and not to the first that is safe."""
+    budget = world.budget_ms(0.5)
+    drawn = [network.as_architecture for network in world.front.networks]
+    over, within, safe = drawn[:12], drawn[12], drawn[13]
+    just_above = [scored(one, 1.01 * budget, 100.0 - rank) for rank, one in enumerate([*over, within])]
+    front = world.front.model_copy(update={"networks": (scored(safe, 0.5 * budget, 1.0), *just_above)})
+    takes_ms = {one.key: 1.0 * budget for one in over} | {within.key: 0.96 * budget, safe.key: 0.5 * budget}
+    takes: Milliseconds = lambda one: takes_ms[one.key]  # noqa: E731
+    changed = replace(world, front=front)
+    (file,) = changed.derive(MadeUpBench(changed, takes, takes), budget)
+    assert chosen_in(file) == within and file.manifest.margin == pytest.approx(0.04)
+
+
+def test_a_device_that_is_faster_than_when_its_table_was_measured_is_expected_to_slow_down_again(world: World) -> None:
+    budget = world.budget_ms(0.3)
+    takes: Milliseconds = world.latency.predict_ms
+    (file,) = world.derive(MadeUpBench(world, takes, takes, drift=0.9), budget)
+    ranked = [network.as_architecture for network in world.front.within(budget)]
+    assert chosen_in(file) == next(one for one in ranked if takes(one) * HEADROOM <= budget)
+
+
+# Files that miss
+
+
+def test_each_file_that_misses_teaches_a_margin_and_the_attempts_tell_the_story(world: World) -> None:
+    takes: Milliseconds = world.latency.predict_ms
+    first = world.front.within(math.inf)[0].as_architecture
+    budget = 1.05 * takes(first)
+    bench = MadeUpBench(world, takes, lambda one: 1.08 * takes(one))
+    (file,) = world.derive(bench, budget)
+    attempts = file.manifest.attempts
+    finalists, shipped = ([one for one in attempts if one.what == what] for what in ("finalist", "shipped file"))
+    assert [one.architecture for one in shipped] == [str(first), str(chosen_in(file))]
+    assert [one.fits for one in shipped] == [False, True]
+    assert [one.architecture for one in finalists] == [str(one) for some in bench.finalists for one in some]
+    assert all(one.measured_ms * HEADROOM <= budget for one in finalists if one.fits)
+    assert any("1.08 times as long as before its training" in text for text in world.heard.said)
+    assert load_manifest(file.folder / "manifest.json") == file.manifest
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.9])
+def test_where_no_network_can_keep_a_budget_the_nearest_is_named_and_can_be_exported(world: World, lam: float) -> None:
+    """A device that takes 1.7 times as long as its table says: the fastest networks miss the tight budgets."""
+    takes = wrong_by(world, 1.7, seed=0)
+    budget = world.budget_ms(lam)
+    (file,) = world.derive(MadeUpBench(world, takes, lambda one: 1.05 * takes(one)), budget)
+    fastest = min(1.05 * takes(network.as_architecture) for network in world.front.networks)
+    nearest = file.manifest.nearest_ms
+    assert file.manifest.status == "missed" and file.manifest.margin is not None
+    assert file.manifest.margin < 0 and nearest is not None
+    assert budget < nearest <= fastest * HEADROOM * 1.001
+    assert file.advice.endswith(f"within reach is {budget_name(nearest)}: latnas export --budget "
+                                    f"{budget_name(nearest)} --run {world.job.run.path}")  # fmt: skip
+    (again,) = world.derive(MadeUpBench(world, takes, lambda one: 1.05 * takes(one)), nearest)
+    assert again.manifest.status == "verified" and again.advice == ""
+
+
+def test_where_not_even_the_loosest_budget_of_the_run_is_within_reach_another_search_is_named(world: World) -> None:
+    takes: Milliseconds = lambda one: 50 * world.latency.predict_ms(one)  # noqa: E731
+    (file,) = world.derive(MadeUpBench(world, takes, takes), world.budget_ms(0.5))
+    nearest = file.manifest.nearest_ms
+    assert nearest is not None and nearest > world.front.slowest_ms
+    assert f": latnas search --from {world.job.run.path} --budget-range {budget_name(nearest)}:" in file.advice
+
+
+def test_where_the_search_scored_no_network_that_is_fast_enough_the_solver_finds_one(world: World) -> None:
+    budget = world.budget_ms(0.8)
+    slow = tuple(network for network in world.front.networks if network.predicted_ms.value > 1.2 * budget)
+    changed = replace(world, front=world.front.model_copy(update={"networks": slow}))
+    takes: Milliseconds = world.latency.predict_ms
+    (file,) = changed.derive(MadeUpBench(changed, takes, takes), budget)
+    assert file.manifest.status == "verified"
+    assert chosen_in(file) not in [network.as_architecture for network in slow]
+
+
+def test_no_more_networks_are_trained_for_a_budget_than_was_said(world: World) -> None:
+    """Whatever is trained for it takes a little more than the budget."""
+    made, budget = list[Architecture](), world.budget_ms(0.2)
+
+    def file_ms(one: Architecture) -> float:
+        made.extend([one] if one not in made else [])
+        return budget * (1.001 + 0.001 * made.index(one))
+
+    bench = MadeUpBench(world, world.latency.predict_ms, file_ms)
+    (file,) = world.derive(bench, budget)
+    assert file.manifest.status == "missed" and len(made) == TRAININGS
+    assert chosen_in(file) == made[0], "the nearest of those that were made"
+
+
+def test_a_file_is_in_its_folder_as_soon_as_it_fits_and_an_interruption_leaves_the_others_untouched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes: Milliseconds = world.latency.predict_ms
+    budgets = [world.budget_ms(lam) for lam in (0.1, 0.4)]
+    first_choices: list[Architecture] = []
+
+    def file_ms(one: Architecture) -> float:
+        return takes(one) * (1.2 if one == first_choices[1] else 1.0)
+
+    def interrupted(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
+        if first_choices:
+            raise KeyboardInterrupt
+        first_choices.extend(one for _, one in chosen)
+        return stand_in(job, chosen)
+
+    monkeypatch.setattr(deriving, "train_each", interrupted)
+    tight = world.job.exports / budget_name(budgets[1])
+    tight.mkdir(parents=True)
+    (tight / "manifest.json").write_text("an earlier export")
+    with pytest.raises(KeyboardInterrupt):
+        world.derive(MadeUpBench(world, takes, file_ms), *budgets)
+    assert load_manifest(world.job.exports / budget_name(budgets[0]) / "manifest.json").status == "verified"
+    assert contents(tight) == {"manifest.json": b"an earlier export"}
+
+
+# What the log teaches
+
+
+def log(world: World, *lines: tuple[Architecture, str, float, float]) -> None:
+    for one, what, ms, drift in lines:
+        value = {"what": what, "floor_ms": ms / world.job.table.factor, "anchor_drift": drift}
+        append_line(world.job.exports / MEASUREMENTS, {"architecture": one.to_json(), **value})
+
+
+def test_earlier_measurements_correct_predictions_at_the_speed_of_the_table(world: World) -> None:
+    assert world.lessons() == Lessons(world.latency, world.lessons().frozen)
+    drawn = [network.as_architecture for network in world.front.networks]
+    predicted = [network.predicted_ms.value for network in world.front.networks]
+    log(
+        world,
+        (drawn[0], "untrained module", 1.2 * predicted[0], 1.0),
+        (drawn[1], "untrained module", 2.2 * predicted[1], 2.0),
+        (drawn[2], "untrained module", 1.3 * predicted[2], 1.0),
+        (drawn[0], "shipped file", 1.2 * 1.06 * 1.5 * predicted[0], 1.5),
+        (drawn[3], "something else", 9.0 * predicted[3], 1.0),
+    )
+    lessons = world.lessons()
+    assert lessons.factor == pytest.approx(1.2), "the median of 1.2, 1.1 and 1.3"
+    assert lessons.expected_ms(drawn[1]) == pytest.approx(1.1 * predicted[1]), "its own measurement"
+    assert lessons.expected_ms(drawn[3]) == pytest.approx(1.2 * predicted[3])
+    assert lessons.margin == pytest.approx(1.06)
+
+
+def test_a_line_of_the_log_that_is_no_measurement_is_named(world: World) -> None:
+    log(world, (world.front.networks[0].as_architecture, "untrained module", 1.0, 1.0))
+    append_line(world.job.exports / MEASUREMENTS, {"what": "untrained module"})
+    with pytest.raises(LatnasError, match=r"measurements\.jsonl, line 2 is no measurement: .*Remove the line"):
+        world.lessons()
+
+
+# Again
+
+
+@pytest.fixture
+def verified(exported_run: Path, tmp_path: Path) -> Path:
+    """A run whose table was measured, as it says, and whose every budget is exported."""
+    here = copied(exported_run, tmp_path / "here")
+    path = front_in(here) / "table.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "measures": "torch"}))
+    files = export(export_config(here, all=True))
+    assert {file.manifest.status for file in files} == {"verified-in-pytorch"}
+    return here
+
+
+def test_what_is_verified_is_neither_measured_nor_written_again(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, heard = contents(verified), Heard()
+    monkeypatch.setattr(stage, "Bench", None)
+    monkeypatch.setattr(deriving, "train_each", None)
+    files = export(export_config(verified, all=True), heard)
+    assert contents(verified) == before
+    assert [text for text in heard.said if "nothing to do" in text] == [
+        f"{file.folder.name} is verified already; nothing to do" for file in files
+    ]
+    assert [file.manifest for file in files] == [load_manifest(file.folder / "manifest.json") for file in files]
+
+
+def damaged_file(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"no model")
+
+
+def damaged_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{}")
+
+
+def missing_file(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+
+
+def missed_before(folder: Path) -> None:
+    value = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**value, "status": "missed"}))
+
+
+@pytest.mark.parametrize("damage", [damaged_file, damaged_manifest, missing_file, missed_before])
+def test_only_what_is_missing_or_damaged_or_missed_is_made_again(
+    verified: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    real = deriving.train_each
+
+    def noted(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
+        asked.extend(target.budget_ms for target, _ in chosen)
+        return real(job, chosen)
+
+    monkeypatch.setattr(deriving, "train_each", noted)
+    first, second = export(export_config(verified, all=True))
+    whole = first.onnx.read_bytes()
+    damage(first.folder)
+    again, other = export(export_config(verified, all=True))
+    assert asked == [first.manifest.budget_ms]
+    assert again.onnx.read_bytes() == whole and again.manifest.status == "verified-in-pytorch"
+    assert other.manifest == second.manifest
+
+
+def test_another_option_is_another_export(verified: Path) -> None:
+    (first,) = export(export_config(verified, lambdas=(0.0,)))
+    (same,) = export(export_config(verified, lambdas=(0.0,), executor="local:1"))
+    (other,) = export(export_config(verified, lambdas=(0.0,), rounds=5))
+    assert same.manifest.recipe_digest == first.manifest.recipe_digest != other.manifest.recipe_digest
+
+
+def test_a_file_that_was_verified_stays_so_where_the_device_is_not_present(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "why_stale", lambda table: "another host")
+    before = contents(verified)
+    files = export(export_config(verified, all=True))
+    assert {file.manifest.status for file in files} == {"verified-in-pytorch"}
+    assert contents(verified) == before
+
+
+def test_a_real_device_on_which_files_take_longer_gets_faster_networks(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole stage: what is measured after a training takes a tenth longer, and every budget is kept still."""
+
+    class Slower(Bench):
+        def measure(self, workloads: Any, names: Any, what: str) -> dict[str, Times]:
+            slow = 1.1 if what == "trained module" else 1.0
+            found = super().measure(workloads, names, what)
+            return {key: replace(times, quoted_ms=slow * times.quoted_ms) for key, times in found.items()}
+
+    monkeypatch.setattr(stage, "Bench", Slower)
+    files = export(export_config(verified, all=True, rounds=5))
+    assert all(file.manifest.within_budget for file in files)
