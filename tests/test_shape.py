@@ -103,11 +103,18 @@ def test_words_know_no_torch() -> None:
     assert not [(a, b) for a, b in EDGES if is_in(a, "latnas.words") and "torch" in b.split(".")]
 
 
-def test_measuring_needs_only_numpy_and_the_standard_library() -> None:
-    """The file goes by itself to devices that have no latnas and no torch."""
-    needed = {b.split(".")[0] for a, b in EDGES if a == "latnas.latency.measure"}
-    assert "numpy" in needed, "the file has moved: name it here"
-    assert needed <= {"numpy", *sys.stdlib_module_names}
+def test_what_goes_to_devices_needs_numpy_onnxruntime_and_the_standard_library_only() -> None:
+    """These files become one, `measure.py`, for devices that have no latnas and no torch."""
+    from latnas.latency.standalone import PARTS
+
+    parts = [f"latnas.latency.{name}" for name in PARTS]
+    needed = {a: {b for x, b in EDGES if x == a} for a in parts}
+    assert "numpy" in needed["latnas.latency.measure"], "the file has moved: name it here"
+    for name, targets in needed.items():
+        before = {target for target in targets if any(is_in(target, part) for part in parts[: parts.index(name)])}
+        others = {target.split(".")[0] for target in targets - before}
+        assert others <= {"numpy", "onnxruntime", *sys.stdlib_module_names}
+        assert "onnxruntime" not in others or name not in {"latnas.latency.measure", "latnas.latency.sustained"}
 
 
 def test_latnas_finds_profilers_only_as_plugins() -> None:

@@ -5,16 +5,28 @@ Settings are ONNX Runtime's own: which execution provider runs the file, and opt
 
 from __future__ import annotations
 
-import io
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import onnxruntime as ort
 
 from latnas.errors import LatnasError, UsageError
+from latnas.latency.ort_session import (
+    CPU,
+    CUDA,
+    DEFAULTS,
+    EXECUTIONS,
+    OPTIMISATIONS,
+    TENSORRT,
+    OrtRunner,
+    ProviderError,
+    open_session,
+    options_in,
+    providers_in,
+    session_options,
+    with_fallbacks,
+)
 from latnas.latency.profiler import DeviceStatus, Profiler, RunSettings
 from latnas.latency.runtimes import SettingStatus
 from latnas.latency.workload import Workload
@@ -28,39 +40,8 @@ from latnas_profilers.host import (
     gpu_name,
 )
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-TENSORRT = "TensorrtExecutionProvider"
 # Runs a model at a cloud service, not here.
 REMOTE = "AzureExecutionProvider"
-ERRORS_ONLY = 3
-
-OPTIMISATIONS = {
-    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
-EXECUTIONS = {"sequential": ort.ExecutionMode.ORT_SEQUENTIAL, "parallel": ort.ExecutionMode.ORT_PARALLEL}
-DEFAULTS = {"optimisation": "all", "execution": "sequential", "spinning": "on", "arena": "on"}
-SPINNING = ("session.intra_op.allow_spinning", "session.inter_op.allow_spinning")
-
-
-class OrtRunner:
-    """One session. Inputs and outputs are in the host's memory, as they are for whoever uses the file."""
-
-    def __init__(self, session: Any, feed: Mapping[str, Any]) -> None:
-        self._session = session
-        self._feed = dict(feed)
-        self._outputs = [output.name for output in session.get_outputs()]
-
-    def run(self, n: int) -> float:
-        """Seconds for `n` inferences; a session's `run` returns when its outputs are there."""
-        run, outputs, feed = self._session.run, self._outputs, self._feed
-        start = time.perf_counter()
-        for _ in range(n):
-            run(outputs, feed)
-        return time.perf_counter() - start
 
 
 class OrtProfiler:
@@ -74,11 +55,11 @@ class OrtProfiler:
         check_settings(settings, "onnxruntime")
         self._settings = settings
         self._device = device
-        words = [setting for setting in settings.runtime if "=" not in setting]
+        words = providers_in(settings.runtime)
         if len(words) > 1:
             raise UsageError(f"one execution provider runs a file, not {' and '.join(words)}. Name one.")
         self._provider = words[0] if words else CPU if device == "cpu" else CUDA
-        self._options = DEFAULTS | dict(setting.split("=", 1) for setting in settings.runtime if "=" in setting)
+        self._options = options_in(settings.runtime)
         if self._options["execution"] == "parallel" and settings.threads < 2:
             raise UsageError(
                 "execution=parallel needs --threads 2 or more: with one thread ONNX Runtime runs sequentially."
@@ -122,51 +103,17 @@ class OrtProfiler:
         return runner
 
     def _session(self, file: bytes) -> Any:
-        if self._provider in (CUDA, TENSORRT):
-            _load_cuda_libraries()
+        gpu = 0 if self._device == "cpu" else device_index(self._device, "cuda")
+        providers = with_fallbacks(self._provider, gpu, self._settings.precision)
         try:
-            session = ort.InferenceSession(
-                file, self._session_options(), providers=self._providers(), enable_fallback=0
-            )
+            return open_session(file, self._session_options(), providers)
+        except ProviderError as error:
+            raise LatnasError(f"{error} {_libraries(self._provider)}") from error
         except Exception as error:
             raise LatnasError(f"ONNX Runtime cannot run this file on {self._device}: {error}") from error
-        # Where a provider's libraries do not load, it logs that and goes on with the next one.
-        if session.get_providers()[0] != self._provider:
-            raise LatnasError(
-                f"ONNX Runtime cannot start its {self._provider}: {session.get_providers()[0]} would run "
-                f"instead. {_libraries(self._provider)}"
-            )
-        return session
 
     def _session_options(self) -> Any:
-        threads = self._settings.threads
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = threads if self._options["execution"] == "parallel" else 1
-        options.execution_mode = EXECUTIONS[self._options["execution"]]
-        options.graph_optimization_level = OPTIMISATIONS[self._options["optimisation"]]
-        options.enable_cpu_mem_arena = self._options["arena"] == "on"
-        if self._options["spinning"] == "off":
-            for key in SPINNING:
-                options.add_session_config_entry(key, "0")
-        options.log_severity_level = ERRORS_ONLY
-        return options
-
-    def _providers(self) -> list[tuple[str, dict[str, str]]]:
-        """The provider with its options; what it does not run, ONNX Runtime gives to the next, at last to the CPU."""
-        if self._provider not in (CUDA, TENSORRT):
-            return [(self._provider, {})]
-        cuda = (CUDA, {"device_id": str(device_index(self._device, "cuda"))})
-        if self._provider == CUDA:
-            return [cuda]
-        # Said aloud, since these can be set by environment variables too. An engine of a cache may be another GPU's.
-        chosen = {
-            "trt_fp16_enable": str(self._settings.precision == "fp16"),
-            "trt_int8_enable": "False",
-            "trt_engine_cache_enable": "False",
-            "trt_timing_cache_enable": "False",
-        }
-        return [(TENSORRT, cuda[1] | chosen), cuda]
+        return session_options(self._settings.threads, self._options)
 
 
 class OrtPlugin:
@@ -244,12 +191,6 @@ def _tensorrt_version() -> str:
         return version("tensorrt")
     except PackageNotFoundError:
         return "not from pip"
-
-
-def _load_cuda_libraries() -> None:
-    """Loads those that pip has installed, which the system's loader does not find. It prints on stdout."""
-    with redirect_stdout(io.StringIO()):
-        ort.preload_dlls()
 
 
 plugin = OrtPlugin()

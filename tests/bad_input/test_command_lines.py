@@ -17,7 +17,7 @@ from latnas.cli.app import app
 
 SIZES: dict[str, dict[str, Any]] = {
     "profile": PROFILE, "search": SEARCH, "export": EXPORT, "predict": {"data": "digits", "random": 1}, "spaces": {},
-    "plan": {"data": "nothing.npz"},
+    "plan": {"data": "nothing.npz"}, "verify": {"rounds": 4},
     "devices": {}, "demo": {"preset": "none"},
 }  # fmt: skip
 """What else is typed: small stages. A demo is no small stage: it is typed with a preset that there is not."""
@@ -93,15 +93,18 @@ def test_every_command_and_option_is_typed_with_nonsense() -> None:
 
 
 def configs() -> dict[str, type[BaseModel]]:
-    from latnas.stages.export import ExportConfig
+    from latnas.stages.export import ExportConfig, VerifyConfig
     from latnas.stages.predict import PredictConfig
     from latnas.stages.profile import ProfileConfig
     from latnas.stages.search import SearchConfig
 
-    return {"profile": ProfileConfig, "search": SearchConfig, "export": ExportConfig, "predict": PredictConfig}
+    return {
+        "profile": ProfileConfig, "search": SearchConfig, "export": ExportConfig, "verify": VerifyConfig,
+        "predict": PredictConfig,
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["profile", "search", "export", "predict"])
+@pytest.mark.parametrize("command", ["profile", "search", "export", "verify", "predict"])
 def test_an_environment_that_makes_no_sense(command: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = everything(here)
     faults = []

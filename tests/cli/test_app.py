@@ -27,7 +27,7 @@ from latnas.words.budgets import budget_name, format_ms, parse_ms
 from latnas.words.front import load_front
 from latnas.words.table import load_table
 
-COMMANDS = ("profile", "plan", "predict", "search", "export", "spaces", "devices", "demo")
+COMMANDS = ("profile", "plan", "predict", "search", "export", "verify", "spaces", "devices", "demo")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

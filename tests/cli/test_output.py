@@ -23,6 +23,7 @@ TYPED: dict[str, list[object]] = {
     "predict": ["predict", "--run", "latest", "--random", 2],
     "search": ["search", *as_typed(SEARCH)],
     "export": ["export", "--all", *as_typed(EXPORT)],
+    "verify files": ["verify", "--rounds", 4, "--sustained", "20ms"],
     "spaces": ["spaces", "--data", "digits", "--width", 4, "--depth", 1],
     "devices": ["devices"],
 }
@@ -103,6 +104,38 @@ def test_an_export_as_json_is_the_manifests(here: Path) -> None:
         assert shown == manifest.model_dump(mode="json", by_alias=True)
 
 
+def test_verified_files_as_json_have_what_was_promised_beside_what_is(here: Path) -> None:
+    value = parsed(*TYPED["verify files"])
+    assert (value["passed"], value["runtime"], value["other_conditions"]) == (True, "analytic", {})
+    assert len(value["files"]) == 2
+    for shown in value["files"]:
+        manifest = load_manifest(Path(shown["folder"]) / "manifest.json")
+        assert manifest.measured_ms is not None
+        assert shown["budget_ms"] == manifest.budget_ms and shown["lambda"] == manifest.lam
+        assert shown["exported_ms"] == manifest.measured_ms.p50 == pytest.approx(shown["quoted_ms"])
+        assert shown["measured_ms"] == pytest.approx(manifest.measured_ms.model_dump())
+        assert (shown["faults"], shown["sha256_matches"]) == ([], True)
+        assert shown["status"] == shown["status_before"] == manifest.status
+        assert shown["sustained"]["p50_ms"] == pytest.approx(manifest.measured_ms.floor)
+
+
+def test_files_that_do_not_pass_are_shown_and_exit_3(here: Path) -> None:
+    folders = [path.parent for path in run_in(here).glob("exports/*/*/manifest.json")]
+    loose, tight = sorted(folders, key=lambda folder: -float(folder.name.removesuffix("ms")))
+    (loose / "model.onnx").write_bytes(b"another")
+    (tight / "manifest.json").write_text(
+        json.dumps({**json.loads((tight / "manifest.json").read_text()), "budget_ms": 1e-3})
+    )
+    shown = latnas("verify", run_in(here), "--rounds", 4)
+    assert (shown.code, shown.raised) == (3, None)
+    rows = [line for line in shown.stdout.splitlines() if "model.onnx" in line]
+    assert ["changed" in rows[0], "over budget" in rows[1]] == [True, True]
+    assert f"not as exported ({loose.name}: changed; {tight.name}: over budget)" in shown.stderr
+    assert f"latnas verify {run_in(here)}" in shown.stderr
+    as_json = latnas("verify", "--rounds", 4, "--json", "--quiet")
+    assert as_json.code == 3 and json.loads(as_json.stdout)["passed"] is False
+
+
 def test_spaces_and_devices_as_json(empty: Path) -> None:
     spaces = {space["space"]: space for space in parsed(*TYPED["spaces"])["spaces"]}
     assert spaces["nasbench201"]["architectures"] == 5**6
@@ -115,7 +148,7 @@ def test_spaces_and_devices_as_json(empty: Path) -> None:
     assert settings["CPUExecutionProvider"]["usable"] is True and settings["CPUExecutionProvider"]["device"] == "cpu"
 
 
-@pytest.mark.parametrize("command", ["profile", "verify", "search", "export"])
+@pytest.mark.parametrize("command", ["profile", "verify", "search", "export", "verify files"])
 def test_progress_goes_to_stderr_and_quiet_leaves_it_out(here: Path, command: str) -> None:
     loud, quiet = latnas(*TYPED[command], "--json"), latnas(*TYPED[command], "--json", "--quiet")
     assert loud.stderr and quiet.stderr == ""

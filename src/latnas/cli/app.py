@@ -29,6 +29,7 @@ from latnas.cli.options import (
     typed,
 )
 from latnas.cli.plan_command import plan
+from latnas.cli.verify_command import verify
 from latnas.errors import TargetMissedError
 from latnas.training.interruption import terminate
 
@@ -257,6 +258,9 @@ def export(
                 f"measured over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
                 f"their manifests. {'. '.join(advice)}"
             )
+
+
+app.command()(verify)
 
 
 @app.command()

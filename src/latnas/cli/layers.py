@@ -16,7 +16,7 @@ from latnas.words.files import read_text
 Config = TypeVar("Config", bound=BaseModel)
 
 PREFIX = "LATNAS_"
-SECTIONS = ("profile", "plan", "predict", "search", "export")
+SECTIONS = ("profile", "plan", "predict", "search", "export", "verify")
 
 
 def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, section: str) -> Config:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latnas.words.files import write_atomically
 
-COMMANDS = ("", "profile", "plan", "search", "export", "predict", "spaces", "devices", "demo")
+COMMANDS = ("", "profile", "plan", "search", "export", "verify", "predict", "spaces", "devices", "demo")
 
 
 def reference() -> str:

@@ -72,8 +72,13 @@ class BudgetRange:
         return [i / (n - 1) for i in range(n)] if n > 1 else [0.0]
 
 
-def parse_ms(text: str) -> float:
+def parse_ms(text: str, what: str = "latency", example: str = "4ms") -> float:
     """The milliseconds in `2ms`, `2.5 ms`, `900us` or `0.002s`.
+
+    Args:
+        text: as a person wrote it.
+        what: what the time is, for messages.
+        example: of one, for messages.
 
     Raises:
         UsageError: there is no unit, no number, or the time is not above zero and finite.
@@ -81,14 +86,14 @@ def parse_ms(text: str) -> float:
     written = text.strip()
     number, unit = split_quantity(written)
     if not number:
-        raise UsageError(f"{text!r} is not a latency. Write a number and its unit, such as 4ms or 2.5ms.")
+        raise UsageError(f"{text!r} is not a {what}. Write a number and its unit, such as {example} or 2.5ms.")
     if not unit:
-        raise UsageError(f"the latency {written!r} has no unit. Write {number}ms (or us, s).")
+        raise UsageError(f"the {what} {written!r} has no unit. Write {number}ms (or us, s).")
     if unit not in MS_PER_UNIT:
-        raise UsageError(f"the latency {written!r} has an unknown unit, {unit!r}. Write {number}ms.")
+        raise UsageError(f"the {what} {written!r} has an unknown unit, {unit!r}. Write {number}ms.")
     ms = float(number) * MS_PER_UNIT[unit]
     if not 0 < ms < math.inf:
-        raise UsageError(f"the latency {written!r} must be above zero and finite. Write, for example, 4ms.")
+        raise UsageError(f"the {what} {written!r} must be above zero and finite. Write, for example, {example}.")
     return ms
 
 

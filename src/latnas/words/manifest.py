@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from latnas.errors import LatnasError
 from latnas.words.files import read_json, write_atomically
 from latnas.words.limits import RESOURCES, Amounts, Limits
-from latnas.words.table import ArchitectureJson, first_problem
+from latnas.words.table import ArchitectureJson, Positive, first_problem
 
 SCHEMA: Final = "latnas-manifest-1"
 
@@ -34,9 +34,9 @@ class Predicted(_Frozen):
 class Measured(_Frozen):
     """Floor of the measured artefact, and the floor times the table's frozen factors."""
 
-    floor: float
-    p50: float
-    p90: float
+    floor: Positive
+    p50: Positive
+    p90: Positive
 
 
 class RawTimes(_Frozen):
@@ -44,6 +44,19 @@ class RawTimes(_Frozen):
 
     p50: float
     p90: float
+
+
+class MeasuredOn(_Frozen):
+    """The device and settings of the table, its frozen factors, and its anchor's floor in ms: what it takes to measure
+    the file as it was measured (`measure.py` reads it)."""
+
+    device: str
+    threads: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+    precision: str
+    p50_factor: Positive
+    p90_factor: Positive
+    anchor_ms: Positive
 
 
 class ReachedAccuracy(_Frozen):
@@ -110,6 +123,8 @@ class Manifest(_Frozen):
     `margin` is the share of the budget that the measured file leaves unused, negative where it is over. `attempts` are
     in the order in which they were measured. `nearest_ms` is the nearest budget within reach of one that was missed.
     `recipe_digest` is of all that the same command typed again would go by.
+    `device` and `anchor_drift` say what the file was measured on, and what the table's anchor took meanwhile, over what
+    it took for the table.
     """
 
     manifest_schema: Literal["latnas-manifest-1"] = Field(SCHEMA, alias="schema")
@@ -143,6 +158,8 @@ class Manifest(_Frozen):
     attempts: tuple[Attempt, ...] = ()
     nearest_ms: Annotated[float, Field(gt=0)] | None = None
     recipe_digest: str | None = None
+    device: MeasuredOn | None = None
+    anchor_drift: Positive | None = None
 
     def save(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""

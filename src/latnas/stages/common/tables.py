@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -108,18 +108,31 @@ def open_profiler(table: LatencyTable) -> Profiler:
     return open_plugin(plugin, table.device, settings_of(table))
 
 
+def differences(table: LatencyTable) -> dict[str, str]:
+    """What differs between the conditions of a table and this machine, by its name: `was 'a' and is 'b'`.
+
+    Raises:
+        LatnasError: as `open_profiler`.
+    """
+    here = open_profiler(table).describe()
+    return {
+        name: f"was {table.environment.get(name)!r} and is {here.get(name)!r}"
+        for name in sorted({*here, *table.environment})
+        if here.get(name) != table.environment.get(name)
+    }
+
+
 def why_stale(table: LatencyTable) -> str | None:
     """What differs between the conditions of a table and this machine; None if nothing does."""
     try:
-        here = open_profiler(table).describe()
+        return listed(differences(table)) or None
     except LatnasError as error:
         return str(error)
-    differing = [
-        f"{name} was {table.environment.get(name)!r} and is {here.get(name)!r}"
-        for name in sorted({*here, *table.environment})
-        if here.get(name) != table.environment.get(name)
-    ]
-    return "; ".join(differing) or None
+
+
+def listed(differing: Mapping[str, str]) -> str:
+    """What `differences` found, in one line."""
+    return "; ".join(f"{name} {how}" for name, how in differing.items())
 
 
 def warn_if_stale(table: LatencyTable, report: Reporter) -> None:

@@ -1,7 +1,9 @@
-"""Stage `export`: from a run to trained ONNX files, each measured against its budget."""
+"""Stage `export`: from a run to trained ONNX files, each measured against its budget, then and whenever asked."""
 
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.stage import export
+from latnas.stages.export.verified import VerifiedFile, VerifiedRun
+from latnas.stages.export.verify import VerifyConfig, verify
 from latnas.stages.export.writing import ExportedFile
 
-__all__ = ["ExportConfig", "ExportedFile", "export"]
+__all__ = ["ExportConfig", "ExportedFile", "VerifiedFile", "VerifiedRun", "VerifyConfig", "export", "verify"]

@@ -11,9 +11,11 @@ from pathlib import Path
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import recipe_digest
 from latnas.stages.export.measuring import Times
+from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.shipments import Shipment
 from latnas.words.files import write_atomically
 from latnas.words.manifest import Attempt, LimitsReached, Manifest, Predicted, Status
+from latnas.words.table import LatencyTable
 
 VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
 
@@ -49,7 +51,7 @@ def write(
         raw_ms=None if times is None else times.raw,
         quote=table.quote,
         within_budget=None if times is None else times.quoted_ms <= target.budget_ms,
-        status="missed" if limits.exceeded else _status(job, target.budget_ms, times),
+        status=status_of(table, target.budget_ms, limits, None if times is None else times.quoted_ms),
         runtime=table.runtime,
         measured_artifact=table.measures,
         sha256=hashlib.sha256(shipment.file).hexdigest(),
@@ -83,17 +85,23 @@ def write(
         attempts=attempts,
         nearest_ms=nearest_ms,
         recipe_digest=recipe_digest(job),
+        device=measured_on(table),
+        anchor_drift=None if times is None else times.drift,
     )
     folder = job.exports / target.folder
     write_atomically(folder / "model.onnx", shipment.file)
+    leave_script(job, folder)
     manifest.save(folder / "manifest.json")
     return ExportedFile(folder, manifest)
 
 
-def _status(job: Job, budget_ms: float, times: Times | None) -> Status:
-    if times is None:
-        return "unverified"
-    if times.quoted_ms > budget_ms:
+def status_of(table: LatencyTable, budget_ms: float, limits: LimitsReached | None, quoted_ms: float | None) -> Status:
+    """What a manifest says of a file that was measured to take `quoted_ms`, or not measured."""
+    if limits is not None and limits.exceeded:
         return "missed"
-    computed = job.table.measures == "none"  # not measured
-    return "unverified" if computed else "verified" if job.table.measures == "onnx" else "verified-in-pytorch"
+    if quoted_ms is None:
+        return "unverified"
+    if quoted_ms > budget_ms:
+        return "missed"
+    computed = table.measures == "none"  # not measured
+    return "unverified" if computed else "verified" if table.measures == "onnx" else "verified-in-pytorch"

@@ -1,0 +1,83 @@
+"""Exported files that were measured again, as a table and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latnas.cli.console import print_table
+from latnas.cli.show import KINDS
+from latnas.stages.export import VerifiedFile, VerifiedRun
+from latnas.words.budgets import format_ms
+
+COLUMNS = ["chosen by", "budget", "at export", "now", "drift", "of the device", "its own", "status", "manifest", "file"]
+
+
+def verified_json(result: VerifiedRun) -> dict[str, Any]:
+    table = result.table
+    return {
+        "run": str(result.run), "front": result.front, "table": table.name, "device": table.device,
+        "runtime": table.runtime, "tolerance": result.tolerance, "other_conditions": dict(result.conditions),
+        "passed": not result.failed, "files": [_file_json(file) for file in result.files],
+    }  # fmt: skip
+
+
+def show_verified(result: VerifiedRun) -> None:
+    """Budget, measured at export and now, what drifted, and what passes."""
+    table = result.table
+    title = f"{len(result.files)} exported files on {table.device} with {table.runtime}, {table.quote}"
+    print_table(title, COLUMNS, [_row(file) for file in result.files], left=1)
+    loads = [file for file in result.files if file.load is not None]
+    if loads:
+        columns = ["file", "calls", "p50", "p90", "p99", "last fifth over first"]
+        print_table("under continuous load", columns, [_load_row(file) for file in loads])
+
+
+def _file_json(file: VerifiedFile) -> dict[str, Any]:
+    times = file.times
+    return {
+        "folder": str(file.folder), "kind": file.before.kind, "lambda": file.before.lam,
+        "budget_ms": file.before.budget_ms, "quote": file.before.quote, "exported_ms": file.exported_ms,
+        "quoted_ms": file.quoted_ms, "measured_ms": None if times is None else times.measured.model_dump(),
+        "raw_ms": None if times is None else times.raw.model_dump(), "drift": file.drift,
+        "device_drift": file.device_drift, "own_drift": file.own_drift,
+        "sha256_matches": not {"missing", "changed"} & {*file.faults},
+        "faults": list(file.faults), "status_before": file.before.status, "status": file.after.status,
+        "sustained": None if file.load is None else file.load.to_json(),
+    }  # fmt: skip
+
+
+def _row(file: VerifiedFile) -> list[str]:
+    before, after = file.before.status, file.after.status
+    return [
+        KINDS[file.before.kind],
+        format_ms(file.before.budget_ms),
+        _optional_ms(file.exported_ms),
+        _optional_ms(file.quoted_ms),
+        _percent(file.drift),
+        _percent(file.device_drift),
+        _percent(file.own_drift),
+        ", ".join(file.faults) or "within budget",
+        before if before == after else f"{before}, now {after}",
+        f"{file.folder.name}/model.onnx",
+    ]
+
+
+def _load_row(file: VerifiedFile) -> list[str]:
+    load = file.load
+    assert load is not None
+    return [
+        f"{file.folder.name}/model.onnx",
+        f"{load.calls:,} in {load.seconds:.0f} s",
+        format_ms(load.p50_ms),
+        format_ms(load.p90_ms),
+        _optional_ms(load.p99_ms),
+        f"{load.throttling:.3f}",
+    ]
+
+
+def _optional_ms(ms: float | None) -> str:
+    return "-" if ms is None else format_ms(ms)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:+.1%}"

@@ -1,0 +1,53 @@
+"""The command `latnas verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latnas.cli.options import ConfigFile, Json, Quiet, reporting, typed
+from latnas.errors import TargetMissedError
+
+
+def verify(
+    run: Annotated[str | None, typer.Argument(help="Run folder or name. Default: the latest.")] = None,
+    budget: Annotated[list[str] | None, typer.Option(help="Only what was exported for it; repeatable.")] = None,
+    lam: Annotated[
+        list[float] | None, typer.Option("--lambda", help="The same, by its position in the range; repeatable.")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
+    table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="How much slower than at export a file may be. Default 0.1: 10 percent.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Bursts of each file. Default 60.")] = None,
+    sustained: Annotated[
+        str | None, typer.Option(help="Then call each file without a rest for so long, such as 60s.")
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure exported files again on the device of their table: exit code 3 if one is not what its manifest says.
+
+    Example: latnas verify --sustained 60s
+    """
+    flags = typed(locals()) | {"lambdas": tuple(lam or ()), "budgets": tuple(budget or ())}
+    with reporting(quiet) as report:
+        from latnas.cli import show, show_verify
+        from latnas.cli.layers import resolve
+        from latnas.stages import export as stage
+
+        result = stage.verify(resolve(stage.VerifyConfig, flags, config, "verify"), report)
+        if json:
+            show.print_json(show_verify.verified_json(result))
+        else:
+            show_verify.show_verified(result)
+        if result.failed:
+            named = "; ".join(f"{file.folder.name}: {', '.join(file.faults)}" for file in result.failed)
+            raise TargetMissedError(
+                f"not as exported ({named}). Measure again in quiet: latnas verify {result.run}; or make the files "
+                f"again: latnas export --run {result.run} --all"
+            )

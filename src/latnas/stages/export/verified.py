@@ -1,0 +1,112 @@
+"""Exported files as they are now beside what their manifests promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from latnas.latency.sustained import Sustained
+from latnas.stages.export.measuring import Times
+from latnas.words.manifest import Manifest
+from latnas.words.table import LatencyTable
+
+Fault = Literal["missing", "changed", "over budget", "drifted", "over budget under load"]
+Lost = Literal["missing", "changed"]
+
+
+@dataclass(frozen=True)
+class VerifiedFile:
+    """One exported file.
+
+    Attributes:
+        folder: of the file and its manifest.
+        before: the manifest as it was found.
+        after: the manifest as it is now.
+        times: what the file took; None where it is not measured, because it is not the one that was exported.
+        load: what it took without a rest, if that was asked for.
+        faults: why it does not pass.
+    """
+
+    folder: Path
+    before: Manifest
+    after: Manifest
+    times: Times | None
+    load: Sustained | None
+    faults: tuple[Fault, ...]
+
+    @property
+    def exported_ms(self) -> float | None:
+        """The quoted statistic at export; None where the file was not measured then."""
+        measured = self.before.measured_ms
+        return None if measured is None else float(getattr(measured, self.before.quote))
+
+    @property
+    def quoted_ms(self) -> float | None:
+        """The quoted statistic now."""
+        return None if self.times is None else quoted_ms(self.before, self.times)
+
+    @property
+    def drift(self) -> float | None:
+        """How much longer it takes than at export, relatively."""
+        return None if self.times is None else drift_of(self.before, self.times)
+
+    @property
+    def device_drift(self) -> float | None:
+        """How much longer the anchor takes than when this file was exported; than for the table, if that is unknown."""
+        return None if self.times is None else self.times.drift / (self.before.anchor_drift or 1.0) - 1.0
+
+    @property
+    def own_drift(self) -> float | None:
+        """What of the drift is not the device's."""
+        if self.drift is None or self.device_drift is None:
+            return None
+        return (1.0 + self.drift) / (1.0 + self.device_drift) - 1.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether its manifest says now what could not be measured at export."""
+        return self.before != self.after
+
+
+@dataclass(frozen=True)
+class VerifiedRun:
+    """The files of one front. `conditions` are what differs here from the table's, by name, none of it hardware."""
+
+    run: Path
+    front: str
+    table: LatencyTable
+    tolerance: float
+    conditions: Mapping[str, str]
+    files: tuple[VerifiedFile, ...]
+
+    @property
+    def failed(self) -> tuple[VerifiedFile, ...]:
+        """Files that do not pass."""
+        return tuple(file for file in self.files if file.faults)
+
+
+def quoted_ms(manifest: Manifest, times: Times) -> float:
+    """What was measured, in the statistic that the manifest's budget is of."""
+    return float(getattr(times.measured, manifest.quote))
+
+
+def drift_of(manifest: Manifest, times: Times) -> float | None:
+    """Measured now over measured at export, minus one; None where nothing was measured at export."""
+    if manifest.measured_ms is None:
+        return None
+    return quoted_ms(manifest, times) / float(getattr(manifest.measured_ms, manifest.quote)) - 1.0
+
+
+def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustained | None = None) -> tuple[Fault, ...]:
+    """Why a file that is the exported one does not pass. To be faster than at export is no fault."""
+    drift = drift_of(manifest, times)
+    faults: list[Fault] = []
+    if quoted_ms(manifest, times) > manifest.budget_ms:
+        faults.append("over budget")
+    if drift is not None and drift > tolerance:
+        faults.append("drifted")
+    if load is not None and load.quoted_ms(manifest.quote) > manifest.budget_ms:
+        faults.append("over budget under load")
+    return tuple(faults)

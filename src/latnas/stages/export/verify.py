@@ -1,0 +1,252 @@
+"""`latnas verify`: are the exported files still what their manifests say, here and now?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latnas.errors import LatnasError, UsageError
+from latnas.latency.measure import MeasurementError
+from latnas.latency.profiler import Profiler, prepare
+from latnas.latency.sustained import Sustained, sustain
+from latnas.latency.workload import Workload
+from latnas.spaces.space import Space
+from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run
+from latnas.stages.common.tables import differences, listed, open_profiler, space_of
+from latnas.stages.export.last_word import look_again
+from latnas.stages.export.measuring import Bench, Times
+from latnas.stages.export.on_device import measured_on
+from latnas.stages.export.stage import MEASUREMENTS
+from latnas.stages.export.verified import Lost, VerifiedFile, VerifiedRun, faults_of, quoted_ms
+from latnas.stages.export.writing import ExportedFile, status_of
+from latnas.words.architecture import Architecture
+from latnas.words.budgets import budget_name, parse_ms
+from latnas.words.files import read_bytes
+from latnas.words.front import Front, load_front
+from latnas.words.manifest import Manifest, load_manifest
+from latnas.words.reporting import Reporter, Silent
+from latnas.words.table import LatencyTable, load_table
+
+SOFTWARE = frozenset({"runtime_version", "os", "cuda", "cudnn", "tensorrt"})
+"""Conditions of a table that may differ where its device is: a gate is there to see what an update does."""
+
+VERIFIED = "verified file"
+"""What the log calls a file that was measured again; later exports do not learn from it."""
+
+
+class VerifyConfig(BaseModel):
+    """Which exported files to measure, and how much longer than at export they may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str | None = None
+    runs: Path = Path("runs")
+    table: str | None = None
+    lambdas: tuple[float, ...] = ()
+    budgets: tuple[str, ...] = ()
+    # The same files took 5.6 percent longer and 3.6 percent less within minutes, on a machine that did nothing else.
+    tolerance: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
+    rounds: int = Field(60, ge=4, le=100_000)
+    sustained: str | None = None
+
+    @property
+    def sustained_seconds(self) -> float | None:
+        """`sustained` in seconds."""
+        return None if self.sustained is None else parse_ms(self.sustained, "duration", "60s") / 1e3
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """`budgets` in ms."""
+        return tuple(parse_ms(text) for text in self.budgets)
+
+
+def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
+    """Measures exported files on the device of their table, beside its anchor, as export does.
+
+    What seems over its budget, or slower than at export by more than the tolerance, is measured again a few times.
+    Manifests of files that could not be measured at export are completed, where nothing differs from the conditions of
+    the table; others stay as they are.
+
+    Raises:
+        UsageError: no such run, or no such export.
+        LatnasError: the device of the table is not here, or a file other than an ONNX file is broken.
+    """
+    report = report or Silent()
+    seconds = config.sustained_seconds
+    run = open_run(config.run, config.runs)
+    name = choose_front(run, config.table)
+    table = load_table(run.front(name) / TABLE)
+    chosen = _chosen(config, run, name, load_front(run.front(name) / FRONT))
+    conditions = _conditions(table, run, name)
+    if conditions:
+        report.warn(
+            f"the table {table.name} was measured under other conditions ({listed(conditions)}): files are held "
+            "against their budgets all the same, and no manifest is changed"
+        )
+    with run.lock():
+        contents = {file.folder: _content(file) for file in chosen}
+        profiler, space = open_profiler(table), space_of(table)
+        bench = Bench(table, profiler, space, run.exports(name) / MEASUREMENTS, config.rounds, report)
+        workloads = {
+            file.manifest.sha256: _workload(file, content, bench, space)
+            for file in chosen
+            if isinstance(content := contents[file.folder], bytes)
+        }
+        times = _measure(bench, workloads, chosen, config.tolerance)
+        loads = {} if seconds is None else _sustain(profiler, workloads, seconds, report)
+        files = []
+        for file in chosen:
+            content, key = contents[file.folder], file.manifest.sha256
+            if not isinstance(content, bytes):
+                files.append(VerifiedFile(file.folder, file.manifest, file.manifest, None, None, (content,)))
+                continue
+            after = file.manifest if conditions else _settled(file, times[key], table)
+            faults = faults_of(file.manifest, times[key], config.tolerance, loads.get(key))
+            files.append(VerifiedFile(file.folder, file.manifest, after, times[key], loads.get(key), faults))
+    _warn(files, config.tolerance, report)
+    return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files))
+
+
+def _chosen(config: VerifyConfig, run: RunFolder, name: str, front: Front) -> list[ExportedFile]:
+    """The exports that are named, all where none is, the loosest budget first.
+
+    Raises:
+        UsageError: nothing was exported, or not what is named.
+    """
+    paths = sorted(run.exports(name).glob("*/manifest.json"))
+    files = [ExportedFile(path.parent, load_manifest(path)) for path in paths]
+    files.sort(key=lambda file: -file.manifest.budget_ms)
+    if not files:
+        raise UsageError(f"nothing of {run.path} was exported yet for {name}. Export: latnas export --all")
+    wanted = [budget_name(front.budget_range.budget_ms(lam)) for lam in config.lambdas]
+    wanted += [budget_name(ms) for ms in config.budgets_ms]
+    exported = dict.fromkeys(budget_name(file.manifest.budget_ms) for file in files)
+    for one in wanted:
+        if one not in exported:
+            raise UsageError(
+                f"nothing was exported for {one}; exported are {', '.join(exported)}. "
+                f"Export it: latnas export --budget {one}"
+            )
+    return [file for file in files if not wanted or budget_name(file.manifest.budget_ms) in wanted]
+
+
+def _conditions(table: LatencyTable, run: RunFolder, name: str) -> dict[str, str]:
+    """What differs here from the conditions of the table, if that is software alone.
+
+    Raises:
+        LatnasError: the device of the table is not here.
+    """
+    try:
+        differing = differences(table)
+        elsewhere = listed({name: how for name, how in differing.items() if name not in SOFTWARE})
+    except LatnasError as error:
+        differing, elsewhere = {}, str(error).rstrip(".")
+    if elsewhere:
+        raise LatnasError(
+            f"the device of table {table.name} is not here ({elsewhere}). Type on that device: latnas verify {run.path}"
+            f"; or copy {run.exports(name)} to it and type in the folder of a file: python measure.py"
+        )
+    return differing
+
+
+def _content(file: ExportedFile) -> bytes | Lost:
+    """The ONNX file, read once, or why it is not the exported one."""
+    if not file.onnx.exists():
+        return "missing"
+    content = read_bytes(file.onnx)
+    return content if hashlib.sha256(content).hexdigest() == file.manifest.sha256 else "changed"
+
+
+def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) -> Workload:
+    """The file; where the runtime takes no files, the module in its place.
+
+    Raises:
+        LatnasError: the manifest names no network of the space.
+    """
+    if bench.takes_files:
+        return Workload.from_file(content, bench.example)
+    try:
+        network = space.derive(space.network(seed=0), _architecture(file))
+    except LatnasError as error:
+        raise LatnasError(
+            f"{file.folder / 'manifest.json'} names no network of space {space.name!r}: {error} "
+            "Export again: latnas export"
+        ) from error
+    return Workload(network, bench.example)
+
+
+def _measure(
+    bench: Bench, workloads: Mapping[str, Workload], files: Sequence[ExportedFile], tolerance: float
+) -> dict[str, Times]:
+    """Times by the digest of the file: the fastest of a few looks, where one look would not pass."""
+    if not workloads:
+        return {}
+    manifests: dict[str, list[Manifest]] = {key: [] for key in workloads}
+    for file in files:
+        manifests.get(file.manifest.sha256, []).append(file.manifest)
+
+    def fails(key: str, times: Times) -> bool:
+        return any(faults_of(manifest, times, tolerance) for manifest in manifests[key])
+
+    names = {file.manifest.sha256: _architecture(file) for file in files}
+    return look_again(bench, workloads, names, VERIFIED, fails)
+
+
+def _sustain(
+    profiler: Profiler, workloads: Mapping[str, Workload], seconds: float, report: Reporter
+) -> dict[str, Sustained]:
+    """Continuous load of each file by its digest, one after the other.
+
+    Raises:
+        LatnasError: a call failed.
+    """
+    loads = {}
+    for number, (key, workload) in enumerate(workloads.items(), start=1):
+        runner = prepare(profiler, workload, "a file cannot be run without a rest")
+        with report.bar(f"continuous load, {number} of {len(workloads)}") as bar:
+            try:
+                loads[key] = sustain(runner, seconds, partial(bar.update, note="s"))
+            except MeasurementError as error:
+                raise LatnasError(f"under continuous load: {error}. Type the same command to try again.") from error
+    return loads
+
+
+def _settled(file: ExportedFile, times: Times, table: LatencyTable) -> Manifest:
+    """The manifest with what could not be measured at export; as it is, where that could be."""
+    manifest = file.manifest
+    if manifest.measured_ms is not None:
+        return manifest
+    now_ms = quoted_ms(manifest, times)
+    completed = manifest.model_copy(
+        update={
+            "measured_ms": times.measured,
+            "raw_ms": times.raw,
+            "within_budget": now_ms <= manifest.budget_ms,
+            "status": status_of(table, manifest.budget_ms, manifest.limits, now_ms),
+            "margin": 1 - now_ms / manifest.budget_ms,
+            "anchor_drift": times.drift,
+            "device": measured_on(table),
+        }
+    )
+    completed.save(file.folder / "manifest.json")
+    return completed
+
+
+def _architecture(file: ExportedFile) -> Architecture:
+    return Architecture.from_json(file.manifest.architecture)
+
+
+def _warn(files: Sequence[VerifiedFile], tolerance: float, report: Reporter) -> None:
+    """What is no fault and should be known."""
+    for file in files:
+        name = file.folder.name
+        for text in [] if file.load is None else file.load.warnings():
+            report.warn(f"{name}: {text}")
+        if file.drift is not None and file.drift < -tolerance:
+            report.warn(f"{name} takes {-file.drift:.0%} less than at export: the device is not what it was")
+        if file.settled:
+            report.say(f"{name}: its manifest said {file.before.status}; it was measured and says {file.after.status}")
