@@ -28,8 +28,8 @@ class Outcome:
 
     @property
     def too_slow(self) -> bool:
-        """Over its budget as measured."""
-        return self.times is not None and self.times.quoted_ms > self.shipment.target.budget_ms
+        """Over its budget as measured, or at the table's speed where the device is faster at the moment."""
+        return self.times is not None and self.times.lasting_ms > self.shipment.target.budget_ms
 
 
 @dataclass
