@@ -77,7 +77,7 @@ class Check(_Frozen):
 
 
 class Attempt(_Frozen):
-    """One network that was measured for a budget, in the quoted statistic.
+    """One network that was measured for a budget, in the quoted statistic, at the table's speed or slower.
 
     A finalist is measured before its training, and fits where it leaves the room that a file needs. `architecture` is
     as latnas prints it, with | between items.
@@ -120,7 +120,8 @@ class LimitsReached(_Frozen):
 class Manifest(_Frozen):
     """One exported network. What has a default is not in manifests of before it was there.
 
-    `margin` is the share of the budget that the measured file leaves unused, negative where it is over. `attempts` are
+    `measured_ms` is as measured. `within_budget`, `status` and `margin`, the unused share of the budget, go by the time
+    at the table's speed where the anchor shows that the device was faster: it will be slower again. `attempts` are
     in the order in which they were measured. `nearest_ms` is the nearest budget within reach of one that was missed.
     `recipe_digest` is of all that the same command typed again would go by.
     `device` and `anchor_drift` say what the file was measured on, and what the table's anchor took meanwhile, over what

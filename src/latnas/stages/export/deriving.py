@@ -84,7 +84,7 @@ def _learn(course: Course, outcome: Outcome, lessons: Lessons) -> None:
     course.attempts.append(
         Attempt(
             architecture=str(architecture), predicted_ms=lessons.predict_ms(architecture),
-            measured_ms=outcome.times.quoted_ms, what="shipped file", fits=not outcome.too_slow,
+            measured_ms=outcome.times.lasting_ms, what="shipped file", fits=not outcome.too_slow,
         )
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def _say_again(job: Job, course: Course, lessons: Lessons, attempt: int) -> None
     outcome = course.outcomes[-1]
     if outcome.times is None or not outcome.too_slow:
         return
-    file_ms, finalist_ms = outcome.times.quoted_ms, lessons.finalists[outcome.shipment.architecture.key]
+    file_ms, finalist_ms = outcome.times.lasting_ms, lessons.finalists[outcome.shipment.architecture.key]
     job.report.say(
         f"the file for {format_ms(course.target.budget_ms)} ({course.target.kind}) takes {format_ms(file_ms)}, "
         f"{file_ms / finalist_ms:.2f} times as long as before its training: choosing again with that margin "
@@ -113,7 +113,7 @@ def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
     small = [outcome for outcome in outcomes if not outcome.too_large]
     if not small:
         return outcomes[0]
-    return min(small, key=lambda outcome: 0.0 if outcome.times is None else outcome.times.quoted_ms)
+    return min(small, key=lambda outcome: 0.0 if outcome.times is None else outcome.times.lasting_ms)
 
 
 def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:

@@ -32,7 +32,7 @@ def measure_files(shipments: Sequence[Shipment], space: Space, bench: Bench) -> 
     names = {key: same[0].architecture for key, same in by_key.items()}
     what = "shipped file" if bench.takes_files else "trained module"
     budgets_ms = {key: min(shipment.target.budget_ms for shipment in same) for key, same in by_key.items()}
-    found = look_again(bench, workloads, names, what, lambda key, times: times.quoted_ms > budgets_ms[key])
+    found = look_again(bench, workloads, names, what, lambda key, times: times.lasting_ms > budgets_ms[key])
     return {shipment.target.folder: found[key] for key, same in by_key.items() for shipment in same}
 
 
@@ -43,7 +43,7 @@ def look_again(
     what: str,
     fails: Callable[[str, Times], bool],
 ) -> dict[str, Times]:
-    """Measures workloads, those that fail a few times more; of each the fastest look counts.
+    """Measures workloads, those that fail a few times more; of each a look that passes counts, else the fastest.
 
     A floor is the fastest of many bursts: more of them can only lower it, and a device that is busy for a minute raises
     the floors of large networks by a tenth.
@@ -54,5 +54,7 @@ def look_again(
         if not failing:
             break
         again = bench.measure(failing, names, what)
-        found |= {key: min(found[key], times, key=lambda t: t.quoted_ms) for key, times in again.items()}
+        for key, times in again.items():
+            passes = not fails(key, times)
+            found[key] = times if passes else min(found[key], times, key=lambda look: look.lasting_ms)
     return found

@@ -26,7 +26,8 @@ HEADROOM = 1.03
 """A finalist must measure this far below its budget: minutes later, after its training, a device is up to 3 percent
 slower, and the trained file itself up to one."""
 
-FINALIST, FILES = "untrained module", ("shipped file", "trained module")
+FINALIST, FILE = "untrained module", "shipped file"
+FILES = (FILE, "trained module")
 """What the log calls a network before its training, and after."""
 
 
@@ -42,7 +43,7 @@ class Lessons:
         margin: how much longer than its finalist a file may be expected to take.
         slowdown: of the device at the moment against the table, at least 1: a fast one will be slower again.
         finalists: of this export by key, as measured, or at the table's speed if that is slower.
-        files: shipped files of this export by the key of their network, as measured.
+        files: shipped files of this export by the key of their network, likewise.
     """
 
     latency: LatencyModel
@@ -104,9 +105,9 @@ class Lessons:
 
     def note_file(self, architecture: Architecture, times: Times, missed: bool) -> None:
         """Learns from a file. Only of one that missed a budget the ratio counts: it was looked at several times."""
-        self.files[architecture.key] = times.quoted_ms
+        self.files[architecture.key] = times.lasting_ms
         if missed and architecture.key in self.finalists:
-            self.margin = max(self.margin, times.quoted_ms / self.finalists[architecture.key])
+            self.margin = max(self.margin, times.lasting_ms / self.finalists[architecture.key])
 
 
 def read_lessons(log: Path, front: Front, latency: LatencyModel) -> Lessons:
@@ -116,14 +117,14 @@ def read_lessons(log: Path, front: Front, latency: LatencyModel) -> Lessons:
         LatnasError: a line is no measurement.
     """
     frozen = {network.as_architecture.key: network.predicted_ms.value for network in front.networks}
-    finalists: dict[str, float] = {}
-    files: dict[str, float] = {}
+    looks: dict[str, dict[str, list[float]]] = {FINALIST: {}, FILE: {}}
     for number, line in enumerate(read_lines(log), start=1):
         one = _logged(line, log, number)
-        kept = finalists if one.what == FINALIST else files if one.what in FILES else {}
-        key = Architecture.from_json(one.architecture).key
-        # Looking again can only lower a floor.
-        kept[key] = min(latency.quoted_ms(one.floor_ms) / one.anchor_drift, kept.get(key, float("inf")))
+        what = FILE if one.what in FILES else one.what
+        if what in looks:
+            key = Architecture.from_json(one.architecture).key
+            looks[what].setdefault(key, []).append(latency.quoted_ms(one.floor_ms) / one.anchor_drift)
+    finalists, files = ({key: median(found) for key, found in looks[what].items()} for what in (FINALIST, FILE))
     ratios = [files[key] / finalists[key] for key in files.keys() & finalists.keys()]
     return Lessons(
         latency,

@@ -14,6 +14,7 @@ from latnas.stages.export.job import Job
 from latnas.stages.export.kept import kept
 from latnas.stages.export.lessons import Lessons, read_lessons
 from latnas.stages.export.measuring import Bench
+from latnas.stages.export.on_device import SCRIPT, leave_script
 from latnas.stages.export.targets import Target, make_targets
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
@@ -52,8 +53,10 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
 
     with run.lock():
         done = {target.folder: manifest for target in targets if (manifest := kept(job, target)) is not None}
-        for folder_name in done:
-            report.say(f"{folder_name} is verified already; nothing to do")
+        for made in done:
+            report.say(f"{made} is verified already; nothing to do")
+            if not (job.exports / made / SCRIPT).exists():
+                leave_script(job, job.exports / made)
         left = [target for target in targets if target.folder not in done]
         files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}
         if left:
