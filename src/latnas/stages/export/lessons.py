@@ -14,6 +14,7 @@ from statistics import median
 from pydantic import ValidationError
 
 from latnas.errors import LatnasError
+from latnas.stages.export.form import PLAIN, Form
 from latnas.stages.export.measuring import Times
 from latnas.words.architecture import Architecture
 from latnas.words.files import read_lines
@@ -109,8 +110,8 @@ class Lessons:
             self.margin = max(self.margin, times.quoted_ms / self.finalists[architecture.key])
 
 
-def read_lessons(log: Path, front: Front, latency: LatencyModel) -> Lessons:
-    """What earlier exports have left in `measurements.jsonl`; nothing if there were none.
+def read_lessons(log: Path, front: Front, latency: LatencyModel, form: Form = PLAIN) -> Lessons:
+    """What earlier exports in this form have left in `measurements.jsonl`; nothing if there were none.
 
     Raises:
         LatnasError: a line is no measurement.
@@ -118,9 +119,10 @@ def read_lessons(log: Path, front: Front, latency: LatencyModel) -> Lessons:
     frozen = {network.as_architecture.key: network.predicted_ms.value for network in front.networks}
     finalists: dict[str, float] = {}
     files: dict[str, float] = {}
+    names = [form.called(what) for what in FILES]
     for number, line in enumerate(read_lines(log), start=1):
         one = _logged(line, log, number)
-        kept = finalists if one.what == FINALIST else files if one.what in FILES else {}
+        kept = finalists if one.what == form.called(FINALIST) else files if one.what in names else {}
         key = Architecture.from_json(one.architecture).key
         # Looking again can only lower a floor.
         kept[key] = min(latency.quoted_ms(one.floor_ms) / one.anchor_drift, kept.get(key, float("inf")))

@@ -17,6 +17,7 @@ from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run
 from latnas.stages.common.tables import differences, listed, open_profiler, space_of
+from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import measured_on
@@ -163,9 +164,10 @@ def _content(file: ExportedFile) -> bytes | Lost:
 
 def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) -> Workload:
     """The file; where the runtime takes no files, the module in its place."""
+    form, batch = Form.of(file.manifest), len(bench.example)
     if bench.takes_files:
-        return Workload.from_file(content, bench.example)
-    return Workload(space.derive(space.network(seed=0), _architecture(file)), bench.example)
+        return Workload.from_file(content, form.example(space, batch))
+    return form.finalist(space.derive(space.network(seed=0), _architecture(file)), space, batch, takes_files=False)
 
 
 def _measure(
