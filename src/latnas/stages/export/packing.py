@@ -118,7 +118,7 @@ def packing_task(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     file, quantised = trained, None
     if form.precision == "int8":
-        file, quantised = _in_int8(trained, data, config, str(architecture))
+        file, quantised = in_int8(trained, data, config, str(architecture))
     elif form.precision == "fp16":
         file = halve(trained)
     check, accuracy = config["trained"]["check"], config["trained"]["accuracy"]
@@ -138,7 +138,7 @@ def packing_task(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _in_int8(file: bytes, data: ImageData, config: Mapping[str, Any], name: str) -> tuple[bytes, Quantised]:
+def in_int8(file: bytes, data: ImageData, config: Mapping[str, Any], name: str) -> tuple[bytes, Quantised]:
     """The file in int8, and what that cost.
 
     Raises:

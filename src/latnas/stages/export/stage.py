@@ -66,8 +66,8 @@ def _check_form(config: ExportConfig, table: LatencyTable) -> None:
     precision = config.form.precision
     if precision != "fp32" and table.measures == "torch":
         raise UsageError(
-            f"--{precision} makes an ONNX file, and {table.runtime}, with which {table.name} was measured, runs PyTorch "
-            "modules. Measure a table with ONNX Runtime: latnas profile --runtime onnxruntime"
+            f"--{precision} makes an ONNX file, and {table.runtime}, with which {table.name} was measured, runs "
+            "PyTorch modules. Measure a table with ONNX Runtime: latnas profile --runtime onnxruntime"
         )
 
 
