@@ -134,9 +134,7 @@ def test_int8_that_costs_little_is_kept_and_says_what_it_cost() -> None:
 
 
 def test_int8_that_costs_more_than_it_may_is_refused_with_the_figures() -> None:
-    with pytest.raises(
-        TargetMissedError, match=r"loses 50 percentage points of .*100\.00% before, 50\.00% after"
-    ) as error:
+    with pytest.raises(TargetMissedError, match=r"loses 50 percent.*100\.00% before, 50\.00% after") as error:
         in_int8(small_beside_large(1e5), dark_and_bright(), {**INT8, "tolerance": 49.0}, "a|b")
     assert error.value.code == TARGET_MISSED
     _, quantised = in_int8(small_beside_large(1e5), dark_and_bright(), {**INT8, "tolerance": 51.0}, "a|b")
@@ -248,7 +246,7 @@ def test_the_same_network_packed_again_elsewhere_gives_the_same_bytes(
 
 
 def test_an_int8_export_leaves_those_of_other_precisions_alone(here: Path) -> None:
-    before = {path: path.read_bytes() for path in (run_in(here) / "exports").glob("*/*/*")}
+    before = {path: path.read_bytes() for path in (run_in(here) / "exports").glob("*/*ms*/*")}
     typed = latnas("export", "--lambda", "0", *as_typed(EXPORT), "--int8", "--int8-tolerance", "100")
     assert (typed.code, typed.raised) == (0, None)
     assert {path: path.read_bytes() for path in before} == before
