@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from latnas.errors import UsageError
@@ -57,10 +58,11 @@ def gpu_name(index: int) -> str:
     return f"{name}, driver {driver}"
 
 
-def check_settings(settings: RunSettings, runtime: str) -> None:
+def check_settings(settings: RunSettings, runtime: str, precisions: Sequence[str] = ("fp32",)) -> None:
     """Raises UsageError for settings that a built-in profiler does not offer."""
-    if settings.precision != "fp32":
-        raise UsageError(f"{runtime} is measured in fp32 only, not in {settings.precision!r}. Leave it out.")
+    if settings.precision not in precisions:
+        offered = ", ".join(precisions) if len(precisions) > 1 else f"{precisions[0]} only"
+        raise UsageError(f"{runtime} is measured in {offered}, not in {settings.precision!r}. Leave it out.")
     if settings.batch < 1 or settings.threads < 1:
         given = f"{settings.batch} and {settings.threads}"
         raise UsageError(f"batch and threads must be at least 1, got {given}. Leave them out for 1.")

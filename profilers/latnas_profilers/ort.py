@@ -27,6 +27,7 @@ from latnas.latency.ort_session import (
     session_options,
     with_fallbacks,
 )
+from latnas.latency.precisions import PRECISIONS
 from latnas.latency.profiler import DeviceStatus, Profiler, RunSettings
 from latnas.latency.runtimes import SettingStatus
 from latnas.latency.workload import Workload
@@ -52,7 +53,7 @@ class OrtProfiler:
     """
 
     def __init__(self, device: str, settings: RunSettings) -> None:
-        check_settings(settings, "onnxruntime")
+        check_settings(settings, "onnxruntime", PRECISIONS)
         self._settings = settings
         self._device = device
         words = providers_in(settings.runtime)

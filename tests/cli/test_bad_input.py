@@ -79,7 +79,7 @@ WORDS = {
         WRONG_USAGE,
         "no profiler is installed for the runtime 'tflite'. Installed: analytic, onnxruntime, torch.",
     ),
-    "unknown precision": Case([*PROFILED, "--precision", "int8"], WRONG_USAGE, "in fp32 only, not in 'int8'"),
+    "unknown precision": Case([*PROFILED, "--precision", "int4"], WRONG_USAGE, "in fp32 only, not in 'int4'"),
     "unknown statistic": Case([*PROFILED, "--quote", "mean"], WRONG_USAGE, "--quote: Input should be 'floor', 'p50'"),
     "unknown data": Case([*PROFILED, "--data", "cifar"], WRONG_USAGE, "there is no data set 'cifar'. Known: fashion"),
     "no such file of data": Case([*PROFILED, "--data", "mine.npz"], WRONG_USAGE, "there is no file mine.npz."),

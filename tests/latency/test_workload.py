@@ -177,11 +177,8 @@ def test_a_file_that_exists_is_a_workload_without_a_module(network: nn.Module) -
         _ = work.module
 
 
-def test_another_precision_than_the_workload_has_is_refused(network: nn.Module) -> None:
-    x = torch.zeros(1, 3, 16, 16)
-    with pytest.raises(UsageError, match="this workload is in fp32; int8 was asked for"):
-        Workload(network, x).onnx("int8")
-    assert Workload.from_file(b"quantised", x, "int8").onnx("int8") == b"quantised"
+def test_a_file_is_run_as_it_is_whatever_precision_is_asked_for() -> None:
+    assert Workload.from_file(b"quantised", torch.zeros(1, 3, 16, 16)).onnx("fp16") == b"quantised"
 
 
 def test_an_example_must_have_an_input(network: nn.Module) -> None:

@@ -55,8 +55,9 @@ def test_descriptions_are_words_that_stay_the_same_and_hold_the_settings(runtime
 @pytest.mark.parametrize(("runtime", "device"), [("onnxruntime", "cpu"), ("torch", "cpu"), ("analytic", "analytic")])
 def test_settings_that_are_not_offered_are_wrong_usage(runtime: str, device: str) -> None:
     plugin = load_plugin(runtime)
-    with pytest.raises(UsageError, match="in fp32 only, not in 'int8'"):
-        plugin.open(device, RunSettings(precision="int8"))
+    offered = "in fp32, fp16, int8" if runtime == "onnxruntime" else "in fp32 only"
+    with pytest.raises(UsageError, match=f"{offered}, not in 'int4'"):
+        plugin.open(device, RunSettings(precision="int4"))
     with pytest.raises(UsageError, match="at least 1"):
         plugin.open(device, RunSettings(threads=0))
     with pytest.raises(UsageError, match=r"latnas devices|--device analytic"):

@@ -292,3 +292,13 @@ def test_nothing_is_left_in_the_home_folder_or_reported(tmp_path: Path) -> None:
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_module_runs_in_the_precision_of_the_settings_and_the_description_says_so(precision: str) -> None:
+    profiler = plugin.open("cpu", RunSettings(precision=precision))
+    assert profiler.describe()["precision"] == precision
+    workload = Workload(nn.Conv2d(3, 8, 3), torch.rand(1, 3, 8, 8))
+    assert profiler.prepare(workload).run(2) > 0
+    other = plugin.open("cpu", RunSettings()).describe()
+    assert {name for name, value in profiler.describe().items() if other[name] != value} == {"precision"}

@@ -36,6 +36,8 @@ from latnas.words.manifest import Measured, RawTimes, load_manifest
 from latnas.words.table import load_table
 from latnas_profilers.analytic import AnalyticProfiler, inference_seconds
 
+FILES = {"model.onnx", "manifest.json", "measure.py", "model.py", "weights.safetensors"}
+
 
 def exports_of(folder: Path) -> Path:
     return run_in(folder) / "exports" / front_in(folder).name
@@ -172,7 +174,7 @@ def test_the_file_stands_alone_and_does_not_say_where_it_was_made(
         onnx.checker.check_model(onnx.load(file.onnx, load_external_data=False), full_check=True)
         content = file.onnx.read_bytes()
         assert not [place for place in [*places, ".py", "/work"] if place.encode() in content]
-        assert {path.name for path in file.folder.iterdir()} == {"model.onnx", "manifest.json", "measure.py"}
+        assert {path.name for path in file.folder.iterdir()} == FILES
 
 
 def test_what_was_computed_and_not_measured_is_called_unverified(

@@ -26,6 +26,7 @@ from latnas.stages.export.deriving import TRAININGS, derive
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
 from latnas.stages.export.measuring import Bench, Times
+from latnas.stages.export.packing import Packed
 from latnas.stages.export.shipments import Shipment
 from latnas.stages.export.stage import MEASUREMENTS
 from latnas.stages.export.targets import Target
@@ -100,7 +101,8 @@ def stand_in(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Sh
     """What training each of these would hand on."""
     check = Check(images=1, largest_difference=0.0, same_class=1.0)
     reached = ReachedAccuracy(split="test", value=0.5, low=0.4, high=0.6)
-    return [Shipment(target, one, str(one).encode(), check, reached, 1) for target, one in chosen]
+    packed = [Packed(str(one).encode(), check, reached, None, None, b"", None) for _, one in chosen]
+    return [Shipment(target, one, each, 1) for (target, one), each in zip(chosen, packed, strict=True)]
 
 
 @pytest.fixture(scope="module")

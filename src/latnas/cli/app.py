@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from latnas import __version__
+from latnas.cli.export_command import export
 from latnas.cli.options import (
     ConfigFile,
     Data,
@@ -30,7 +31,6 @@ from latnas.cli.options import (
 )
 from latnas.cli.plan_command import plan
 from latnas.cli.verify_command import verify
-from latnas.errors import TargetMissedError
 from latnas.training.interruption import terminate
 
 app = typer.Typer(
@@ -76,7 +76,9 @@ def profile(
     data: Data = None,
     batch: Annotated[int | None, typer.Option(help="Images at a time. Default 1.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the runtime. Default 1.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Default fp32.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What is measured: fp32 (default); with ONNX Runtime also fp16 or int8.")
+    ] = None,
     quote: Annotated[str | None, typer.Option(help="What budgets apply to: p50 (default), floor or p90.")] = None,
     calibrate: Annotated[int | None, typer.Option(help="Whole networks to calibrate on. Default 40.")] = None,
     operations: Annotated[
@@ -201,65 +203,7 @@ def search(
             show.show_searched(result)
 
 
-@app.command()
-def export(
-    lam: Annotated[
-        list[float] | None, typer.Option("--lambda", help="Position in the budget range, 0 loosest; repeatable.")
-    ] = None,
-    budget: Annotated[list[str] | None, typer.Option(help="Such as 4ms; repeatable.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every budget of the search.")] = False,
-    run: Annotated[str | None, typer.Option(help="Run folder or name. Default: the latest.")] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
-    table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
-    baselines: Annotated[
-        bool,
-        typer.Option("--baselines", help="Also a random network and the one with most multiply-adds, trained alike."),
-    ] = False,
-    finalists: Annotated[int | None, typer.Option(help="Networks to measure for each budget. Default 3.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Bursts of each measured network. Default 60.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Training of each network. Default 20.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. Default 0.1.")] = None,
-    init: Annotated[str | None, typer.Option(help="Weights to start from: scratch (default) or supernet.")] = None,
-    auxiliary: Annotated[
-        float | None, typer.Option(help="Weight of an auxiliary head in training (darts). Default 0: none.")
-    ] = None,
-    seed: Seed = None,
-    executor: Executor = None,
-    config: ConfigFile = None,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train and export one ONNX file for each budget, and measure that very file.
-
-    Example: latnas export --lambda 0.5
-    """
-    flags = typed(locals())
-    flags |= {
-        "lambdas": tuple(lam or ()),
-        "budgets": tuple(budget or ()),
-        "all": all_ or None,
-        "baselines": baselines or None,
-    }
-    with reporting(quiet) as report:
-        from latnas.cli import show
-        from latnas.cli.layers import resolve
-        from latnas.stages import export as stage
-
-        files = stage.export(resolve(stage.ExportConfig, flags, config, "export"), report)
-        if json:
-            show.print_json(show.exported_json(files))
-        else:
-            show.show_exported(files)
-        missed = [file.folder.name for file in files if file.manifest.status == "missed"]
-        if missed:
-            advice = [file.advice for file in files if file.advice] or ["The loosest budget: latnas export --lambda 0"]
-            raise TargetMissedError(
-                f"measured over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
-                f"their manifests. {'. '.join(advice)}"
-            )
-
-
+app.command()(export)
 app.command()(verify)
 
 

@@ -60,5 +60,5 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in values.items()
-        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines"}
+        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines", "input_"}
     }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from latnas.errors import UsageError
 from latnas.latency.onnx_export import export_for_measuring
+from latnas.latency.precisions import PRECISIONS, halve, quantise_for_measuring
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +27,6 @@ class Workload:
         example: Tensor | Sequence[Tensor],
         *,
         file: bytes | None = None,
-        precision: str = "fp32",
     ) -> None:
         """`module` is put into evaluation mode. The batch of `example` is the one that is measured."""
         from torch import Tensor
@@ -36,12 +36,12 @@ class Workload:
             raise ValueError("a workload needs an example of at least one input")
         self._module = module.eval() if module is not None else None
         self._file = file
-        self.precision = precision
+        self._made: dict[str, bytes] = {}
 
     @classmethod
-    def from_file(cls, file: bytes, example: Tensor | Sequence[Tensor], precision: str = "fp32") -> Workload:
+    def from_file(cls, file: bytes, example: Tensor | Sequence[Tensor]) -> Workload:
         """An ONNX file that exists already, such as the one that will be shipped. It has no module."""
-        return cls(None, example, file=file, precision=precision)
+        return cls(None, example, file=file)
 
     @property
     def module(self) -> nn.Module:
@@ -55,22 +55,33 @@ class Workload:
         return self._module
 
     def onnx(self, precision: str = "fp32") -> bytes:
-        """The ONNX file, fit for measuring, not for shipping.
+        """The module as an ONNX file in this precision, fit for measuring, not for shipping.
+
+        In int8 its ranges are those of random numbers. A file that existed is given as it is, in its own precision.
 
         Raises:
-            UsageError: the workload does not exist in this precision.
-            LatnasError: the module cannot be exported.
+            UsageError: there is no such precision.
+            LatnasError: the module cannot be exported, or not in this precision.
         """
-        if precision != self.precision:
-            raise UsageError(f"this workload is in {self.precision}; {precision} was asked for.")
-        if self._file is None:
-            self._file = export_for_measuring(self.module, self.example)
-        return self._file
+        if self._file is not None:
+            return self._file
+        if precision not in self._made:
+            self._made[precision] = self._make(precision)
+        return self._made[precision]
+
+    def _make(self, precision: str) -> bytes:
+        if precision == "fp32":
+            return export_for_measuring(self.module, self.example)
+        if precision == "fp16":
+            return halve(self.onnx())
+        if precision == "int8":
+            return quantise_for_measuring(self.onnx(), [tuple(given.shape) for given in self.example])
+        raise UsageError(f"there is no precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
 
     @property
     def digest(self) -> str:
         """SHA-256 of the ONNX file: equal digests are the same computation with the same weights."""
-        return hashlib.sha256(self.onnx(self.precision)).hexdigest()
+        return hashlib.sha256(self.onnx()).hexdigest()
 
 
 def identity_workload(example: Tensor | Sequence[Tensor]) -> Workload:

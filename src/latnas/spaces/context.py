@@ -50,7 +50,7 @@ class ContextTracer:
         try:
             with selecting(path), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                graph = _Tracer().trace(self._network)
+                graph = LeafTracer().trace(self._network)
         except Exception as error:
             what = type(self._network).__name__
             raise LatnasError(f"{what} cannot be traced: {type(error).__name__}: {str(error)[:200]}") from error
@@ -105,7 +105,9 @@ class ContextTracer:
         return type(module).__name__, module.extra_repr()
 
 
-class _Tracer(fx.Tracer):
+class LeafTracer(fx.Tracer):
+    """Modules of `torch.nn`, but for containers, are leaves; all others are looked into."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m).__module__.startswith("torch.nn") and not isinstance(
             m, nn.Sequential | nn.ModuleList | nn.ModuleDict

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latnas.errors import LatnasError
 from latnas.words.files import read_bytes, read_json, write_atomically
-from latnas.words.manifest import Fraction, Kind, Manifest, Status, load_manifest
+from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Status, load_manifest
 from latnas.words.table import first_problem
 
 SCHEMA: Final = "latnas-set-1"
@@ -29,6 +29,7 @@ class ExportedNetwork(_Frozen):
 
     Attributes:
         folder: its name.
+        input: name, shape, range, type and layout of what the file takes.
         predicted_ms, measured_ms: in the set's quoted statistic; what was not measured is None.
         accuracy: share of the test images, with the ends of its 95 percent interval.
         bytes: size of `model.onnx`.
@@ -37,6 +38,8 @@ class ExportedNetwork(_Frozen):
 
     folder: str
     kind: Kind
+    precision: Precision
+    input: dict[str, Any]
     budget_ms: Annotated[float, Field(gt=0)]
     predicted_ms: float
     measured_ms: float | None
@@ -62,7 +65,6 @@ class ExportSet(_Frozen):
     quote: Literal["floor", "p50", "p90"]
     data: str
     classes: tuple[str, ...]
-    input: dict[str, Any]
     networks: Annotated[tuple[ExportedNetwork, ...], Field(min_length=1)]
 
     def save(self, path: Path) -> None:
@@ -81,6 +83,8 @@ def exported_network(folder: Path, manifest: Manifest) -> ExportedNetwork:
     return ExportedNetwork(
         folder=folder.name,
         kind=manifest.kind,
+        precision=manifest.precision,
+        input=manifest.input,
         budget_ms=manifest.budget_ms,
         predicted_ms=manifest.predicted_ms.value,
         measured_ms=None if measured is None else getattr(measured, manifest.quote),

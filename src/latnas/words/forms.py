@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from latnas.errors import LatnasError
 from latnas.words.files import read_json
-from latnas.words.manifest import Check
+from latnas.words.manifest import Check, Quantised
 from latnas.words.table import ArchitectureJson, Finite, Positive, Share, first_problem
 
 Features = Annotated[
@@ -34,6 +34,18 @@ class TrainingResult(BaseModel):
     test_images: int
     check: Check
     sha256: str
+
+
+class PackingResult(BaseModel):
+    """What was made of a training to ship it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str
+    check: Check
+    accuracy: Annotated[dict[Literal["value", "low", "high"], Share], Field(min_length=3)]
+    quantised: Quantised | None
+    standalone: str | None
 
 
 class LoggedMeasurement(BaseModel):

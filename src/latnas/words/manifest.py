@@ -16,6 +16,7 @@ SCHEMA: Final = "latnas-manifest-1"
 
 Status = Literal["verified", "verified-in-pytorch", "unverified", "missed"]
 Kind = Literal["search", "random", "most-macs"]
+Precision = Literal["fp32", "fp16", "int8"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -76,6 +77,25 @@ class Check(_Frozen):
     same_class: Fraction
 
 
+class Quantised(_Frozen):
+    """What int8 did to a network.
+
+    Activations have the ranges that `calibration_images` of the training images reach. `before` and `after` are
+    accuracies on images of a split that is no test; `tolerance` is the most that it might lose, in percentage points.
+    With `reduce_range` weights use 7 bits, as processors without VNNI need it. `in_float` counts the operations with
+    weights that are not in int8.
+    """
+
+    calibration_images: int
+    split: Literal["select"]
+    images: int
+    before: Fraction
+    after: Fraction
+    tolerance: float
+    reduce_range: bool
+    in_float: dict[str, int]
+
+
 class Attempt(_Frozen):
     """One network that was measured for a budget, in the quoted statistic, at the table's speed or slower.
 
@@ -126,6 +146,7 @@ class Manifest(_Frozen):
     `recipe_digest` is of all that the same command typed again would go by.
     `device` and `anchor_drift` say what the file was measured on, and what the table's anchor took meanwhile, over what
     it took for the table.
+    `quantised` is there in int8 only. `standalone` says why there is no `model.py`; None where there is one.
     """
 
     manifest_schema: Literal["latnas-manifest-1"] = Field(SCHEMA, alias="schema")
@@ -161,6 +182,9 @@ class Manifest(_Frozen):
     recipe_digest: str | None = None
     device: MeasuredOn | None = None
     anchor_drift: Positive | None = None
+    precision: Precision = "fp32"
+    quantised: Quantised | None = None
+    standalone: str | None = None
 
     def save(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latnas.hypernet.propose import cheapest
-from latnas.latency.workload import Workload
 from latnas.stages.export.courses import Course, best_of, nearest_of, next_looks, quickest
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import FINALIST, HEADROOM, Lessons
@@ -65,8 +64,12 @@ def _measure(job: Job, bench: Bench, lessons: Lessons, looks: Sequence[Architect
     if not new:
         return
     supernet = job.space.network(seed=0)
-    workloads = {key: Workload(job.space.derive(supernet, one), bench.example) for key, one in new.items()}
-    for key, times in bench.measure(workloads, new, FINALIST).items():
+    form = job.config.form
+    workloads = {
+        key: form.finalist(job.space.derive(supernet, one), job.space, job.table.batch, bench.takes_files)
+        for key, one in new.items()
+    }
+    for key, times in bench.measure(workloads, new, form.called(FINALIST)).items():
         lessons.note_finalist(new[key], times)
 
 

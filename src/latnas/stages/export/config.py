@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latnas.errors import UsageError
+from latnas.stages.export.form import Form
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_ms
 
@@ -33,12 +34,28 @@ class ExportConfig(BaseModel):
     auxiliary: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
     seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
+    int8: bool = False
+    int8_tolerance: float = Field(1.0, ge=0, le=100)
+    fp16: bool = False
+    input: Literal["float", "uint8"] = "float"
+    layout: Literal["nchw", "nhwc"] = "nchw"
 
     @model_validator(mode="after")
     def _names_something(self) -> ExportConfig:
         if not (self.lambdas or self.budgets or self.all):
             raise UsageError("name what to export: --lambda 0.5, --budget 4ms (both repeatable), or --all.")
         return self
+
+    @model_validator(mode="after")
+    def _is_of_one_precision(self) -> ExportConfig:
+        if self.int8 and self.fp16:
+            raise UsageError("one file is of one precision: name --int8 or --fp16. The other is another export.")
+        return self
+
+    @property
+    def form(self) -> Form:
+        """In which files ship."""
+        return Form("int8" if self.int8 else "fp16" if self.fp16 else "fp32", self.input, self.layout)
 
     @property
     def workers(self) -> int:

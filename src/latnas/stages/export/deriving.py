@@ -63,7 +63,7 @@ def _train_and_measure(
     job: Job, chosen: Sequence[tuple[Course, Choice]], bench: Bench | None, lessons: Lessons
 ) -> None:
     shipments = train_each(job, [(course.target, choice.architecture) for course, choice in chosen])
-    times = {} if bench is None else measure_files(shipments, job.space, bench)
+    times = {} if bench is None else measure_files(shipments, job.space, bench, job.config.form)
     most = job.space.limits.file_bytes
     for (course, choice), shipment in zip(chosen, shipments, strict=True):
         large = most is not None and len(shipment.file) > most

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
+from latnas.stages.export.form import PLAIN, Form
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.shipments import Shipment
 from latnas.words.architecture import Architecture
@@ -14,8 +15,8 @@ SECOND_LOOKS = 3
 """How often a file over its budget is measured again before it is said to miss it."""
 
 
-def measure_files(shipments: Sequence[Shipment], space: Space, bench: Bench) -> dict[str, Times]:
-    """Times by the folder of the target; of each distinct network one file is measured.
+def measure_files(shipments: Sequence[Shipment], space: Space, bench: Bench, form: Form = PLAIN) -> dict[str, Times]:
+    """Times by the folder of the target; of each distinct network one file, which is of this form, is measured.
 
     Where the runtime takes no files, the modules are measured in their place.
     """
@@ -23,14 +24,16 @@ def measure_files(shipments: Sequence[Shipment], space: Space, bench: Bench) -> 
     for shipment in shipments:
         by_key.setdefault(shipment.architecture.key, []).append(shipment)
     if bench.takes_files:
-        workloads = {key: Workload.from_file(same[0].file, bench.example) for key, same in by_key.items()}
+        example = form.example(space, len(bench.example))
+        workloads = {key: Workload.from_file(same[0].file, example) for key, same in by_key.items()}
     else:
         supernet = space.network(seed=0)
         workloads = {
-            key: Workload(space.derive(supernet, same[0].architecture), bench.example) for key, same in by_key.items()
+            key: form.finalist(space.derive(supernet, same[0].architecture), space, len(bench.example), False)
+            for key, same in by_key.items()
         }
     names = {key: same[0].architecture for key, same in by_key.items()}
-    what = "shipped file" if bench.takes_files else "trained module"
+    what = form.called("shipped file" if bench.takes_files else "trained module")
     budgets_ms = {key: min(shipment.target.budget_ms for shipment in same) for key, same in by_key.items()}
     found = look_again(bench, workloads, names, what, lambda key, times: times.lasting_ms > budgets_ms[key])
     return {shipment.target.folder: found[key] for key, same in by_key.items() for shipment in same}

@@ -14,6 +14,7 @@ from statistics import median
 from pydantic import ValidationError
 
 from latnas.errors import LatnasError
+from latnas.stages.export.form import PLAIN, Form
 from latnas.stages.export.measuring import Times
 from latnas.words.architecture import Architecture
 from latnas.words.files import read_lines
@@ -110,20 +111,20 @@ class Lessons:
             self.margin = max(self.margin, times.lasting_ms / self.finalists[architecture.key])
 
 
-def read_lessons(log: Path, front: Front, latency: LatencyModel) -> Lessons:
-    """What earlier exports have left in `measurements.jsonl`; nothing if there were none.
+def read_lessons(log: Path, front: Front, latency: LatencyModel, form: Form = PLAIN) -> Lessons:
+    """What earlier exports in this form have left in `measurements.jsonl`; nothing if there were none.
 
     Raises:
         LatnasError: a line is no measurement.
     """
     frozen = {network.as_architecture.key: network.predicted_ms.value for network in front.networks}
+    names = {form.called(FINALIST): FINALIST, **{form.called(what): FILE for what in FILES}}
     looks: dict[str, dict[str, list[float]]] = {FINALIST: {}, FILE: {}}
     for number, line in enumerate(read_lines(log), start=1):
         one = _logged(line, log, number)
-        what = FILE if one.what in FILES else one.what
-        if what in looks:
+        if one.what in names:
             key = Architecture.from_json(one.architecture).key
-            looks[what].setdefault(key, []).append(latency.quoted_ms(one.floor_ms) / one.anchor_drift)
+            looks[names[one.what]].setdefault(key, []).append(latency.quoted_ms(one.floor_ms) / one.anchor_drift)
     finalists, files = ({key: median(found) for key, found in looks[what].items()} for what in (FINALIST, FILE))
     ratios = [files[key] / finalists[key] for key in files.keys() & finalists.keys()]
     return Lessons(

@@ -27,7 +27,7 @@ import onnxruntime
 folder = "{folder}"
 manifest = json.load(open(f"{{folder}}/manifest.json", encoding="utf-8"))
 session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx", providers=["CPUExecutionProvider"])
-images = np.random.rand({example}).astype(np.float32)  # yours: {what}
+images = {example}  # yours: {what}
 (logits,) = session.run(None, {{session.get_inputs()[0].name: images}})
 print([manifest["classes"][index] for index in logits.argmax(1)])
 """
@@ -64,20 +64,30 @@ def _introduction(found: ExportSet, table: LatencyTable) -> str:
     )
 
 
+COLUMNS = (
+    "folder", "chosen by", "precision", "budget", "predicted", "measured", "status", "test accuracy (95 %)",
+    "parameters", "file",
+)  # fmt: skip
+
+
 def _networks(networks: Sequence[ExportedNetwork]) -> str:
-    lines = [
-        "| folder | chosen by | budget | predicted | measured | status | test accuracy (95 %) | parameters | file |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for one in networks:
-        measured = "not measured" if one.measured_ms is None else format_ms(one.measured_ms)
-        cells = [
-            f"[{one.folder}]({one.folder})", KINDS[one.kind], format_ms(one.budget_ms), format_ms(one.predicted_ms),
-            measured, one.status, f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%})",
-            f"{one.params:,}", format_bytes(one.bytes),
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(one) for one in networks)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(one: ExportedNetwork) -> tuple[str, ...]:
+    return (
+        f"[{one.folder}]({one.folder})",
+        KINDS[one.kind],
+        one.precision,
+        format_ms(one.budget_ms),
+        format_ms(one.predicted_ms),
+        "not measured" if one.measured_ms is None else format_ms(one.measured_ms),
+        one.status,
+        f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%})",
+        f"{one.params:,}",
+        format_bytes(one.bytes),
+    )
 
 
 def _latency(found: ExportSet, table: LatencyTable) -> str:
@@ -86,21 +96,25 @@ def _latency(found: ExportSet, table: LatencyTable) -> str:
         f"Latencies are {QUOTES[found.quote]}, for a batch of {found.batch} on {threads}, with the table "
         f"`{table.name}`. They hold for this device and runtime and for no other. `verified` says that the very file "
         "was measured there and was within its budget, `missed` that it was not; `verified-in-pytorch` that the "
-        "network was measured as a PyTorch module, `unverified` that the device was not at hand."
+        "network was measured as a PyTorch module, `unverified` that the device was not at hand. To measure a file "
+        "again, here or elsewhere: `python FOLDER/measure.py`, which needs Python, numpy and onnxruntime."
     )
 
 
 def _loading(found: ExportSet) -> str:
-    _, *rest = found.input["shape"]
-    low, high = found.input["range"]
-    what = f"{found.input['type']} in [{low}, {high}], {' x '.join(map(str, ['N', *rest]))}"
-    example = ", ".join(map(str, [4, *rest]))
-    code = LOAD.format(folder=found.networks[0].folder, example=example, what=what)
+    first = found.networks[0]
+    (_, *rest), (low, high) = first.input["shape"], first.input["range"]
+    kind, shape = first.input["type"], ", ".join(map(str, [4, *rest]))
+    drawn = f"np.random.randint(0, 256, ({shape}))" if kind == "uint8" else f"np.random.rand({shape})"
+    what = f"{kind} in [{low}, {high}], {' x '.join(map(str, ['N', *rest]))}"
+    code = LOAD.format(folder=first.folder, example=f"{drawn}.astype(np.{kind})", what=what)
     return (
         "In this folder, with `pip install onnxruntime`:\n\n"
         f"```python\n{code}```\n\n"
         "Normalisation is inside the file. Class names, input and provenance are in its metadata too "
-        "(`session.get_modelmeta().custom_metadata_map`)."
+        "(`session.get_modelmeta().custom_metadata_map`). In PyTorch, to run it or to train it further: `model.py` in "
+        "each folder is the network as plain source that needs nothing but torch, and `load()` in it gives it the "
+        "weights beside it."
     )
 
 

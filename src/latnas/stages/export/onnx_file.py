@@ -6,18 +6,31 @@ import logging
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latnas.data.batches import to_unit
+from latnas.data.images import LabelledImages
 from latnas.errors import LatnasError, TargetMissedError
 from latnas.latency.onnx_export import IR_VERSION, OPSET
+from latnas.stages.common.metadata import PREFIX
+from latnas.stages.export.form import PLAIN, Form
+from latnas.training.evaluate import Accuracy
 from latnas.words.manifest import Check
+from latnas.words.quantities import format_bytes
 
-LARGEST_DIFFERENCE = 1e-4
-SAME_CLASS = 0.999
+MOST_BYTES = 2**31 - 1
+"""An ONNX file is one protobuf message, which cannot be larger."""
+
+AGREEMENT = {"fp32": (1e-4, 0.999), "fp16": (2e-2, 0.98)}
+"""The largest difference of outputs, relative to their scale, and the least share of equal classes. int8 computes
+something else: what counts there is accuracy."""
+
 BATCH_SIZES = (1, 2, 7, 64)
+BATCH = 256
 
 
 def export_onnx(network: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> bytes:
@@ -29,8 +42,14 @@ def export_onnx(network: nn.Module, example: Tensor, metadata: Mapping[str, str]
         metadata: goes into the file's own metadata, readable with `session.get_modelmeta()`.
 
     Raises:
-        LatnasError: the network cannot be exported.
+        LatnasError: the network cannot be exported, or is too large for one file.
     """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    if size > MOST_BYTES:
+        raise LatnasError(
+            f"the network's weights take {format_bytes(size)}, and one ONNX file holds 2 GB at most. Search within "
+            "less: latnas search --max-size 2GB"
+        )
     network.eval()
     batch = torch.export.Dim("batch", min=1)
     # Two images: with one, an exporter may take the batch for a constant.
@@ -56,7 +75,7 @@ def export_onnx(network: nn.Module, example: Tensor, metadata: Mapping[str, str]
         node.metadata_props.clear()  # class names, stack traces and paths of source files
     program.model.graph.metadata_props.clear()
     program.model.metadata_props.clear()
-    program.model.metadata_props.update({f"latnas.{name}": value for name, value in metadata.items()})
+    program.model.metadata_props.update({f"{PREFIX}{name}": value for name, value in metadata.items()})
     program.model.producer_name = "latnas"
     program.model.ir_version = IR_VERSION
     model = program.model_proto
@@ -68,18 +87,49 @@ def export_onnx(network: nn.Module, example: Tensor, metadata: Mapping[str, str]
     return file.getvalue()
 
 
-def check_against_torch(file: bytes, network: nn.Module, images: Tensor) -> Check:
-    """Runs the file in ONNX Runtime and the network in PyTorch on the same images, in batches of several sizes.
+def with_metadata(file: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The file with these entries of its metadata in the place of those of the same names, or beside them."""
+    import onnx
+    from onnx import helper
 
-    Raises:
-        TargetMissedError: they differ by more than 1e-4 of the outputs' scale, or in class on over 0.1 percent.
-    """
+    model = onnx.load_from_string(file)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, entries | {f"{PREFIX}{name}": value for name, value in metadata.items()})
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def accuracy_of_file(file: bytes, form: Form, data: LabelledImages) -> Accuracy:
+    """Accuracy in ONNX Runtime on the CPU."""
+    session = _session(file)
+    correct = 0
+    for start in range(0, len(data), BATCH):
+        images = form.input_of(to_unit(data.images[start : start + BATCH]))
+        (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        correct += int((logits.argmax(1) == data.labels[start : start + BATCH].numpy()).sum())
+    return Accuracy(correct, len(data))
+
+
+def _session(file: bytes) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def check_against_torch(file: bytes, network: nn.Module, images: Tensor, form: Form = PLAIN) -> Check:
+    """Runs the file in ONNX Runtime and the network in PyTorch on the same images, in batches of several sizes.
+
+    Args:
+        images: [N, C, H, W] in [0, 1].
+        form: of the file.
+
+    Raises:
+        TargetMissedError: they differ by more than is usual for the precision: see `AGREEMENT`.
+    """
+    session = _session(file)
+    most, least = AGREEMENT.get(form.precision, (np.inf, 0.0))
     largest, same, count, start = 0.0, 0, 0, 0
     turn = 0
     while start < len(images):
@@ -87,12 +137,12 @@ def check_against_torch(file: bytes, network: nn.Module, images: Tensor) -> Chec
         start, turn = start + len(batch), turn + 1
         with torch.inference_mode():
             expected = network(batch).numpy()
-        (got,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
+        (got,) = session.run(None, {session.get_inputs()[0].name: form.input_of(batch).numpy()})
         scale = max(float(np.abs(expected).max()), 1e-6)
         largest = max(largest, float(np.abs(expected - got).max()) / scale)
         same += int((expected.argmax(1) == got.argmax(1)).sum())
         count += len(batch)
-    if largest > LARGEST_DIFFERENCE or same < SAME_CLASS * count:
+    if not largest <= most or same < least * count:
         raise TargetMissedError(
             f"the exported file does not compute what the network computes: outputs differ by {largest:.2e} of their "
             f"scale, {count - same} of {count} images get another class. Nothing was written; please report this."

@@ -6,18 +6,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-from latnas.errors import LatnasError
 from latnas.stages.common.metadata import file_metadata
 from latnas.stages.export.final_training import ONNX
 from latnas.stages.export.job import Job
+from latnas.stages.export.packing import Packed, pack
 from latnas.stages.export.targets import Target
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
-from latnas.words.files import read_bytes
 from latnas.words.forms import TrainingResult
-from latnas.words.manifest import Check, ReachedAccuracy
 
 TRAINING = "latnas.stages.export.final_training:final_training_task"
 
@@ -28,10 +25,13 @@ class Shipment:
 
     target: Target
     architecture: Architecture
-    file: bytes
-    check: Check
-    accuracy: ReachedAccuracy
+    packed: Packed
     test_images: int
+
+    @property
+    def file(self) -> bytes:
+        """The ONNX file."""
+        return self.packed.file
 
 
 def train_each(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
@@ -40,13 +40,11 @@ def train_each(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[
     tasks = [_task(job, architecture) for architecture in by_key.values()]
     with job.report.bar("training and exporting") as bar:
         results = run_tasks(tasks, job.config.workers, lambda done, total: bar.update(done, total, "networks"))
+    packed = pack(job, list(by_key.values()), tasks, results)
     made = {
-        key: Shipment(
-            chosen[0][0], architecture, _file_of(task.folder, result["sha256"]), Check(**result["check"]),
-            ReachedAccuracy(split="test", **result["accuracy"]), result["test_images"],
-        )
-        for (key, architecture), task, result in zip(by_key.items(), tasks, results, strict=True)
-    }  # fmt: skip
+        key: Shipment(chosen[0][0], architecture, one, result["test_images"])
+        for (key, architecture), one, result in zip(by_key.items(), packed, results, strict=True)
+    }
     return [replace(made[architecture.key], target=target) for target, architecture in chosen]
 
 
@@ -65,12 +63,3 @@ def _task(job: Job, architecture: Architecture) -> Task:
     if not (kept / ONNX).exists():
         (kept / RESULT).unlink(missing_ok=True)  # a training whose file was deleted is not done
     return Task(TRAINING, training, kept, TrainingResult)
-
-
-def _file_of(training: Path, sha256: str) -> bytes:
-    """The ONNX file that a training made, byte for byte."""
-    path = training / ONNX
-    file = read_bytes(path)
-    if hashlib.sha256(file).hexdigest() != sha256:
-        raise LatnasError(f"{path} is damaged. Delete it; the same command makes it again.")
-    return file

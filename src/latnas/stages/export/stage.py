@@ -20,7 +20,7 @@ from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
 from latnas.words.front import Front, load_front
 from latnas.words.reporting import Reporter, Silent
-from latnas.words.table import load_table
+from latnas.words.table import LatencyTable, load_table
 
 MEASUREMENTS = "measurements.jsonl"
 
@@ -46,6 +46,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         raise UsageError(
             f"space {space.name!r} names no module for an auxiliary head, as darts does. Leave --auxiliary out."
         )
+    _check_form(config, table)
     latency = latency_of(table, space)
     stale = why_stale(table)
     targets = make_targets(config, front, space, latency, certain=stale is not None)
@@ -65,6 +66,16 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         return [files[target.folder] for target in targets]
 
 
+def _check_form(config: ExportConfig, table: LatencyTable) -> None:
+    """Raises UsageError for a form that the runtime of the table cannot run, so that it could not be measured."""
+    precision = config.form.precision
+    if precision != "fp32" and table.measures == "torch":
+        raise UsageError(
+            f"--{precision} makes an ONNX file, and {table.runtime}, with which {table.name} was measured, runs "
+            "PyTorch modules. Measure a table with ONNX Runtime: latnas profile --runtime onnxruntime"
+        )
+
+
 def _make(job: Job, front: Front, targets: Sequence[Target], stale: str | None) -> list[ExportedFile]:
     """The files that are missing; `stale` says why the device of the table is not present, None where it is."""
     table, log, latency = job.table, job.exports / MEASUREMENTS, job.latency
@@ -72,4 +83,4 @@ def _make(job: Job, front: Front, targets: Sequence[Target], stale: str | None) 
         job.report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
         return derive(job, front, targets, None, Lessons(latency))
     bench = Bench(table, open_profiler(table), job.space, log, job.config.rounds, job.report)
-    return derive(job, front, targets, bench, read_lessons(log, front, latency))
+    return derive(job, front, targets, bench, read_lessons(log, front, latency, job.config.form))

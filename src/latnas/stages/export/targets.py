@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -31,18 +31,22 @@ SCANNED = 60
 
 @dataclass(frozen=True)
 class Target:
-    """One file to be made: a budget, who chooses, and the candidates in the order in which they are preferred."""
+    """One file to be made: a budget, who chooses, and the candidates in the order in which they are preferred.
+
+    `suffix` ends the name of its folder.
+    """
 
     kind: Kind
     lam: float
     budget_ms: float
     candidates: tuple[Architecture, ...]
+    suffix: str = ""
 
     @property
     def folder(self) -> str:
         """Name of its folder among the table's exports."""
         name = budget_name(self.budget_ms)
-        return name if self.kind == "search" else f"{name}-{self.kind}"
+        return (name if self.kind == "search" else f"{name}-{self.kind}") + self.suffix
 
 
 def make_targets(
@@ -66,7 +70,7 @@ def make_targets(
             drawn = random_fitting(space, latency, budget, draws, random)  # where too rare to draw, the fastest
             targets.append(Target("random", lam, budget, tuple(drawn or [front.networks[0].as_architecture])))
             targets.append(Target("most-macs", lam, budget, _most_macs(space, latency, budget, front, config)))
-    return targets
+    return [replace(target, suffix=config.form.suffix) for target in targets]
 
 
 def random_fitting(

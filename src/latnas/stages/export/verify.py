@@ -17,6 +17,7 @@ from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run
 from latnas.stages.common.tables import differences, listed, open_profiler, space_of
+from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import measured_on
@@ -170,8 +171,9 @@ def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) ->
     Raises:
         LatnasError: the manifest names no network of the space.
     """
+    form, batch = Form.of(file.manifest), len(bench.example)
     if bench.takes_files:
-        return Workload.from_file(content, bench.example)
+        return Workload.from_file(content, form.example(space, batch))
     try:
         network = space.derive(space.network(seed=0), _architecture(file))
     except LatnasError as error:
@@ -179,7 +181,7 @@ def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) ->
             f"{file.folder / 'manifest.json'} names no network of space {space.name!r}: {error} "
             "Export again: latnas export"
         ) from error
-    return Workload(network, bench.example)
+    return form.finalist(network, space, batch, takes_files=False)
 
 
 def _measure(

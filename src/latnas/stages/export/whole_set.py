@@ -27,7 +27,6 @@ def write_set(exports: Path, table: LatencyTable) -> ExportSet:
         quote=table.quote,
         data=manifests[0].data,
         classes=manifests[0].classes,
-        input=manifests[0].input,
         networks=tuple(exported_network(folder, manifest) for folder, manifest in folders),
     )
     write_atomically(exports / CARD, model_card(found, manifests, table))

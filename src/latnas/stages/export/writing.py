@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from latnas.stages.export.final_training import WEIGHTS
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import recipe_digest
 from latnas.stages.export.measuring import Times
 from latnas.stages.export.on_device import leave_script, measured_on
+from latnas.stages.export.packing import SOURCE, Packed
 from latnas.stages.export.shipments import Shipment
 from latnas.words.files import write_atomically
 from latnas.words.manifest import Attempt, LimitsReached, Manifest, Predicted, Status
@@ -55,7 +57,7 @@ def write(
         runtime=table.runtime,
         measured_artifact=table.measures,
         sha256=hashlib.sha256(shipment.file).hexdigest(),
-        accuracy=shipment.accuracy,
+        accuracy=shipment.packed.accuracy,
         params=amounts.params,
         macs=amounts.macs,
         architecture=shipment.architecture.to_json(),
@@ -66,19 +68,14 @@ def write(
         kind=target.kind,
         data=job.data.name,
         classes=job.data.classes,
-        input={
-            "name": "images",
-            "shape": ["N", job.data.channels, job.data.size, job.data.size],
-            "range": [0, 1],
-            "type": "float32",
-        },
+        input=job.config.form.described(job.data.channels, job.data.size),
         training={
             **asdict(job.recipe),
             "epochs": job.config.epochs,
             "init": job.config.init,
             "test_images": shipment.test_images,
         },
-        check=shipment.check,
+        check=shipment.packed.check,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         limits=limits,
         margin=None if times is None else 1 - times.lasting_ms / target.budget_ms,
@@ -87,12 +84,25 @@ def write(
         recipe_digest=recipe_digest(job),
         device=measured_on(table),
         anchor_drift=None if times is None else times.drift,
+        precision=job.config.form.precision,
+        quantised=shipment.packed.quantised,
+        standalone=shipment.packed.standalone,
     )
     folder = job.exports / target.folder
     write_atomically(folder / "model.onnx", shipment.file)
+    _write_source(shipment.packed, folder)
     leave_script(job, folder)
     manifest.save(folder / "manifest.json")
     return ExportedFile(folder, manifest)
+
+
+def _write_source(packed: Packed, folder: Path) -> None:
+    """`model.py` and its weights; the weights alone where there is none, and then not that of an earlier export."""
+    write_atomically(folder / WEIGHTS, packed.weights)
+    if packed.source is None:
+        (folder / SOURCE).unlink(missing_ok=True)
+    else:
+        write_atomically(folder / SOURCE, packed.source)
 
 
 def status_of(table: LatencyTable, budget_ms: float, limits: LimitsReached | None, quoted_ms: float | None) -> Status:

@@ -1,0 +1,265 @@
+"""The forms in which a network ships: precision, and what its input looks like."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from small import EXPORT, as_typed, copied, export_config, front_in, latnas, run_in
+from torch import nn
+
+from latnas.data.batches import to_unit
+from latnas.data.images import ImageData, LabelledImages
+from latnas.data.sources import load_images
+from latnas.errors import TARGET_MISSED, LatnasError, TargetMissedError, UsageError
+from latnas.latency.onnx_export import export_for_measuring
+from latnas.spaces.space import make_space
+from latnas.stages.export import ExportedFile, export
+from latnas.stages.export.form import PLAIN, Form, WithInput
+from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch, export_onnx
+from latnas.stages.export.packing import in_int8
+from latnas.words.manifest import load_manifest
+from latnas.words.table import load_table
+
+FORMS = [Form(*one) for one in product(("fp32", "fp16", "int8"), ("float", "uint8"), ("nchw", "nhwc"))]  # type: ignore[arg-type]
+INT8 = {"reduce_range": True, "seed": 0}
+
+
+def operations(file: bytes) -> list[str]:
+    """What a runtime runs: constants and identities are dropped when it loads the file."""
+    nodes = onnx.load_from_string(file).graph.node
+    return sorted(node.op_type for node in nodes if node.op_type not in ("Constant", "Identity"))
+
+
+def run(file: bytes, images: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    return np.asarray(logits)
+
+
+def some_images(count: int = 6) -> torch.Tensor:
+    """uint8."""
+    return torch.randint(0, 256, (count, 2, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    space = make_space("nasbench201", image_size=8, channels=2, classes=3, width=4, depth=1)
+    derived = space.derive(space.network(0), space.random(torch.Generator().manual_seed(2)))
+    derived.normalise.set_statistics(torch.tensor([0.3, 0.5]), torch.tensor([0.2, 0.4]))
+    return derived.eval()
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form.precision == "fp32"], ids=str)
+def test_a_file_takes_images_in_the_form_that_was_asked_for(network: nn.Module, form: Form) -> None:
+    file = form.with_input(export_for_measuring(network, (torch.zeros(6, 2, 8, 8),)))
+    images = to_unit(some_images())
+    given = form.input_of(images)
+    expected = some_images() if form.type == "uint8" else images
+    assert torch.equal(given, expected if form.layout == "nchw" else expected.movedim(1, 3))
+    with torch.no_grad():
+        logits = network(images).numpy()
+        assert np.allclose(WithInput(network, form)(given).numpy(), logits, atol=1e-5)
+    assert np.allclose(run(file, given), logits, atol=1e-5)
+    onnx.checker.check_model(onnx.load_from_string(file), full_check=True)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_finalist_is_measured_in_the_form_in_which_it_would_ship(form: Form) -> None:
+    space = make_space("nasbench201", image_size=8, channels=2, classes=3, width=4, depth=1)
+    derived = space.derive(space.network(0), space.random(torch.Generator().manual_seed(2)))
+    workload = form.finalist(derived, space, batch=1, takes_files=True)
+    kinds = operations(workload.onnx())
+    assert (kinds.count("Transpose"), "QuantizeLinear" in kinds) == (form.layout == "nhwc", form.precision == "int8")
+    assert run(workload.onnx(), workload.example[0]).shape == (1, 3)
+    module = form.finalist(derived, space, batch=1, takes_files=False)
+    assert module.module(*module.example).shape == (1, 3)
+
+
+def test_times_of_different_forms_have_different_names_in_the_log() -> None:
+    names = {form.called("untrained module") for form in FORMS}
+    assert len(names) == len(FORMS)
+    assert PLAIN.called("untrained module") == "untrained module"
+
+
+def dark_and_bright() -> ImageData:
+    """Images of one grey each, class 1 where it is bright."""
+    grey = torch.arange(0, 240)
+    images = grey.reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8).to(torch.uint8).contiguous()
+    labelled = LabelledImages(images, (grey >= 120).long())
+    return ImageData("greys", labelled, labelled, ("dark", "bright"))
+
+
+def small_beside_large(large: float) -> bytes:
+    """Tells dark from bright by a channel beside one that is `large` times as large."""
+    arrays = {
+        "weight": np.array([1.0, large], np.float32).reshape(2, 1, 1, 1),
+        "head": np.array([[0.0, 0.0], [255.0, 0.0]], np.float32),
+        "bias": np.array([119.5, 0.0], np.float32),
+        "axes": np.array([2, 3], np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "weight"], ["both"], name="conv"),
+        helper.make_node("ReduceMean", ["both", "axes"], ["mean"], name="mean", keepdims=0),
+        helper.make_node("Gemm", ["mean", "head", "bias"], ["logits"], name="head", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "greys",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 1, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+def test_int8_that_costs_little_is_kept_and_says_what_it_cost() -> None:
+    data = dark_and_bright()
+    file = small_beside_large(1.0)
+    made, quantised = in_int8(file, data, {**INT8, "tolerance": 5.0}, "a|b")
+    assert (quantised.before, quantised.split, quantised.in_float) == (1.0, "select", {})
+    assert quantised.after >= 0.95
+    assert accuracy_of_file(file, PLAIN, data.test).value == 1.0
+    assert accuracy_of_file(made, PLAIN, data.test).value >= 0.95
+
+
+def test_int8_that_costs_more_than_it_may_is_refused_with_the_figures() -> None:
+    with pytest.raises(TargetMissedError, match=r"loses 50 percent.*100\.00% before, 50\.00% after") as error:
+        in_int8(small_beside_large(1e5), dark_and_bright(), {**INT8, "tolerance": 49.0}, "a|b")
+    assert error.value.code == TARGET_MISSED
+    _, quantised = in_int8(small_beside_large(1e5), dark_and_bright(), {**INT8, "tolerance": 51.0}, "a|b")
+    assert quantised.after == 0.5
+
+
+def test_a_network_without_weights_cannot_be_had_in_int8() -> None:
+    given = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 1, 8, 8])
+    out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1, 8, 8])
+    graph = helper.make_graph([helper.make_node("Sin", ["images"], ["logits"])], "sine", [given], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(LatnasError, match=r"nothing of a\|b can be .* in int8: it has no operations with weights"):
+        in_int8(model.SerializeToString(), dark_and_bright(), {**INT8, "tolerance": 1.0}, "a|b")
+
+
+def test_another_network_than_the_file_s_is_found_in_fp32_and_fp16_and_reported_in_int8(network: nn.Module) -> None:
+    file = export_for_measuring(network, (torch.zeros(1, 2, 8, 8),))
+    images = to_unit(some_images(1))
+    assert check_against_torch(file, network, images).same_class == 1.0
+    other = make_space("nasbench201", image_size=8, channels=2, classes=3, width=4, depth=1).network(5)
+    space = make_space("nasbench201", image_size=8, channels=2, classes=3, width=4, depth=1)
+    stranger = space.derive(other, space.random(torch.Generator().manual_seed(9))).eval()
+    for form in (PLAIN, Form("fp16")):
+        with pytest.raises(TargetMissedError, match="does not compute what the network computes"):
+            check_against_torch(file, stranger, images, form)
+    assert check_against_torch(file, stranger, images, Form("int8")).largest_difference > 0.02
+
+
+def test_a_network_over_two_gigabytes_is_refused_before_it_is_exported() -> None:
+    with pytest.raises(LatnasError, match=r"weights take 2\.41 GB.*latnas search --max-size 2GB"):
+        export_onnx(nn.Linear(30_000, 20_000, device="meta"), torch.zeros(1, 30_000), {})
+
+
+@pytest.fixture(scope="module")
+def formed(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportedFile]:
+    """One budget in several forms, in one run."""
+    folder = copied(small_run, tmp_path_factory.mktemp("formed") / "here")
+    wanted: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "int8": {"int8": True, "int8_tolerance": 100.0, "input": "uint8", "layout": "nhwc"},
+        "fp16": {"fp16": True},
+    }
+    return {name: export(export_config(folder, lambdas=(0.5,), **form))[0] for name, form in wanted.items()}
+
+
+def test_each_precision_has_a_folder_of_its_own_and_one_training_serves_all(formed: dict[str, ExportedFile]) -> None:
+    names = {name: file.folder.name for name, file in formed.items()}
+    assert (names["int8"], names["fp16"]) == (f"{names['plain']}-int8", f"{names['plain']}-fp16")
+    assert len(list(formed["plain"].folder.parent.glob(".trainings/*/result.json"))) == 1
+    for file in formed.values():
+        assert load_manifest(file.folder / "manifest.json") == file.manifest
+        assert hashlib.sha256(file.onnx.read_bytes()).hexdigest() == file.manifest.sha256
+
+
+def test_the_manifest_and_the_file_say_the_form(formed: dict[str, ExportedFile]) -> None:
+    manifests = {name: file.manifest for name, file in formed.items()}
+    assert [manifests[name].precision for name in ("plain", "int8", "fp16")] == ["fp32", "int8", "fp16"]
+    assert manifests["plain"].input == {
+        "name": "images", "shape": ["N", 1, 8, 8], "range": [0, 1], "type": "float32", "layout": "nchw",
+    }  # fmt: skip
+    assert manifests["int8"].input == {
+        "name": "images", "shape": ["N", 8, 8, 1], "range": [0, 255], "type": "uint8", "layout": "nhwc",
+    }  # fmt: skip
+    assert Form.of(manifests["int8"]) == Form("int8", "uint8", "nhwc")
+    session = onnxruntime.InferenceSession(formed["int8"].onnx, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    assert (given.type, given.shape[1:]) == ("tensor(uint8)", [8, 8, 1])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["latnas.input"] == "images [N, H, W, C], uint8 in [0, 255]"
+    assert (metadata["latnas.layout"], metadata["latnas.precision"]) == ("nhwc", "int8")
+    assert (manifests["plain"].quantised, manifests["fp16"].quantised) == (None, None)
+
+
+def test_the_accuracy_in_the_manifest_is_that_of_the_very_file(formed: dict[str, ExportedFile]) -> None:
+    test = load_images("digits").test
+    for file in formed.values():
+        given = Form.of(file.manifest).input_of(to_unit(test.images[:]))
+        reached = float((run(file.onnx.read_bytes(), given).argmax(1) == test.labels.numpy()).mean())
+        assert file.manifest.accuracy.value == pytest.approx(reached)
+
+
+def test_model_py_computes_what_the_files_compute(formed: dict[str, ExportedFile]) -> None:
+    images = to_unit(load_images("digits").test.images[:20])
+    for name, most in (("plain", 1e-4), ("fp16", 2e-2)):
+        file = formed[name]
+        spec = importlib.util.spec_from_file_location("model", file.folder / "model.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with torch.no_grad():
+            logits = module.load().eval()(images).numpy()
+        assert np.abs(logits - run(file.onnx.read_bytes(), images)).max() <= most * np.abs(logits).max()
+        assert list(module.CLASSES) == list(file.manifest.classes)
+        assert file.manifest.standalone is None
+
+
+def test_the_same_network_packed_again_elsewhere_gives_the_same_bytes(
+    formed: dict[str, ExportedFile], tmp_path: Path
+) -> None:
+    file = formed["int8"]
+    folder = copied(file.folder.parents[4], tmp_path / "there")
+    for packed in run_in(folder).glob("exports/*/.trainings/*/*/"):
+        shutil.rmtree(packed)
+    there = folder / file.folder.relative_to(file.folder.parents[4])
+    shutil.rmtree(there)
+    export(export_config(folder, lambdas=(0.5,), int8=True, int8_tolerance=100.0, input="uint8", layout="nhwc"))
+    for name in ("model.onnx", "model.py", "weights.safetensors"):
+        assert (there / name).read_bytes() == (file.folder / name).read_bytes()
+
+
+def test_an_int8_export_leaves_those_of_other_precisions_alone(here: Path) -> None:
+    before = {path: path.read_bytes() for path in (run_in(here) / "exports").glob("*/*ms*/*")}
+    typed = latnas("export", "--lambda", "0", *as_typed(EXPORT), "--int8", "--int8-tolerance", "100")
+    assert (typed.code, typed.raised) == (0, None)
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list((run_in(here) / "exports").glob("*/*-int8/model.onnx"))) == 1
+
+
+def test_one_file_is_of_one_precision() -> None:
+    with pytest.raises(UsageError, match="name --int8 or --fp16"):
+        export_config(Path(), lambdas=(0.5,), int8=True, fp16=True)
+
+
+def test_a_table_of_modules_cannot_promise_an_int8_file(here: Path) -> None:
+    path = front_in(here) / "table.json"
+    load_table(path).model_copy(update={"measures": "torch", "runtime": "torch"}).save(path)
+    with pytest.raises(UsageError, match="runs PyTorch modules"):
+        export(export_config(here, lambdas=(0.5,), int8=True))
