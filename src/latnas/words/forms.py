@@ -27,7 +27,7 @@ Architectures = list[ArchitectureJson]
 
 
 class TrainingResult(BaseModel):
-    """What a training that ships came to."""
+    """What a training that ships came to, and after how many epochs if it was stopped early."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,6 +35,7 @@ class TrainingResult(BaseModel):
     test_images: int
     check: Check
     sha256: str
+    stopped_after: int | None = None
 
 
 def features_of(architectures: int) -> Any:

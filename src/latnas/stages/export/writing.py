@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class ExportedFile:
 
 def write(job: Job, shipment: Shipment, times: Times | None) -> ExportedFile:
     """The file and its manifest. Without times the file was not measured."""
-    target, table = shipment.target, job.table
+    target, trained, table = shipment.target, shipment.trained, job.table
     amounts = replace(job.space.amounts(shipment.architecture), file_bytes=len(shipment.file))
     limits = LimitsReached.of(job.space.limits, amounts)
     manifest = Manifest(
@@ -45,7 +45,7 @@ def write(job: Job, shipment: Shipment, times: Times | None) -> ExportedFile:
         runtime=table.runtime,
         measured_artifact=table.measures,
         sha256=hashlib.sha256(shipment.file).hexdigest(),
-        accuracy=shipment.accuracy,
+        accuracy=trained.accuracy,
         params=amounts.params,
         macs=amounts.macs,
         architecture=shipment.architecture.to_json(),
@@ -62,15 +62,11 @@ def write(job: Job, shipment: Shipment, times: Times | None) -> ExportedFile:
             "range": [0, 1],
             "type": "float32",
         },
-        training={
-            **asdict(job.recipe),
-            "epochs": job.config.epochs,
-            "init": job.config.init,
-            "test_images": shipment.test_images,
-        },
-        check=shipment.check,
+        training=dict(trained.training),
+        check=trained.check,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         limits=limits,
+        repeats=trained.repeats,
     )
     folder = job.exports / target.folder
     write_atomically(folder / "model.onnx", shipment.file)
