@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from small import EXPORT, PROFILE, SEARCH, as_typed, front_in, latnas, run_in
 
-from latnas.cli import console
+from latnas.cli import console, show
 from latnas.cli.console import ConsoleReporter, print_table
+from latnas.stages.export import ExportedFile
 from latnas.words.front import load_front
-from latnas.words.manifest import load_manifest
+from latnas.words.manifest import Repeats, load_manifest
 from latnas.words.table import load_table
 
 TYPED: dict[str, list[object]] = {
@@ -146,6 +147,15 @@ def test_spaces_and_devices_as_json(empty: Path) -> None:
     settings = {setting["setting"]: setting for setting in profilers["onnxruntime"]["settings"]}
     assert settings["optimisation"]["values"] == ["none", "basic", "extended", "all"]
     assert settings["CPUExecutionProvider"]["usable"] is True and settings["CPUExecutionProvider"]["device"] == "cpu"
+
+
+def test_the_spread_over_seeds_is_shown_beside_the_accuracy_of_the_file(exported_run: Path) -> None:
+    path = next(exported_run.glob("runs/*/exports/*/*/manifest.json"))
+    manifest = load_manifest(path)
+    repeats = Repeats(seeds=(0, 1), values=(0.9, 0.8), mean=0.85, low=0.2, high=1.0)
+    alone = show.export_row(ExportedFile(path.parent, manifest))
+    several = show.export_row(ExportedFile(path.parent, manifest.model_copy(update={"repeats": repeats})))
+    assert several[5] == f"{alone[5]}; 2 seeds: 85.0% (20.0% to 100.0%)"
 
 
 @pytest.mark.parametrize("command", ["profile", "verify", "search", "export", "verify files"])

@@ -30,6 +30,8 @@ from latnas.stages.export.packing import Packed
 from latnas.stages.export.shipments import Shipment
 from latnas.stages.export.stage import MEASUREMENTS
 from latnas.stages.export.targets import Target
+from latnas.stages.export.trainings import Trained
+from latnas.training.tasks import Task
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import budget_name
 from latnas.words.files import append_line
@@ -97,12 +99,15 @@ class MadeUpBench:
         return found
 
 
-def stand_in(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
+def stand_in(
+    job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: Architecture | None = None
+) -> list[Shipment]:
     """What training each of these would hand on."""
     check = Check(images=1, largest_difference=0.0, same_class=1.0)
     reached = ReachedAccuracy(split="test", value=0.5, low=0.4, high=0.6)
     packed = [Packed(str(one).encode(), check, reached, None, None, b"", None) for _, one in chosen]
-    return [Shipment(target, one, each, 1) for (target, one), each in zip(chosen, packed, strict=True)]
+    trained = Trained(Task("", {}, job.exports), {}, None, {"test_images": 1})
+    return [Shipment(target, one, trained, each) for (target, one), each in zip(chosen, packed, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +322,7 @@ def test_a_file_is_in_its_folder_as_soon_as_it_fits_and_an_interruption_leaves_t
     def file_ms(one: Architecture) -> float:
         return takes(one) * (1.2 if one == first_choices[1] else 1.0)
 
-    def interrupted(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
+    def interrupted(job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: None) -> list[Shipment]:
         if first_choices:
             raise KeyboardInterrupt
         first_choices.extend(one for _, one in chosen)
@@ -420,9 +425,9 @@ def test_only_what_is_missing_or_damaged_or_missed_is_made_again(
     asked: list[float] = []
     real = deriving.train_each
 
-    def noted(job: Job, chosen: Sequence[tuple[Target, Architecture]]) -> list[Shipment]:
+    def noted(job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: None) -> list[Shipment]:
         asked.extend(target.budget_ms for target, _ in chosen)
-        return real(job, chosen)
+        return real(job, chosen, teacher)
 
     monkeypatch.setattr(deriving, "train_each", noted)
     first, second = export(export_config(verified, all=True))

@@ -12,7 +12,7 @@ from latnas.data.randomness import generator
 from latnas.spaces.darts import Darts
 from latnas.spaces.space import Classifier, make_space
 from latnas.training.auxiliary import WithAuxiliary, auxiliary_loss
-from latnas.training.trainer import Recipe, Trainer
+from latnas.training.trainer import Recipe, Trainer, plain_loss
 
 RECIPE = Recipe(steps=3, batch_size=8, learning_rate=0.05, label_smoothing=0.1, auxiliary=0.4)
 
@@ -42,7 +42,8 @@ def test_the_loss_is_that_of_both_classifiers_the_second_by_its_weight() -> None
     network.body.cells[3].register_forward_hook(lambda module, inputs, output: read.append(output))  # type: ignore[operator, union-attr, index]
     own = functional.cross_entropy(network(x), labels, label_smoothing=0.1)
     second = functional.cross_entropy(both.head(read[0]), labels, label_smoothing=0.1)
-    assert auxiliary_loss(both, x, labels, RECIPE).item() == pytest.approx((own + 0.4 * second).item(), rel=1e-5)
+    found = auxiliary_loss(plain_loss)(both(x), x, labels, RECIPE)
+    assert found.item() == pytest.approx((own + 0.4 * second).item(), rel=1e-5)
 
 
 def test_the_second_classifier_reads_the_second_reduction() -> None:
@@ -58,7 +59,7 @@ def test_a_training_with_it_moves_both_and_leaves_a_plain_network() -> None:
     before = {name: value.clone() for name, value in network.named_parameters()}
     both = with_auxiliary(network)
     head = [parameter.clone() for parameter in both.head.parameters()]
-    Trainer(both, images(), RECIPE, seed=0, loss=auxiliary_loss).run()
+    Trainer(both, images(), RECIPE, seed=0, loss=auxiliary_loss(plain_loss)).run()
     plain = both.plain()
     assert plain is network and not any(module._forward_hooks for module in network.modules())
     assert all(not torch.equal(value, before[name]) for name, value in network.named_parameters() if value.dim() > 1)
@@ -72,7 +73,8 @@ def test_inner_layers_are_pulled_harder_than_without_it() -> None:
         network = derived()
         both = with_auxiliary(network).train()
         recipe = Recipe(steps=1, auxiliary=weight)
-        auxiliary_loss(both, torch.rand(8, 1, 16, 16, generator=generator(4)), torch.arange(8) % 3, recipe).backward()
+        x, labels = torch.rand(8, 1, 16, 16, generator=generator(4)), torch.arange(8) % 3
+        auxiliary_loss(plain_loss)(both(x), x, labels, recipe).backward()
         assert isinstance(network.body, Darts)
         last, first = network.body.cells[4], network.body.stem
         gradients.append(

@@ -12,7 +12,7 @@ from latnas.data.batches import to_unit
 from latnas.data.images import LabelledImages
 from latnas.data.randomness import generator
 from latnas.spaces.choice import path_of, selecting
-from latnas.training.evaluate import BATCH, Accuracy, accuracy, batch_statistics, predictions
+from latnas.training.evaluate import BATCH, Accuracy, accuracy, batch_statistics, mean_interval, predictions
 from latnas.training.trainer import Recipe, Trainer
 
 
@@ -55,6 +55,13 @@ def test_the_interval_of_none_or_all_ends_at_zero_or_one() -> None:
     assert (low, high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 30)))
     low, high = Accuracy(30, 30).interval
     assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1.0)
+
+
+@pytest.mark.parametrize("values", [(0.9, 0.92), (0.5, 0.7, 0.61, 0.66)])
+def test_the_interval_of_a_mean_over_repetitions_is_student_s(values: tuple[float, ...]) -> None:
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert mean_interval(values) == pytest.approx(tuple(expected))
+    assert mean_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
 
 
 def test_batch_statistics_normalise_by_the_batch_and_leave_running_averages_untouched() -> None:

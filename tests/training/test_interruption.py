@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from small_trainings import SEED, STEPS, digits, small_network
-from torch import Tensor, nn
+from torch import Tensor
 
 from latnas.errors import Terminated
 from latnas.training.checkpoint import load_tensors
@@ -35,9 +35,9 @@ def test_a_training_that_is_told_to_stop_leaves_a_checkpoint_of_whole_steps(
         if step == 3:
             os.kill(os.getpid(), told)
 
-    def loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    def loss(logits: Tensor, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
         tell(stopped.done + 1)
-        return plain_loss(network, images, labels, recipe)
+        return plain_loss(logits, images, labels, recipe)
 
     stopped = trainer(loss if within else plain_loss)
     with pytest.raises(raised):

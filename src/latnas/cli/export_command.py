@@ -29,7 +29,10 @@ def export(
     epochs: Annotated[int | None, typer.Option(help="Training of each network. Default 20.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. Default 0.1.")] = None,
-    init: Annotated[str | None, typer.Option(help="Weights to start from: scratch (default) or supernet.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Weights to start from: scratch (default) or supernet (without epochs, which ships them)."),
+    ] = None,
     auxiliary: Annotated[
         float | None, typer.Option(help="Weight of an auxiliary head in training (darts). Default 0: none.")
     ] = None,
@@ -45,6 +48,20 @@ def export(
         str | None, typer.Option("--input", help="What files take: float in [0, 1] (default), or uint8 in [0, 255].")
     ] = None,
     layout: Annotated[str | None, typer.Option(help="Order of sides of images: nchw (default), nhwc.")] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Ship an average of weights of this decay, such as 0.999. Default 0: none."),
+    ] = None,
+    distill: Annotated[
+        bool, typer.Option("--distill", help="Networks learn from the largest one that is exported, trained first.")
+    ] = False,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Hold out images; stop after so many epochs without progress on them. Default 0: never."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Train from so many seeds and report the spread; the first ships. Default 1.")
+    ] = None,
     seed: Seed = None,
     executor: Executor = None,
     config: ConfigFile = None,
@@ -61,6 +78,7 @@ def export(
         "budgets": tuple(budget or ()),
         "all": all_ or None,
         "baselines": baselines or None,
+        "distill": distill or None,
         "int8": int8 or None,
         "fp16": fp16 or None,
         "input": input_,

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from latnas.training.trainer import Recipe
+from latnas.training.trainer import Loss, Recipe, plain_loss
 
 REDUCED, WIDE = 128, 768
 
@@ -62,9 +61,16 @@ class WithAuxiliary(nn.Module):
         self._read[:] = [output]
 
 
-def auxiliary_loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """The cross-entropy of the network's own classifier, and `recipe.auxiliary` times that of the second."""
-    own, second = (
-        functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing) for logits in network(images)
-    )
-    return own + recipe.auxiliary * second
+def auxiliary_loss(own: Loss) -> Loss:
+    """The loss `own` of the network's own classifier, and `recipe.auxiliary` times the cross-entropy of the second."""
+
+    def loss(both: Any, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+        logits, second = both
+        return own(logits, images, labels, recipe) + recipe.auxiliary * plain_loss(second, images, labels, recipe)
+
+    return loss
+
+
+def plain_network(network: nn.Module) -> nn.Module:
+    """What gives logits alone: the network inside of a `WithAuxiliary`, or the network itself."""
+    return network.network if isinstance(network, WithAuxiliary) else network

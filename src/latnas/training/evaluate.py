@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,6 +33,15 @@ class Accuracy:
         """Lower and upper end."""
         exact = stats.binomtest(self.correct, self.images).proportion_ci(0.95, method="exact")
         return float(exact.low), float(exact.high)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 percent interval of the mean of two or more repetitions, by Student's t."""
+    count = len(values)
+    mean = sum(values) / count
+    variance = sum((value - mean) ** 2 for value in values) / (count - 1)
+    half = float(stats.t.ppf(0.975, count - 1)) * (variance / count) ** 0.5
+    return mean - half, mean + half
 
 
 def accuracy(network: nn.Module, data: LabelledImages, device: str = "cpu") -> Accuracy:

@@ -24,6 +24,7 @@ from latnas.data.lazy import Ahead
 from latnas.data.randomness import generator, seed_of
 from latnas.errors import LatnasError
 from latnas.spaces.choice import Selection, selecting
+from latnas.training.averaging import averaged
 from latnas.training.checkpoint import load_tensors, load_weights, save_tensors, step_in
 from latnas.training.interruption import undivided
 
@@ -36,7 +37,13 @@ Paths = Callable[[int], Sequence[Selection]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: SGD with Nesterov momentum, linear warm-up, cosine to zero."""
+    """How to train: SGD with Nesterov momentum, linear warm-up, cosine to zero.
+
+    Attributes:
+        auxiliary: weight of a second classifier's loss: see `latnas.training.auxiliary`.
+        ema: decay of the exponential average of weights; 0 for none.
+        distill: share of the loss that is the distance to a teacher's logits, taken at `temperature`.
+    """
 
     steps: int
     batch_size: int = 64
@@ -50,6 +57,15 @@ class Recipe:
     flip: bool = True
     cutout: int = 0
     auxiliary: float = 0.0
+    ema: float = 0.0
+    distill: float = 0.0
+    temperature: float = 4.0
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """All but what recipes have learnt since trainings were first kept and this one does not use: an identity."""
+        kept = vars(self).items()
+        return {name: value for name, value in kept if name not in LATER or value != getattr(Recipe, name)}
 
     def rate(self, step: int) -> float:
         """Learning rate of one step."""
@@ -60,13 +76,16 @@ class Recipe:
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def plain_loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+LATER = ("ema", "distill", "temperature")
+
+
+def plain_loss(logits: Any, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     """Cross-entropy."""
-    return functional.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
+    return functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
 
 
-Loss = Callable[[nn.Module, Tensor, Tensor, Recipe], Tensor]
-"""The loss of a network on images [N, C, H, W] with labels [N]."""
+Loss = Callable[[Any, Tensor, Tensor, Recipe], Tensor]
+"""The loss of what a network gives, logits [N, K] for most, for images [N, C, H, W] with labels [N]."""
 
 
 class Trainer:
@@ -107,6 +126,12 @@ class Trainer:
             momentum=recipe.momentum,
             nesterov=True,
         )
+        self._average = averaged(self.network, recipe.ema) if recipe.ema else None
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with its weights averaged over the steps; the very network where the recipe does not average."""
+        return self.network if self._average is None else self._average.module
 
     def step(self, paths: Sequence[Selection] | None = None) -> float:
         """Trains one batch, along each of `paths` if there are any; returns the mean loss.
@@ -129,6 +154,8 @@ class Trainer:
         nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], self.recipe.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._average is not None:
+            self._average.update_parameters(self.network)
         self.done += 1
         return loss
 
@@ -185,8 +212,10 @@ class Trainer:
         return {"step": self.done, "seed": self.seed}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and momentum, by name."""
+        """Weights, their averages and momentum, by name."""
         found = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self._average is not None:
+            found |= {f"average.{name}": value for name, value in self._average.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             if state.get("momentum_buffer") is not None:
                 found[f"momentum.{index}"] = state["momentum_buffer"]
@@ -207,15 +236,12 @@ class Trainer:
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], path: Path) -> None:
         """The inverse of `tensors` and `state`; `path` is where they were read, for messages."""
-        weights = {
-            name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")
-        }
-        load_weights(self.network, weights, path)
+        load_weights(self.network, _below("network.", tensors), path)
+        if self._average is not None:
+            load_weights(self._average, _below("average.", tensors), path)
         optimizer = self._optimizer.state_dict()
         optimizer["state"] = {
-            int(name.removeprefix("momentum.")): {"momentum_buffer": value}
-            for name, value in tensors.items()
-            if name.startswith("momentum.")
+            int(index): {"momentum_buffer": value} for index, value in _below("momentum.", tensors).items()
         }
         self._optimizer.load_state_dict(optimizer)
         self.done = step_in(state, "step", path)
@@ -223,7 +249,7 @@ class Trainer:
     def _loss(self, images: Tensor, labels: Tensor, path: Selection | None) -> Callable[[], Tensor]:
         def compute() -> Tensor:
             with selecting(path) if path is not None else nullcontext():
-                loss = self._loss_of(self.network, images, labels, self.recipe)
+                loss = self._loss_of(self.network(images), images, labels, self.recipe)
             if not loss.isfinite():
                 raise LatnasError(
                     f"training diverged at step {self.done}: the loss is {float(loss.detach())}"
@@ -237,6 +263,10 @@ class Trainer:
 def training_seed(seed: int, *parts: str | int) -> int:
     """The seed of one named training of a run."""
     return seed_of(seed, "training", *parts)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _sum_gradients(parameters: list[nn.Parameter], losses: Sequence[Callable[[], Tensor]]) -> float:

@@ -26,7 +26,7 @@ Architectures = list[ArchitectureJson]
 
 
 class TrainingResult(BaseModel):
-    """What a training that ships came to."""
+    """What a training that ships came to, and after how many epochs if it was stopped early."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,6 +34,7 @@ class TrainingResult(BaseModel):
     test_images: int
     check: Check
     sha256: str
+    stopped_after: int | None = None
 
 
 class PackingResult(BaseModel):

@@ -69,6 +69,19 @@ class ReachedAccuracy(_Frozen):
     high: Fraction
 
 
+class Repeats(_Frozen):
+    """Test accuracies of the same training from several seeds, and their mean with its 95 percent interval (Student's).
+
+    The first seed's network is the one that ships.
+    """
+
+    seeds: tuple[int, ...]
+    values: tuple[Fraction, ...]
+    mean: Fraction
+    low: Fraction
+    high: Fraction
+
+
 class Check(_Frozen):
     """ONNX Runtime against PyTorch: the largest difference relative to the outputs' scale, and equal classes."""
 
@@ -185,6 +198,7 @@ class Manifest(_Frozen):
     precision: Precision = "fp32"
     quantised: Quantised | None = None
     standalone: str | None = None
+    repeats: Repeats | None = None
 
     def save(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""

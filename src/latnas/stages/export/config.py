@@ -30,8 +30,12 @@ class ExportConfig(BaseModel):
     epochs: int = Field(20, ge=0, le=10_000)
     batch_size: int = Field(64, ge=2, le=65_536)
     learning_rate: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
-    init: Literal["scratch", "supernet"] = "scratch"
+    init: Literal["scratch", "supernet"] | None = None
     auxiliary: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
+    ema: float = Field(0.0, ge=0, lt=1)
+    distill: bool = False
+    patience: int = Field(0, ge=0, le=10_000)
+    seeds: int = Field(1, ge=1, le=100)
     seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
     int8: bool = False
@@ -51,6 +55,19 @@ class ExportConfig(BaseModel):
         if self.int8 and self.fp16:
             raise UsageError("one file is of one precision: name --int8 or --fp16. The other is another export.")
         return self
+
+    @model_validator(mode="after")
+    def _trains_what_it_ships(self) -> ExportConfig:
+        if self.epochs == 0 and self.init == "scratch":
+            raise UsageError("--epochs 0 ships the supernet's weights; those of --init scratch have learnt nothing.")
+        if self.epochs == 0 and self.distill:
+            raise UsageError("--epochs 0 trains nothing, so there is nothing to --distill. Leave one of them out.")
+        return self
+
+    @property
+    def starts_from(self) -> Literal["scratch", "supernet"]:
+        """The weights that trainings begin with; without any training those that were inherited ship."""
+        return self.init or ("scratch" if self.epochs else "supernet")
 
     @property
     def form(self) -> Form:

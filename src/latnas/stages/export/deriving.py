@@ -15,7 +15,9 @@ from latnas.stages.export.lessons import Lessons
 from latnas.stages.export.measuring import Bench
 from latnas.stages.export.shipments import train_each
 from latnas.stages.export.targets import Target
+from latnas.stages.export.trainings import teacher_among
 from latnas.stages.export.writing import ExportedFile, write
+from latnas.words.architecture import Architecture
 from latnas.words.budgets import above_ms, budget_name, format_ms
 from latnas.words.front import Front
 from latnas.words.manifest import Attempt
@@ -34,11 +36,15 @@ def derive(
     """
     courses = [begin(target, front) for target in targets]
     files: dict[str, ExportedFile] = {}
+    teacher: Architecture | None = None
     for trained in range(1, TRAININGS + 1):
         going = [course for course in courses if not course.over]
         chosen = _new(going, choose(job, going, bench, lessons))
         if chosen:
-            _train_and_measure(job, chosen, bench, lessons)
+            if trained == 1:
+                searched = [choice.architecture for course, choice in chosen if course.target.kind == "search"]
+                teacher = teacher_among(job, searched)
+            _train_and_measure(job, chosen, teacher, bench, lessons)
         for course in going:
             if course.over or trained == TRAININGS:
                 files[course.target.folder] = _write(job, front, course, lessons)
@@ -60,9 +66,13 @@ def _new(courses: Sequence[Course], choices: Sequence[Choice | None]) -> list[tu
 
 
 def _train_and_measure(
-    job: Job, chosen: Sequence[tuple[Course, Choice]], bench: Bench | None, lessons: Lessons
+    job: Job,
+    chosen: Sequence[tuple[Course, Choice]],
+    teacher: Architecture | None,
+    bench: Bench | None,
+    lessons: Lessons,
 ) -> None:
-    shipments = train_each(job, [(course.target, choice.architecture) for course, choice in chosen])
+    shipments = train_each(job, [(course.target, choice.architecture) for course, choice in chosen], teacher)
     times = {} if bench is None else measure_files(shipments, job.space, bench, job.config.form)
     most = job.space.limits.file_bytes
     for (course, choice), shipment in zip(chosen, shipments, strict=True):

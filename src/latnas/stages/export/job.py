@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latnas.data.images import ImageData
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.export.config import ExportConfig
-from latnas.stages.export.final_training import recipe_for
+from latnas.stages.export.final_training import divided, recipe_for
 from latnas.training.trainer import Recipe
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
@@ -45,6 +45,8 @@ class Job:
 
     @property
     def recipe(self) -> Recipe:
-        """Of every final training."""
+        """Of every final training, without a teacher."""
         config = self.config
-        return recipe_for(self.data, config.epochs, config.batch_size, config.learning_rate, config.auxiliary)
+        trained_on, _ = divided(self.data, config.seed, config.patience)
+        recipe = recipe_for(self.data, len(trained_on), config.epochs, config.batch_size, config.learning_rate)
+        return replace(recipe, auxiliary=config.auxiliary, ema=config.ema)

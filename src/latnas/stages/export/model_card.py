@@ -132,11 +132,14 @@ def _trained(training: Mapping[str, Any]) -> str:
     if not training["epochs"]:
         return "not at all: the weights are those that the search trained along all networks"
     start = "those of the search" if training["init"] == "supernet" else "random ones"
-    smoothing = f", label smoothing {training['label_smoothing']:g}" if training["label_smoothing"] else ""
+    more = f", label smoothing {training['label_smoothing']:g}" if training["label_smoothing"] else ""
+    more += f"; an average of the weights ships, of decay {training['ema']:g}" if training["ema"] else ""
+    more += f"; taught by {training['distilled_from']}" if training["distilled_from"] else ""
+    more += f"; stopped after {training['stopped_after']} epochs" if training["stopped_after"] else ""
     return (
         f"{training['epochs']} epochs ({training['steps']:,} steps of {training['batch_size']} images) from {start}: "
         f"SGD with Nesterov momentum {training['momentum']:g}, learning rate {training['learning_rate']:g} falling to "
-        f"zero along a cosine, weight decay {training['weight_decay']:g}{smoothing}"
+        f"zero along a cosine, weight decay {training['weight_decay']:g}{more}"
     )
 
 

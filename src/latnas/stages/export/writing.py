@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -69,12 +69,7 @@ def write(
         data=job.data.name,
         classes=job.data.classes,
         input=job.config.form.described(job.data.channels, job.data.size),
-        training={
-            **asdict(job.recipe),
-            "epochs": job.config.epochs,
-            "init": job.config.init,
-            "test_images": shipment.test_images,
-        },
+        training=dict(shipment.trained.training),
         check=shipment.packed.check,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         limits=limits,
@@ -87,6 +82,7 @@ def write(
         precision=job.config.form.precision,
         quantised=shipment.packed.quantised,
         standalone=shipment.packed.standalone,
+        repeats=shipment.trained.repeats,
     )
     folder = job.exports / target.folder
     write_atomically(folder / "model.onnx", shipment.file)
