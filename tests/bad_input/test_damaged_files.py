@@ -141,8 +141,9 @@ KINDS = {
         may_change=(*MEASURED, "*/.trainings*"),
     ),
     "training": Kind(f"{RUN}/exports/*/.trainings/*/result.json", EXPORTED, of_json, may_change=MEASURED),
-    "trained file": Kind(
-        f"{RUN}/exports/*/.trainings/*/model.onnx", EXPORTED, may_change=MEASURED
+    "packed file": Kind(f"{RUN}/exports/*/.trainings/*/*/model.onnx", EXPORTED, may_change=MEASURED),
+    "trained file": Kind(  # not read where what was made of it is there
+        f"{RUN}/exports/*/.trainings/*/model.onnx", EXPORTED, may_change=MEASURED, strict=False
     ),
     "measurements": Kind(f"{RUN}/exports/*/measurements.jsonl", EXPORTED, of_lines, strict=False),
     "lock": Kind(f"{RUN}/.lock", EXPORTED, may_change=MEASURED, strict=False),
