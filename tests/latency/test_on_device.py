@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -297,6 +298,10 @@ def test_an_older_manifest_is_measured_on_the_cpu_and_says_what_it_lacks(
         ({"runtime": "onnxruntime:optimisation=most"}, "cannot run the file: KeyError"),
         ({"device": {**DEVICE, "threads": "many"}}, "the manifest's device is damaged"),
         ({"device": {"device": "cpu"}}, "the manifest's device is damaged"),
+        ({"device": {**DEVICE, "p50_factor": float("nan")}}, "nan is not above zero and finite"),
+        ({"device": {**DEVICE, "anchor_ms": 0}}, "0 is not above zero and finite"),
+        ({"budget_ms": float("inf")}, "is no manifest of latnas: see its quote, budget_ms"),
+        ({"runtime": "onnxruntime:\x1b[31m\ud800Provider"}, "has no ?[31m?Provider here"),
         ({"budget_ms": "4ms"}, "is no manifest of latnas: see its budget_ms"),
         ({"quote": "p75"}, "is no manifest of latnas: see its quote, budget_ms"),
         ({"sha256": None}, "is no manifest of latnas: see its sha256"),
@@ -321,7 +326,15 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureF
     assert f"cannot read {folder / name}: No such file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "3"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = export_in(tmp_path / "here")
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+    assert main(folder, []) == 1
+    assert "manifest.json is no file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "3", "[" * 100_000])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     folder = export_in(tmp_path / "here")
     (folder / "manifest.json").write_text(text)

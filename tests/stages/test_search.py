@@ -185,7 +185,9 @@ def test_a_run_that_another_process_works_on_is_left_alone(small_run: Path, tmp_
     is_held, may_go = context.Event(), context.Event()
     process = in_another_process(hold_lock, run_in(here), is_held, may_go)
     assert is_held.wait(60)
-    with pytest.raises(LatnasError, match=r"another latnas is working on .*\. Wait for it, or choose another --name"):
+    with pytest.raises(
+        LatnasError, match=r"another latnas is working on .*\. Wait for it, .*, or choose another --name"
+    ):
         search(search_config(here))
     may_go.set()
     process.join(60)

@@ -107,7 +107,7 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
     try:
         found = examine(folder, asked.rounds, asked.sustained)
     except CannotMeasureError as error:
-        sys.stderr.write(f"measure.py: {error}\n")
+        sys.stderr.write(f"measure.py: {_printable(str(error))}\n")
         return FAILED
     except KeyboardInterrupt:
         sys.stderr.write("measure.py: interrupted\n")
@@ -176,10 +176,11 @@ def conditions_of(manifest: Mapping[str, Any]) -> Conditions:
         remark = "the manifest does not say how its table was measured: taken are one thread and one image on the CPU"
         return Conditions("cpu", (), 1, 1, "fp32", None, None, remark)
     try:
-        device, threads, batch = str(how["device"]), int(how["threads"]), int(how["batch"])
-        factors = {"floor": 1.0, "p50": float(how["p50_factor"]), "p90": float(how["p90_factor"])}
-        precision, anchor_ms = str(how["precision"]), float(how["anchor_ms"])
-    except (KeyError, TypeError, ValueError) as error:
+        device, precision = str(how["device"]), str(how["precision"])
+        threads, batch = int(_positive(how["threads"])), int(_positive(how["batch"]))
+        factors = {"floor": 1.0, "p50": _positive(how["p50_factor"]), "p90": _positive(how["p90_factor"])}
+        anchor_ms = _positive(how["anchor_ms"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CannotMeasureError(f"the manifest's device is damaged: {error!r}. Export again: latnas export") from error
     if name == "onnxruntime":
         chosen = tuple(filter(None, settings.split(",")))
@@ -188,6 +189,13 @@ def conditions_of(manifest: Mapping[str, Any]) -> Conditions:
     remark = f"the budget was set for the runtime {name}, and this is ONNX Runtime: the figures are no check of it"
     device = device if device.startswith("cuda") else "cpu"
     return Conditions(device, (), threads, batch, precision, None, None, remark)
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{value!r} is not above zero and finite")
+    return number
 
 
 def as_text(found: Mapping[str, Any]) -> str:
@@ -215,7 +223,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         )
     lines += [f"warning: {remark}" for remark in found["remarks"]]
     lines.append("; ".join(found["faults"]) or "within budget")
-    return "\n".join(lines) + "\n"
+    return "".join(_printable(line) + "\n" for line in lines)
 
 
 def _with_load(found: Mapping[str, Any], load: Sustained) -> dict[str, Any]:
@@ -282,18 +290,20 @@ def _zeros(given: Any, batch: int) -> Any:
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(_read(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CannotMeasureError(f"{path} is not valid JSON ({error}). Copy it again.") from error
     types: dict[str, Any] = {"runtime": str, "sha256": str, "quote": str, "budget_ms": (int, float)}
     known = manifest if isinstance(manifest, dict) else {}
     wrong = [name for name, kind in types.items() if not isinstance(known.get(name), kind)]
-    if wrong or known["quote"] not in ("floor", "p50", "p90") or not known["budget_ms"] > 0:
+    if wrong or known["quote"] not in ("floor", "p50", "p90") or not 0 < known["budget_ms"] < math.inf:
         where = ", ".join(wrong) or "quote, budget_ms"
         raise CannotMeasureError(f"{path} is no manifest of latnas: see its {where}. Copy it again.")
     return known
 
 
 def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # whoever opens a pipe may wait for ever
+        raise CannotMeasureError(f"{path} is no file. Copy the whole folder.")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -335,6 +345,11 @@ def positive(text: str) -> int:
 def _progress(done: float, total: float) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\rcalling the file: {done:.0f} of {total:.0f} s" + ("\n" if done >= total else ""))
+
+
+def _printable(text: str) -> str:
+    """A manifest may hold what a terminal does not show, or takes for a command."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _ms(value: float) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from latnas.errors import LatnasError
 from latnas.words.files import read_json, write_atomically
 from latnas.words.limits import RESOURCES, Amounts, Limits
-from latnas.words.table import ArchitectureJson, first_problem
+from latnas.words.table import ArchitectureJson, Positive, first_problem
 
 SCHEMA: Final = "latnas-manifest-1"
 
@@ -34,9 +34,9 @@ class Predicted(_Frozen):
 class Measured(_Frozen):
     """Floor of the measured artefact, and the floor times the table's frozen factors."""
 
-    floor: float
-    p50: float
-    p90: float
+    floor: Positive
+    p50: Positive
+    p90: Positive
 
 
 class RawTimes(_Frozen):
@@ -51,12 +51,12 @@ class MeasuredOn(_Frozen):
     the file as it was measured (`measure.py` reads it)."""
 
     device: str
-    threads: int
-    batch: int
+    threads: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
     precision: str
-    p50_factor: float
-    p90_factor: float
-    anchor_ms: float
+    p50_factor: Positive
+    p90_factor: Positive
+    anchor_ms: Positive
 
 
 class ReachedAccuracy(_Frozen):
@@ -179,7 +179,7 @@ class Manifest(_Frozen):
     nearest_ms: Annotated[float, Field(gt=0)] | None = None
     recipe_digest: str | None = None
     device: MeasuredOn | None = None
-    anchor_drift: float | None = None
+    anchor_drift: Positive | None = None
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     quantised: Quantised | None = None
     standalone: str | None = None

@@ -163,11 +163,22 @@ def _content(file: ExportedFile) -> bytes | Lost:
 
 
 def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) -> Workload:
-    """The file; where the runtime takes no files, the module in its place."""
+    """The file; where the runtime takes no files, the module in its place.
+
+    Raises:
+        LatnasError: the manifest names no network of the space.
+    """
     form, batch = Form.of(file.manifest), len(bench.example)
     if bench.takes_files:
         return Workload.from_file(content, form.example(space, batch))
-    return form.finalist(space.derive(space.network(seed=0), _architecture(file)), space, batch, takes_files=False)
+    try:
+        network = space.derive(space.network(seed=0), _architecture(file))
+    except LatnasError as error:
+        raise LatnasError(
+            f"{file.folder / 'manifest.json'} names no network of space {space.name!r}: {error} "
+            "Export again: latnas export"
+        ) from error
+    return form.finalist(network, space, batch, takes_files=False)
 
 
 def _measure(
