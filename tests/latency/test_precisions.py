@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,28 @@ def test_a_module_can_be_measured_in_any_precision(precision: str) -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no precision 'int4'\. Known: fp32, fp16, int8"):
         Workload(nn.ReLU(), torch.zeros(1, 1)).onnx("int4")
+
+
+class NormedLast(nn.Module):
+    """Has a batch normalisation that no convolution takes up: its weights have no channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return out
+
+
+def test_what_the_tools_log_is_not_shown_and_others_may_log_afterwards(
+    feeds: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    before = (list(root.handlers), list(root.filters))
+    quantise(export_for_measuring(NormedLast(), (torch.zeros(4, 3, 8, 8),)), feeds, reduce_range=True)
+    assert (list(root.handlers), list(root.filters)) == before
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err, [r for r in caplog.records if r.name == "root"]) == ("", "", [])
+    root.warning("heard")
+    assert caplog.messages[-1] == "heard"

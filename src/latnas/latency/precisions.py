@@ -6,9 +6,11 @@ What ONNX Runtime's own tools make: `quantise` int8 with QuantizeLinear and Dequ
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,7 @@ def quantise(file: bytes, feeds: Sequence[Mapping[str, Any]], reduce_range: bool
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, _quiet():
             before, prepared, after = (Path(folder) / name for name in ("before", "prepared", "after"))
             before.write_bytes(file)
             quant_pre_process(str(before), str(prepared), skip_symbolic_shape=True)
@@ -77,7 +79,7 @@ def quantise(file: bytes, feeds: Sequence[Mapping[str, Any]], reduce_range: bool
             return _finished(onnx.load(str(after)), onnx.load_from_string(file))
     except Exception as error:
         raise LatnasError(
-            f"the network cannot be quantised: {type(error).__name__}: {str(error)[:300]}. Leave --int8 out, or take "
+            f"the network cannot be quantised: {type(error).__name__}: {str(error)[:300]}. Stay with fp32, or take "
             "another space."
         ) from error
 
@@ -131,6 +133,23 @@ def weighed_in_float(file: bytes) -> dict[str, int]:
         if node.op_type in WEIGHED and not {*node.input[:2]} <= dequantised:
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return counts
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences what the tools log on the root logger, such as that a weight of rank 1 has no channels."""
+    root, silent = logging.getLogger(), logging.NullHandler()
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "onnxruntime" not in record.pathname
+
+    root.addHandler(silent)  # without a handler, the first message would set one up for good
+    root.addFilter(is_other)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_other)
+        root.removeHandler(silent)
 
 
 def _reader(feeds: Sequence[Mapping[str, Any]]) -> Any:
