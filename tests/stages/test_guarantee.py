@@ -439,6 +439,18 @@ def test_only_what_is_missing_or_damaged_or_missed_is_made_again(
     assert other.manifest == second.manifest
 
 
+def test_networks_that_learn_from_one_another_do_so_whichever_of_them_were_exported_before(verified: Path) -> None:
+    (alone,) = export(export_config(verified, lambdas=(1.0,), distill=True))
+    assert alone.manifest.training["distilled_from"] is None, "there was no other"
+    teacher, student = export(export_config(verified, all=True, distill=True))
+    assert teacher.manifest.training["distilled_from"] is None
+    assert student.manifest.training["distilled_from"] == str(chosen_in(teacher))
+    missing_file(student.folder)
+    again = export(export_config(verified, all=True, distill=True))
+    assert [file.manifest.training for file in again] == [teacher.manifest.training, student.manifest.training]
+    assert again[1].manifest.sha256 == student.manifest.sha256
+
+
 def test_a_missing_script_is_left_again_without_measuring(verified: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(verified)
     sorted(run_in(verified).glob("exports/*/*/measure.py"))[0].unlink()

@@ -28,7 +28,12 @@ def recipe_digest(job: Job) -> str:
 
 
 def kept(job: Job, target: Target) -> Manifest | None:
-    """The manifest of a target whose file is there whole, verified, and what the same command would make again."""
+    """The manifest of a target whose file is there whole, verified, and what the same command would make again.
+
+    None where networks learn from one another: who teaches is known once all are chosen. Their trainings are kept.
+    """
+    if job.config.distill:
+        return None
     folder = job.exports / target.folder
     try:
         manifest = load_manifest(folder / "manifest.json")
