@@ -29,6 +29,7 @@ from latnas.ranking.label_model import (
     columns,
     fit_label_model,
     least_ridge_errors,
+    root_mean_square,
 )
 
 CANDIDATES: tuple[tuple[str, ...], ...] = (
@@ -161,7 +162,7 @@ class Judge:
 
     def short_accuracy(self, key: str, features: Mapping[str, float]) -> Score:
         """Expected accuracy after a short training of the architecture called `key`, whose own label counts."""
-        predicted, _ = self._predicted(key, features)
+        predicted, _ = self.model.predict(self.scale.standard([features])[0], self.structure(key))
         return Score(predicted, predicted - self.spread, predicted + self.spread)
 
     def score(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> Score:
@@ -170,9 +171,10 @@ class Judge:
         Args:
             caution: how many standard deviations of doubt a predicted training counts for less.
         """
-        standard_F = self.scale.standard([features], self.features)[0]
+        standard_A = self.scale.standard([features])[0]
+        standard_F = standard_A[columns(self.features)]
         opinions = self.prior.standard(float(standard_F.mean())) + self.size.standard(float(standard_F[-1]))
-        predicted, doubt = self._predicted(key, features)
+        predicted, doubt = self.model.predict(standard_A, self.structure(key))
         opinions += self.say * self.short.standard(predicted - caution * doubt)
         value = self.short.mean + self.short.std * opinions / (2.0 + self.say)
         return Score(value, value - self.spread, value + self.spread)
@@ -189,9 +191,6 @@ class Judge:
             "loo_spearman": self.loo_spearman,
             "features_help": self.helps,
         }
-
-    def _predicted(self, key: str, features: Mapping[str, float]) -> tuple[float, float]:
-        return self.model.predict(self.scale.standard([features])[0], self.structure(key))
 
 
 def fit_judge(
@@ -228,7 +227,7 @@ def fit_judge(
     chosen = CANDIDATES[0]
     if reliability > 0 and len(y_M) >= LEAST_TO_CHOOSE_BY:
         better = [names for names in CANDIDATES if _clearly_smaller(errors[names], errors[CANDIDATES[0]])]
-        chosen = min(better, key=lambda names: _root_mean_square(errors[names]), default=chosen)
+        chosen = min(better, key=lambda names: root_mean_square(errors[names]), default=chosen)
     model = fit_label_model(chosen, x_MA, [structure(key) for key in labels], y_M, reliability)
     constant_M = (y_M - y_M.mean()) * len(y_M) / (len(y_M) - 1)
     rank = stats.spearmanr(y_M - model.left_out, y_M).statistic if np.ptp(y_M) > 0 else 0.0
@@ -243,7 +242,7 @@ def fit_judge(
         loo_spearman=float(np.nan_to_num(rank)),
         helps=_clearly_smaller(model.left_out, constant_M),
         labels=labels,
-        errors={"+".join(names): _root_mean_square(found) for names, found in errors.items()},
+        errors={"+".join(names): root_mean_square(found) for names, found in errors.items()},
     )  # fmt: skip
 
 
@@ -258,10 +257,6 @@ def _check(matrix_NF: np.ndarray) -> None:
         raise LatnasError(
             "a zero-cost proxy is not finite: the networks' outputs overflow. Use another space or width."
         )
-
-
-def _root_mean_square(errors_M: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(errors_M))))
 
 
 def _clearly_smaller(errors_M: np.ndarray, others_M: np.ndarray) -> bool:

@@ -48,6 +48,11 @@ def columns(names: Sequence[str]) -> list[int]:
     return [FEATURES.index(name) for name in names]
 
 
+def root_mean_square(errors_M: np.ndarray) -> float:
+    """The size of errors."""
+    return float(np.sqrt(np.mean(np.square(errors_M))))
+
+
 def least_ridge_errors(x_MF: np.ndarray, y_M: np.ndarray, reliability: float) -> np.ndarray:
     """[M]: label minus prediction on labels left out in turn, of regressions with the shrinkage that suits best."""
     found = [_left_out(x_MF, y_M, shrinkage, reliability) for shrinkage in SHRINKAGES]
@@ -154,7 +159,7 @@ class LabelModel:
     @property
     def error(self) -> float:
         """Root of the mean squared left-out error."""
-        return float(np.sqrt(np.mean(np.square(self.left_out))))
+        return root_mean_square(self.left_out)
 
     def predict(self, standard_A: np.ndarray, parts: Parts) -> tuple[float, float]:
         """The expected label of an architecture, and by how much it is in doubt: a standard deviation.

@@ -13,8 +13,8 @@ from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_ms
 
 
-class ExportConfig(BaseModel):
-    """Which budgets, and how to measure and train."""
+class WhichExports(BaseModel):
+    """Which run, which of its fronts, which budgets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,6 +23,16 @@ class ExportConfig(BaseModel):
     table: str | None = None
     lambdas: tuple[float, ...] = ()
     budgets: tuple[str, ...] = ()
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """`budgets` in ms."""
+        return tuple(parse_ms(text) for text in self.budgets)
+
+
+class ExportConfig(WhichExports):
+    """Which budgets, and how to measure and train."""
+
     all: bool = False
     baselines: bool = False
     finalists: int = Field(3, ge=1, le=50)
@@ -78,8 +88,3 @@ class ExportConfig(BaseModel):
     def workers(self) -> int:
         """Processes for trainings."""
         return parse_executor(self.executor)
-
-    @property
-    def budgets_ms(self) -> tuple[float, ...]:
-        """`budgets` in ms."""
-        return tuple(parse_ms(text) for text in self.budgets)

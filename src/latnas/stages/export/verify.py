@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.measure import MeasurementError
@@ -17,6 +16,7 @@ from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run
 from latnas.stages.common.tables import differences, listed, open_profiler, space_of
+from latnas.stages.export.config import WhichExports
 from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
 from latnas.stages.export.measuring import Bench, Times
@@ -40,16 +40,9 @@ VERIFIED = "verified file"
 """What the log calls a file that was measured again; later exports do not learn from it."""
 
 
-class VerifyConfig(BaseModel):
+class VerifyConfig(WhichExports):
     """Which exported files to measure, and how much longer than at export they may take."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str | None = None
-    runs: Path = Path("runs")
-    table: str | None = None
-    lambdas: tuple[float, ...] = ()
-    budgets: tuple[str, ...] = ()
     # The same files took 5.6 percent longer and 3.6 percent less within minutes, on a machine that did nothing else.
     tolerance: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
     rounds: int = Field(60, ge=4, le=100_000)
@@ -59,11 +52,6 @@ class VerifyConfig(BaseModel):
     def sustained_seconds(self) -> float | None:
         """`sustained` in seconds."""
         return None if self.sustained is None else parse_ms(self.sustained, "duration", "60s") / 1e3
-
-    @property
-    def budgets_ms(self) -> tuple[float, ...]:
-        """`budgets` in ms."""
-        return tuple(parse_ms(text) for text in self.budgets)
 
 
 def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
