@@ -61,7 +61,10 @@ class World:
 
     def derive(self, bench: MadeUpBench | None, *budgets: float) -> list[ExportedFile]:
         """Exports each budget, going by what `measurements.jsonl` says."""
-        targets = [Target("search", 0.5, ms, tuple(n.as_architecture for n in self.front.within(ms))) for ms in budgets]
+        targets = [
+            Target("search", 0.5, ms, tuple(n.as_architecture for n in self.front.within(ms)), self.job.space)
+            for ms in budgets
+        ]
         device: Any = bench
         return derive(self.job, self.front, targets, device, self.lessons())
 

@@ -36,3 +36,10 @@ def test_a_resource_is_typed_as_its_flag_and_a_value_that_reads_back() -> None:
     assert [resource.typed(1_234_567) for resource in RESOURCES] == [
         "--max-params 1234567", "--max-macs 1234567", "--max-size 1.24MB", "--max-memory 1.24MB",
     ]  # fmt: skip
+
+
+def test_two_sets_of_limits_together_keep_the_lower_of_each_resource() -> None:
+    own, asked = Limits(params=1000, macs=5), Limits(params=2000, file_bytes=3)
+    assert own.and_also(asked) == asked.and_also(own) == Limits(params=1000, macs=5, file_bytes=3)
+    assert own.and_also(NO_LIMITS) == own
+    assert own.typed == "--max-params 1000 --max-macs 5" and NO_LIMITS.typed == ""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from latnas.cli.options import ConfigFile, Executor, Json, Quiet, Seed, reporting, typed
+from latnas.cli.options import ConfigFile, Executor, Json, MaxMacs, MaxMemory, MaxSize, Quiet, Seed, reporting, typed
 from latnas.errors import TargetMissedError
 
 
@@ -20,6 +20,12 @@ def export(
     run: Annotated[str | None, typer.Option(help="Run folder or name. Default: the latest.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
     table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
+    max_params: Annotated[
+        list[str] | None, typer.Option(help="Most parameters of a network: 26k; repeatable, a file for each.")
+    ] = None,
+    max_macs: MaxMacs = None,
+    max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     baselines: Annotated[
         bool,
         typer.Option("--baselines", help="Also a random network and the one with most multiply-adds, trained alike."),
@@ -77,6 +83,7 @@ def export(
         "lambdas": tuple(lam or ()),
         "budgets": tuple(budget or ()),
         "all": all_ or None,
+        "max_params": tuple(max_params or ()),
         "baselines": baselines or None,
         "distill": distill or None,
         "int8": int8 or None,

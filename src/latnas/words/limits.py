@@ -99,6 +99,13 @@ class Limits:
         """The resources of which a network takes too much."""
         return tuple(one for one in self.limited if amounts.of(one) > (self.most(one) or 0))
 
+    def and_also(self, others: Limits) -> Limits:
+        """Both: of each resource the lower limit."""
+        both = {
+            one.name: [most for most in (self.most(one), others.most(one)) if most is not None] for one in RESOURCES
+        }
+        return Limits(**{name: min(given, default=None) for name, given in both.items()})
+
     def without(self, resource: Resource) -> Limits:
         """The other limits."""
         return Limits(**{f.name: getattr(self, f.name) for f in fields(self) if f.name != resource.name})
@@ -107,6 +114,11 @@ class Limits:
     def limited(self) -> tuple[Resource, ...]:
         """The resources that are limited at all."""
         return tuple(resource for resource in RESOURCES if self.most(resource) is not None)
+
+    @property
+    def typed(self) -> str:
+        """The flags that ask for these limits."""
+        return " ".join(one.typed(self.most(one) or 0) for one in self.limited)
 
 
 NO_LIMITS = Limits()

@@ -22,10 +22,22 @@ def limited_space(space: Space, limits: Limits, classes: Sequence[str], table: s
     Raises:
         UsageError: no network keeps to the limits; the message has the smallest reachable value.
     """
-    limited = space.limited(limits, metadata_bytes(space, classes, table))
-    if limits != NO_LIMITS and not cheapest(limited, params_cost(space.trace), 1):
-        raise UsageError(_why_nothing_is_left(limited))
-    return limited
+    return _refused_if_empty(space.limited(limits, metadata_bytes(space, classes, table)), "latnas search")
+
+
+def narrowed(space: Space, limits: Limits) -> Space:
+    """A limited space within the limits of an export too.
+
+    Raises:
+        UsageError: no network keeps to all limits; the message has the smallest reachable value.
+    """
+    return _refused_if_empty(space.limited(space.limits.and_also(limits), space.metadata_bytes), "latnas export")
+
+
+def _refused_if_empty(space: Space, command: str) -> Space:
+    if space.limits != NO_LIMITS and not cheapest(space, params_cost(space.trace), 1):
+        raise UsageError(_why_nothing_is_left(space, command))
+    return space
 
 
 def reachable_amounts(space: Space) -> tuple[Amounts, Amounts] | None:
@@ -58,25 +70,26 @@ def ends_of(found: Sequence[Amounts]) -> tuple[Amounts, Amounts] | None:
     return least, most
 
 
-def _why_nothing_is_left(space: Space) -> str:
+def _why_nothing_is_left(space: Space, command: str) -> str:
     """What excludes every network: one limit by itself, or all together."""
     whole = reachable_amounts(space.limited(NO_LIMITS, space.metadata_bytes))
     assert whole is not None, "every space has a valid network"
     for resource in space.limits.limited:
         if (space.limits.most(resource) or 0) < whole[0].of(resource):
-            return _too_tight(space, resource, whole[0].of(resource), "no network of")
+            return _too_tight(space, command, resource, whole[0].of(resource), "no network of")
     for resource in space.limits.limited:
         others = reachable_amounts(space.limited(space.limits.without(resource), space.metadata_bytes))
         if others is not None:
-            return _too_tight(space, resource, others[0].of(resource), "within the other limits, no network of")
+            least = others[0].of(resource)
+            return _too_tight(space, command, resource, least, "within the other limits, no network of")
     flags = " ".join(one.typed(whole[0].of(one)) for one in space.limits.limited)
     return f"no network of space {space.name!r} keeps to these limits. Each by itself allows as little as: {flags}"
 
 
-def _too_tight(space: Space, resource: Resource, least: int, who: str) -> str:
-    kept = "".join(f"{one.typed(space.limits.most(one) or 0)} " for one in space.limits.limited if one != resource)
+def _too_tight(space: Space, command: str, resource: Resource, least: int, who: str) -> str:
+    kept = space.limits.without(resource).typed
     return (
         f"{who} space {space.name!r} with width {space.options.width} and depth {space.options.depth} keeps to "
         f"{resource.typed(space.limits.most(resource) or 0)}: the smallest {resource.label} is "
-        f"{resource.shown(least)}. Type: latnas search {kept}{resource.typed(least)}"
+        f"{resource.shown(least)}. Type: {command} {kept}{' ' if kept else ''}{resource.typed(least)}"
     )

@@ -17,6 +17,7 @@ def _limit(option: str) -> Callable[[Any], int | None]:
     return resource.most_of
 
 
+MostParams = Annotated[int, BeforeValidator(_limit("max_params"))]
 MaxParams = Annotated[int | None, BeforeValidator(_limit("max_params"))]
 MaxMacs = Annotated[int | None, BeforeValidator(_limit("max_macs"))]
 MaxSize = Annotated[int | None, BeforeValidator(_limit("max_size"))]

@@ -50,11 +50,11 @@ def _looks(job: Job, course: Course, lessons: Lessons) -> list[Architecture]:
     while not looks and course.extensions < ATTEMPTS:
         room = lessons.factor * lessons.slowdown * lessons.margin * HEADROOM**course.extensions
         course.extensions += 1
-        course.add(faster(job.space, job.latency, course.target.budget_ms / room, count))
+        course.add(faster(course.target.space, job.latency, course.target.budget_ms / room, count))
         looks = next_looks(course, lessons, count)
     if not looks and not course.quickest_seen:
         course.quickest_seen = True
-        course.add(cheapest(job.space, job.latency.cost, count))
+        course.add(cheapest(course.target.space, job.latency.cost, count))
         looks = quickest(course, lessons, count)
     return looks
 

@@ -8,9 +8,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latnas.errors import UsageError
+from latnas.stages.common.options import MaxMacs, MaxMemory, MaxSize, MostParams
 from latnas.stages.export.form import Form
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_ms
+from latnas.words.limits import Limits
 
 
 class WhichExports(BaseModel):
@@ -34,6 +36,10 @@ class ExportConfig(WhichExports):
     """Which budgets, and how to measure and train."""
 
     all: bool = False
+    max_params: tuple[MostParams, ...] = ()
+    max_macs: MaxMacs = None
+    max_size: MaxSize = None
+    max_memory: MaxMemory = None
     baselines: bool = False
     finalists: int = Field(3, ge=1, le=50)
     rounds: int = Field(60, ge=4, le=100_000)
@@ -56,8 +62,10 @@ class ExportConfig(WhichExports):
 
     @model_validator(mode="after")
     def _names_something(self) -> ExportConfig:
-        if not (self.lambdas or self.budgets or self.all):
-            raise UsageError("name what to export: --lambda 0.5, --budget 4ms (both repeatable), or --all.")
+        if not (self.lambdas or self.budgets or self.all or any(limits.limited for limits in self.limits)):
+            raise UsageError(
+                "name what to export: --lambda 0.5, --budget 4ms, --max-params 100k (all repeatable), or --all."
+            )
         return self
 
     @model_validator(mode="after")
@@ -73,6 +81,12 @@ class ExportConfig(WhichExports):
         if self.epochs == 0 and self.distill:
             raise UsageError("--epochs 0 trains nothing, so there is nothing to --distill. Leave one of them out.")
         return self
+
+    @property
+    def limits(self) -> tuple[Limits, ...]:
+        """What files keep to beside a budget and the limits of the run: one for each number of parameters."""
+        others = {"macs": self.max_macs, "file_bytes": self.max_size, "memory_bytes": self.max_memory}
+        return tuple(Limits(params=most, **others) for most in dict.fromkeys(self.max_params or (None,)))
 
     @property
     def starts_from(self) -> Literal["scratch", "supernet"]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from latnas.stages.export.lessons import HEADROOM, Lessons
 from latnas.stages.export.measuring import Times
 from latnas.stages.export.shipments import Shipment
-from latnas.stages.export.targets import ATTEMPTS, Target
+from latnas.stages.export.targets import ATTEMPTS, Target, scored_within
 from latnas.words.architecture import Architecture
 from latnas.words.front import Front
 from latnas.words.manifest import Attempt
@@ -82,7 +82,8 @@ class Course:
 def begin(target: Target, front: Front) -> Course:
     """The search's target may have any network of the front, the best score first: predictions may prove wrong."""
     if target.kind == "search":
-        return Course(target, [network.as_architecture for network in front.within(math.inf)])
+        scored = scored_within(front, target.space, math.inf)
+        return Course(target, scored or list(target.candidates))
     return Course(target, list(target.candidates))
 
 

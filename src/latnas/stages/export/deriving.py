@@ -74,8 +74,8 @@ def _train_and_measure(
 ) -> None:
     shipments = train_each(job, [(course.target, choice.architecture) for course, choice in chosen], teacher)
     times = {} if bench is None else measure_files(shipments, job.space, bench, job.config.form)
-    most = job.space.limits.file_bytes
     for (course, choice), shipment in zip(chosen, shipments, strict=True):
+        most = course.target.space.limits.file_bytes
         large = most is not None and len(shipment.file) > most
         outcome = Outcome(shipment, times.get(course.target.folder), large)
         course.outcomes.append(outcome)
@@ -130,7 +130,8 @@ def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
     """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches."""
     near = budget_name(nearest_ms)
     if nearest_ms <= front.slowest_ms:
-        command = f"latnas export --budget {near}{_where(job)}"
+        limits = f" {target.limits.typed}" if target.limits.limited else ""
+        command = f"latnas export --budget {near}{limits}{_where(job)}"
     else:
         run = shlex.quote(str(job.run.path))
         command = f"latnas search --from {run} --budget-range {near}:{budget_name(2 * nearest_ms)}"

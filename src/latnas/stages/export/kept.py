@@ -13,16 +13,19 @@ from latnas.stages.export.targets import Target
 from latnas.words.files import read_bytes
 from latnas.words.manifest import Manifest, load_manifest
 
-WHICH = {"run", "runs", "table", "lambdas", "budgets", "all", "baselines", "executor"}
+WHICH = {
+    "run", "runs", "table", "lambdas", "budgets", "all", "baselines", "executor", "max_params", "max_macs", "max_size",
+    "max_memory",
+}  # fmt: skip
 """Options that say which files are made, or on how many processes, and not what comes out."""
 
 
-def recipe_digest(job: Job) -> str:
-    """Of everything that decides what an export of a budget comes to: its options, the images, the front, the table."""
+def recipe_digest(job: Job, target: Target) -> str:
+    """Of everything that decides what an export of a budget comes to: options, limits, the images, front and table."""
     options = job.config.model_dump(mode="json", exclude=WHICH)
     folder = job.run.front(job.exports.name)
     files = [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (FRONT, TABLE)]
-    limits = vars(job.space.limits)
+    limits = vars(target.space.limits)
     text = json.dumps([options, job.data.fingerprint, files, limits], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -45,6 +48,6 @@ def kept(job: Job, target: Target) -> Manifest | None:
         and manifest.kind == target.kind
         and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
         and manifest.sha256 == hashlib.sha256(file).hexdigest()
-        and manifest.recipe_digest == recipe_digest(job)
+        and manifest.recipe_digest == recipe_digest(job, target)
     )
     return manifest if same else None

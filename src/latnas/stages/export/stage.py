@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from latnas.errors import UsageError
@@ -15,7 +16,7 @@ from latnas.stages.export.kept import kept
 from latnas.stages.export.lessons import Lessons, read_lessons
 from latnas.stages.export.measuring import Bench
 from latnas.stages.export.on_device import SCRIPT, leave_script
-from latnas.stages.export.targets import Target, make_targets
+from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
 from latnas.words.front import Front, load_front
@@ -50,6 +51,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     latency = latency_of(table, space)
     stale = why_stale(table)
     targets = make_targets(config, front, space, latency, certain=stale is not None)
+    _say_limits(front, targets, report)
     job = Job(config, run, run.exports(name), space, latency, data, report)
 
     with run.lock():
@@ -64,6 +66,15 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
             files |= {file.folder.name: file for file in _make(job, front, left, stale)}
         write_set(job.exports, table)
         return [files[target.folder] for target in targets]
+
+
+def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> None:
+    """How much choice a search left within limits that it did not know."""
+    for limits, space in {target.limits: target.space for target in targets if target.limits.limited}.items():
+        count = len(scored_within(front, space, math.inf))
+        report.say(f"the search scored {count} of its {len(front.networks)} networks within {limits.typed}")
+        if not count:
+            report.warn(f"the largest network is taken instead. To search within it: latnas search {limits.typed}")
 
 
 def _check_form(config: ExportConfig, table: LatencyTable) -> None:

@@ -11,14 +11,16 @@ import torch
 
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
-from latnas.hypernet.propose import random_within
+from latnas.hypernet.propose import cheapest, random_within
 from latnas.spaces.space import SETTING, Space
+from latnas.stages.common.limits import narrowed
 from latnas.stages.export.config import ExportConfig
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, budget_name
 from latnas.words.costs import macs_cost
 from latnas.words.front import Front
 from latnas.words.latency import LatencyModel
+from latnas.words.limits import NO_LIMITS, Limits
 from latnas.words.manifest import Kind
 from latnas.words.solver import SearchGap, Solver
 
@@ -33,20 +35,26 @@ SCANNED = 60
 class Target:
     """One file to be made: a budget, who chooses, and the candidates in the order in which they are preferred.
 
-    `suffix` ends the name of its folder.
+    Attributes:
+        space: within the limits of the run and of this file.
+        limits: those that were asked for this file.
+        suffix: ends the name of its folder.
     """
 
     kind: Kind
     lam: float
     budget_ms: float
     candidates: tuple[Architecture, ...]
+    space: Space
+    limits: Limits = NO_LIMITS
     suffix: str = ""
 
     @property
     def folder(self) -> str:
         """Name of its folder among the table's exports."""
-        name = budget_name(self.budget_ms)
-        return (name if self.kind == "search" else f"{name}-{self.kind}") + self.suffix
+        chooser = "" if self.kind == "search" else f"-{self.kind}"
+        limits = self.limits.typed.replace("--", "-").replace(" ", "-")
+        return budget_name(self.budget_ms) + chooser + limits + self.suffix
 
 
 def make_targets(
@@ -55,22 +63,47 @@ def make_targets(
     """The targets that are asked for, loosest budget first.
 
     Args:
+        space: with the limits of the run.
         certain: only take networks whose interval's upper end is within the budget, because nothing can be measured.
 
     Raises:
-        UsageError: a lambda or a budget outside the run's range.
+        UsageError: a lambda or a budget outside the run's range, or no network keeps to the limits.
     """
-    targets = []
-    draws = ATTEMPTS * config.finalists
-    for lam, budget in _budgets(config, front.budget_range, front):
-        fitting = [n.as_architecture for n in front.within(budget) if not certain or n.predicted_ms.high <= budget]
-        targets.append(Target("search", lam, budget, tuple(fitting or [front.networks[0].as_architecture])))
-        if config.baselines:
-            random = generator(config.seed, "random baseline", budget_name(budget))
-            drawn = random_fitting(space, latency, budget, draws, random)  # where too rare to draw, the fastest
-            targets.append(Target("random", lam, budget, tuple(drawn or [front.networks[0].as_architecture])))
-            targets.append(Target("most-macs", lam, budget, _most_macs(space, latency, budget, front, config)))
-    return [replace(target, suffix=config.form.suffix) for target in targets]
+    spaces = [(limits, narrowed(space, limits) if limits.limited else space) for limits in config.limits]
+    return [
+        replace(target, limits=limits, suffix=config.form.suffix)
+        for lam, budget in _budgets(config, front.budget_range, front)
+        for limits, own in spaces
+        for target in _targets_of(config, front, own, latency, (lam, budget), certain)
+    ]
+
+
+def _targets_of(
+    config: ExportConfig, front: Front, space: Space, latency: LatencyModel, at: tuple[float, float], certain: bool
+) -> Iterator[Target]:
+    """Those of one budget, `at` = (lambda, ms), in a space within all limits."""
+    budget, draws = at[1], ATTEMPTS * config.finalists
+    fallback = _unscored(front, space, latency, budget, draws)
+    yield Target("search", *at, tuple(scored_within(front, space, budget, certain) or fallback), space)
+    if config.baselines:
+        random = generator(config.seed, "random baseline", budget_name(budget))
+        drawn = random_fitting(space, latency, budget, draws, random)  # where too rare to draw, the fastest
+        yield Target("random", *at, tuple(drawn or fallback), space)
+        most_macs = _most_macs(space, latency, budget, front, draws)
+        yield Target("most-macs", *at, tuple(most_macs or fallback), space)
+
+
+def scored_within(front: Front, space: Space, budget_ms: float, certain: bool = False) -> list[Architecture]:
+    """What the search scored, within a budget and the space's limits, the best score first."""
+    fitting = [n for n in front.within(budget_ms) if not certain or n.predicted_ms.high <= budget_ms]
+    return [one for one in (network.as_architecture for network in fitting) if space.keeps(one)]
+
+
+def _unscored(front: Front, space: Space, latency: LatencyModel, budget: float, count: int) -> list[Architecture]:
+    """What to take where nothing scored fits: the fastest that the search knows, if it keeps to the limits."""
+    known = [network.as_architecture for network in front.networks[:1]]
+    kept = [one for one in known if space.keeps(one)]
+    return kept or faster(space, latency, budget, count) or cheapest(space, latency.cost, count)
 
 
 def random_fitting(
@@ -88,15 +121,15 @@ def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[t
     wanted += [(budgets.lam(ms), ms) for ms in config.budgets_ms]
     if config.all:
         wanted += [(choice.lam, choice.budget_ms) for choice in front.budgets]
+    if not wanted:  # limits alone: the best within them at any latency of the run
+        wanted = [(0.0, budgets.budget_ms(0.0))]
     by_name = {budget_name(ms): (lam, ms) for lam, ms in wanted}
     return sorted(by_name.values())
 
 
-def _most_macs(
-    space: Space, latency: LatencyModel, budget: float, front: Front, config: ExportConfig
-) -> tuple[Architecture, ...]:
+def _most_macs(space: Space, latency: LatencyModel, budget: float, front: Front, count: int) -> list[Architecture]:
     """The networks of most multiply-adds that are predicted to be within the budget, those of the front among them."""
-    found = [n.as_architecture for n in front.within(budget)]
+    found = scored_within(front, space, budget)
     try:
         found += islice(_by_macs(space, latency, budget), SCANNED)
     except SearchGap as gap:
@@ -104,7 +137,7 @@ def _most_macs(
     macs = macs_cost(space.trace)
     fitting = [one for one in _distinct(found) if latency.predict_ms(one) <= budget]
     fitting.sort(key=lambda one: (-macs.cost(one), latency.predict_ms(one), one.key))
-    return tuple(fitting[: ATTEMPTS * config.finalists]) or (front.networks[0].as_architecture,)
+    return fitting[:count]
 
 
 def faster(space: Space, latency: LatencyModel, budget: float, count: int) -> list[Architecture]:

@@ -45,7 +45,7 @@ def write(
     """The file and its manifest. Without times the file was not measured."""
     target, table = shipment.target, job.table
     amounts = replace(job.space.amounts(shipment.architecture), file_bytes=len(shipment.file))
-    limits = LimitsReached.of(job.space.limits, amounts)
+    limits = LimitsReached.of(target.space.limits, amounts)
     manifest = Manifest(
         budget_ms=target.budget_ms,
         predicted_ms=Predicted(**job.latency.predict(shipment.architecture).to_json()),
@@ -76,7 +76,7 @@ def write(
         margin=None if times is None else 1 - times.lasting_ms / target.budget_ms,
         attempts=attempts,
         nearest_ms=nearest_ms,
-        recipe_digest=recipe_digest(job),
+        recipe_digest=recipe_digest(job, target),
         device=measured_on(table),
         anchor_drift=None if times is None else times.drift,
         precision=job.config.form.precision,
