@@ -52,7 +52,7 @@ DATA = ("cifar10", "fashion-mnist")
 PAIRS = tuple(f"{space}:{data}" for space in ("mbconv", "darts") for data in DATA)
 PRESETS = {
     "cpu": Sizes(
-        image=16, spaces={"mbconv": (8, 3), "darts": (4, 5)}, budgets=6, short_steps=150, final_steps=750,
+        image=16, spaces={"mbconv": (8, 3), "darts": (4, 5)}, budgets=6, short_steps=150, final_steps=2250,
         search={"pool": 200, "trainings": 24, "training_steps": 120, "halvings": 1},
     ),
     "tiny": Sizes(
