@@ -5,7 +5,8 @@
 For each space: `latnas profile`, one `latnas search` for eight budgets, `latnas export --all`. Networks ship with the
 weights of the search (`--epochs 0`), since training does not change what a network takes. A row for each budget, from
 its manifest: what was predicted, what the shipped file measured in the table's quoted statistic, whether it is within,
-the share of the budget that is unused, and how many networks were measured for it. Images are embedded ones.
+the share of the budget that is unused; how many measurements it took, how many of these were of finished files, and
+how much longer than for the table the anchor took meanwhile. Images are embedded ones.
 
 Nothing else may run on this machine meanwhile. What is finished is kept in `--work`: the same command goes on.
 """
@@ -78,13 +79,15 @@ def row_of(space: str, file: ExportedFile) -> dict[str, Any]:
     return as_row(
         space=space, budget_ms=manifest.budget_ms, predicted_ms=predicted.value, low_ms=predicted.low,
         high_ms=predicted.high, measured_ms=quoted, status=manifest.status,
-        unused=1.0 - quoted / manifest.budget_ms, table=manifest.table,
+        within=manifest.within_budget, unused=1.0 - quoted / manifest.budget_ms, attempts=len(manifest.attempts),
+        files=sum(one.what == "shipped file" for one in manifest.attempts), drift=manifest.anchor_drift,
+        table=manifest.table,
     )  # fmt: skip
 
 
 def reach_of(rows: Sequence[Mapping[str, Any]]) -> list[Reach]:
     """Over all budgets."""
-    missed = sum(row["unused"] < 0 for row in rows)
+    missed = sum(not row["within"] for row in rows)
     unused = statistics.median(float(row["unused"]) for row in rows)
     return [
         Reach(f"networks of {len(rows)} over their budget", missed, 0, "lower"),
