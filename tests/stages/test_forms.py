@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import shutil
 from itertools import product
 from pathlib import Path
@@ -15,7 +16,19 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from small import EXPORT, as_typed, copied, export_config, front_in, latnas, run_in
+from small import (
+    EXPORT,
+    Heard,
+    as_typed,
+    copied,
+    export_config,
+    front_in,
+    latnas,
+    profile_config,
+    quick_search,
+    run_in,
+    search_config,
+)
 from torch import nn
 
 from latnas.data.batches import to_unit
@@ -28,6 +41,7 @@ from latnas.stages.export import ExportedFile, export
 from latnas.stages.export.form import PLAIN, Form, WithInput
 from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch, export_onnx
 from latnas.stages.export.packing import in_int8
+from latnas.stages.profile import profile
 from latnas.words.manifest import load_manifest
 from latnas.words.table import load_table
 
@@ -263,3 +277,33 @@ def test_a_table_of_modules_cannot_promise_an_int8_file(here: Path) -> None:
     load_table(path).model_copy(update={"measures": "torch", "runtime": "torch"}).save(path)
     with pytest.raises(UsageError, match="runs PyTorch modules"):
         export(export_config(here, lambdas=(0.5,), int8=True))
+
+
+def test_with_a_table_in_int8_networks_are_searched_chosen_and_shipped_in_int8(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = profile(profile_config(tmp_path, device="cpu", precision="int8")).table
+    quick_search(search_config(tmp_path))
+    heard = Heard()
+    (file,) = export(export_config(tmp_path, lambdas=(0.0,), int8=True, int8_tolerance=100.0), heard)
+    assert (
+        file.manifest.precision == table.precision == load_table(front_in(tmp_path) / "table.json").precision == "int8"
+    )
+    log = [json.loads(line) for line in (file.folder.parent / "measurements.jsonl").read_text().splitlines()]
+    assert {line["what"] for line in log} == {"untrained module, int8", "shipped file, int8"}
+    assert {operator.op_type for operator in onnx.load(file.onnx).graph.node} > {"QuantizeLinear", "DequantizeLinear"}
+    assert not any("is of int8" in text for text in heard.warned)
+    assert "onnxruntime" not in capfd.readouterr().err
+
+
+def test_files_of_another_precision_than_the_table_s_are_made_with_a_warning_that_says_which_table_to_measure(
+    here: Path,
+) -> None:
+    heard = Heard()
+    export(export_config(here, lambdas=(1.0,), epochs=0, fp16=True), heard)
+    assert any("is of fp32" in text and "latnas profile --precision fp16" in text for text in heard.warned)
+    path = front_in(here) / "table.json"
+    load_table(path).model_copy(update={"precision": "int8"}).save(path)
+    heard = Heard()
+    export(export_config(here, lambdas=(1.0,), epochs=0), heard)
+    assert any(text.endswith("latnas profile --precision fp32, or export it: --int8") for text in heard.warned)

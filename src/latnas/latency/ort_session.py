@@ -16,7 +16,7 @@ import onnxruntime as ort
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
-ERRORS_ONLY = 3
+WARNINGS, ERRORS_ONLY = 2, 3
 
 OPTIMISATIONS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,

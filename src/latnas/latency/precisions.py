@@ -137,7 +137,12 @@ def weighed_in_float(file: bytes) -> dict[str, int]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences what the tools log on the root logger, such as that a weight of rank 1 has no channels."""
+    """Silences what the tools log on the root logger, such as that a weight of rank 1 has no channels, and the runtime
+    in the sessions that they make, such as that an initializer is not used."""
+    import onnxruntime
+
+    from latnas.latency.ort_session import ERRORS_ONLY, WARNINGS
+
     root, silent = logging.getLogger(), logging.NullHandler()
 
     def is_other(record: logging.LogRecord) -> bool:
@@ -145,9 +150,11 @@ def _quiet() -> Iterator[None]:
 
     root.addHandler(silent)  # without a handler, the first message would set one up for good
     root.addFilter(is_other)
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
     try:
         yield
     finally:
+        onnxruntime.set_default_logger_severity(WARNINGS)
         root.removeFilter(is_other)
         root.removeHandler(silent)
 

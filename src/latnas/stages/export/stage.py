@@ -47,7 +47,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         raise UsageError(
             f"space {space.name!r} names no module for an auxiliary head, as darts does. Leave --auxiliary out."
         )
-    _check_form(config, table)
+    _check_form(config, table, report)
     latency = latency_of(table, space)
     stale = why_stale(table)
     targets = make_targets(config, front, space, latency, certain=stale is not None)
@@ -77,13 +77,22 @@ def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> No
             report.warn(f"the largest network is taken instead. To search within it: latnas search {limits.typed}")
 
 
-def _check_form(config: ExportConfig, table: LatencyTable) -> None:
-    """Raises UsageError for a form that the runtime of the table cannot run, so that it could not be measured."""
+def _check_form(config: ExportConfig, table: LatencyTable, report: Reporter) -> None:
+    """Raises UsageError for a form that the runtime of the table cannot run, so that it could not be measured.
+
+    Warns where the table is of another precision: networks were searched and are predicted at that.
+    """
     precision = config.form.precision
     if precision != "fp32" and table.measures == "torch":
         raise UsageError(
             f"--{precision} makes an ONNX file, and {table.runtime}, with which {table.name} was measured, runs "
             "PyTorch modules. Measure a table with ONNX Runtime: latnas profile --runtime onnxruntime"
+        )
+    if precision != table.precision:
+        better = "" if table.precision == "fp32" else f", or export it: --{table.precision}"
+        report.warn(
+            f"table {table.name} is of {table.precision}, the files will be in {precision}: they are measured, but to "
+            f"choose what is best at {precision} takes a table of it: latnas profile --precision {precision}{better}"
         )
 
 
