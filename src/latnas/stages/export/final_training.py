@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -105,17 +106,18 @@ def fit(
     if recipe.auxiliary:
         whole, loss = _with_auxiliary(network, seed, int(images.labels.max()) + 1), auxiliary_loss(own_loss)
     trainer = Trainer(whole, images, recipe, seed, loss=loss)
+    finish = partial(recalibrate, images=images.images, seed=seed) if is_recalibrated(recipe) else None
     stopped_after = None
     if patience is None:
         trainer.run(checkpoint=folder / CHECKPOINT, every=EVERY)
         whole.load_state_dict(trainer.averaged.state_dict())
     else:
-        epochs = train_patiently(trainer, patience, folder / CHECKPOINT, EVERY)
+        epochs = train_patiently(trainer, patience, folder / CHECKPOINT, EVERY, finish)
         stopped_after = epochs if epochs * patience.steps < recipe.steps else None
     if isinstance(whole, WithAuxiliary):
         whole.plain()
-    if is_recalibrated(recipe):
-        recalibrate(network, images.images, seed)
+    if finish is not None:
+        finish(network)
     network.eval()
     return stopped_after
 
