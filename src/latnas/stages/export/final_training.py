@@ -15,6 +15,7 @@ from latnas.data.batches import channel_statistics, to_unit
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.sources import images_of_task
 from latnas.data.splits import splits_of
+from latnas.latency.onnx_export import check_fits_one_file
 from latnas.spaces.space import Classifier, Space, make_space
 from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 from latnas.training.auxiliary import HasAuxiliaryPoint, WithAuxiliary, auxiliary_loss
@@ -50,6 +51,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     architecture = Architecture.from_json(config["architecture"])
     seed = training_seed(config["seed"], "final", architecture.key)
     network = derived_network(space, architecture, seed, config["inherit"])
+    check_fits_one_file(network)
     network.normalise.set_statistics(*channel_statistics(data.train.images))
     recipe = Recipe(**config["recipe"])
     trained_on, held_out = divided(data, config["seed"], config["patience"])
