@@ -9,7 +9,10 @@ from latnas.cli.show import KINDS
 from latnas.stages.export import VerifiedFile, VerifiedRun
 from latnas.words.budgets import format_ms
 
-COLUMNS = ["chosen by", "budget", "at export", "now", "drift", "of the device", "its own", "status", "manifest", "file"]
+COLUMNS = [
+    "chosen by", "budget", "at export", "now", "lasting", "drift", "of the device", "its own", "status", "manifest",
+    "file",
+]  # fmt: skip
 
 
 def verified_json(result: VerifiedRun) -> dict[str, Any]:
@@ -22,7 +25,7 @@ def verified_json(result: VerifiedRun) -> dict[str, Any]:
 
 
 def show_verified(result: VerifiedRun) -> None:
-    """Budget, measured at export and now, what drifted, and what passes."""
+    """Budget, measured at export and now, what of that lasts and is judged, what drifted, and what passes."""
     table = result.table
     title = f"{len(result.files)} exported files on {table.device} with {table.runtime}, {table.quote}"
     print_table(title, COLUMNS, [_row(file) for file in result.files], left=1)
@@ -53,7 +56,8 @@ def _row(file: VerifiedFile) -> list[str]:
         KINDS[file.before.kind],
         format_ms(file.before.budget_ms),
         _optional_ms(file.exported_ms),
-        _now(file),
+        _optional_ms(file.quoted_ms),
+        _optional_ms(file.lasting_ms),
         _percent(file.drift),
         _percent(file.device_drift),
         _percent(file.own_drift),
@@ -61,12 +65,6 @@ def _row(file: VerifiedFile) -> list[str]:
         before if before == after else f"{before}, now {after}",
         f"{file.folder.name}/model.onnx",
     ]
-
-
-def _now(file: VerifiedFile) -> str:
-    """What was measured, and what of it is held against the budget where that is another time."""
-    lasting = "" if file.lasting_ms == file.quoted_ms else f" ({_optional_ms(file.lasting_ms)} at the table's speed)"
-    return _optional_ms(file.quoted_ms) + lasting
 
 
 def _load_row(file: VerifiedFile) -> list[str]:
