@@ -23,8 +23,6 @@ the middle of a training at worst. The file of --json gathers the rows of all im
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,13 +31,12 @@ from pathlib import Path
 from typing import Any
 
 from final_recipes import NETWORKS, PARTS, Cell, Setting, named
-from pieces import OutOfTimeError, at_most
+from pieces import in_pieces, this_cpu
 from real_cells import smaller_images
 from report import as_row, finish, parser
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.sources import load_images
-from latnas.errors import INTERRUPTED, LatnasError, one_line
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import mean_interval
 from latnas.training.tasks import Task, parse_executor, run_tasks
@@ -172,27 +169,21 @@ def gathered(known: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> 
 
 
 def main() -> None:
-    given, report, code = arguments().parse_args(), ConsoleReporter(), 0
-    try:
-        rows = known_rows(given.json)
-        try:
-            with at_most(given.minutes):
-                name, cells = cells_of(given)
-                for cell in cells:
-                    rows = gathered(rows, run_cell(cell, name, given.parts, given.executor, report))
-        except OutOfTimeError:
-            report.say("to be continued: type the same command again")
-        except KeyboardInterrupt:
-            report.say("interrupted: the same command goes on")
-            code = INTERRUPTED
+    given, report = arguments().parse_args(), ConsoleReporter()
+    rows: list[dict[str, Any]] = []
+
+    def work() -> None:
+        rows.extend(known_rows(given.json))
+        name, cells = cells_of(given)
+        for cell in cells:
+            rows[:] = gathered(rows, run_cell(cell, name, given.parts, given.executor, report))
+
+    def written() -> None:
         if rows:
             found = compared(rows)
-            device = f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {given.executor}"
-            finish("final_training", [*found, *rows], [], device, given.json, shown=found)
-    except LatnasError as error:
-        print(f"final_training: {one_line(str(error))}", file=sys.stderr)
-        code = error.code
-    sys.exit(code)
+            finish("final_training", [*found, *rows], [], this_cpu(given.executor), given.json, shown=found)
+
+    sys.exit(in_pieces("final_training", given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

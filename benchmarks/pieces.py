@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +13,7 @@ from types import FrameType
 
 import psutil
 
+from latnas.errors import INTERRUPTED, LatnasError, one_line
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Progress, Reporter
 
@@ -39,6 +43,36 @@ def at_most(minutes: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def in_pieces(
+    benchmark: str, minutes: float | None, report: Reporter, work: Callable[[], None], written: Callable[[], None]
+) -> int:
+    """Works until all is done, the minutes are over or Ctrl-C comes, and writes down what there is by then.
+
+    Returns:
+        the exit code; of a failure, in which nothing is written, the message is on stderr.
+    """
+    code = 0
+    try:
+        try:
+            with at_most(minutes):
+                work()
+        except OutOfTimeError:
+            report.say("to be continued: type the same command again")
+        except KeyboardInterrupt:
+            report.say("interrupted: the same command goes on")
+            code = INTERRUPTED
+        written()
+    except LatnasError as error:
+        print(f"{benchmark}: {one_line(str(error))}", file=sys.stderr)
+        code = error.code
+    return code
+
+
+def this_cpu(executor: str) -> str:
+    """What results say of the device."""
+    return f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {executor}"
 
 
 def cpu_seconds() -> float:

@@ -29,8 +29,6 @@ the middle of a training at worst. The file of --json gathers the rows of all se
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -38,13 +36,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pieces import OutOfTimeError, at_most
+from pieces import in_pieces, this_cpu
 from real_cells import METHODS, Cell, Problem, Sizes, estimate, problem_of, run_cell, smaller_images
 from report import Reach, as_row, finish, parser
 from scipy import stats
 
 from latnas.cli.console import ConsoleReporter
-from latnas.errors import INTERRUPTED, LatnasError, UsageError, one_line
+from latnas.errors import LatnasError, UsageError
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Reporter
 
@@ -236,25 +234,19 @@ def run(given: argparse.Namespace, sizes: Sizes, rows: list[dict[str, Any]], rep
 
 def main() -> None:
     given = arguments().parse_args()
-    sizes, report, code = PRESETS[given.preset], ConsoleReporter(), 0
-    try:
-        rows = known_rows(given.json, sizes)
-        try:
-            with at_most(given.minutes):
-                run(given, sizes, rows, report)
-        except OutOfTimeError:
-            report.say("to be continued: type the same command again")
-        except KeyboardInterrupt:
-            report.say("interrupted: the same command goes on")
-            code = INTERRUPTED
+    sizes, report, rows = PRESETS[given.preset], ConsoleReporter(), list[dict[str, Any]]()
+
+    def work() -> None:
+        rows.extend(known_rows(given.json, sizes))
+        run(given, sizes, rows, report)
+
+    def written() -> None:
         if rows and not given.estimate:
             found = compared(rows)
-            device = f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {given.executor}"
+            device = this_cpu(given.executor)
             finish("search_real", [*found, *rows], reach(found), device, given.json, shown=found)
-    except LatnasError as error:
-        print(f"search_real: {one_line(str(error))}", file=sys.stderr)
-        code = error.code
-    sys.exit(code)
+
+    sys.exit(in_pieces("search_real", given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

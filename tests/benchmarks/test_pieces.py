@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from apart import measured_apart, peak_mb, resident_mb
-from pieces import Meter, Noticing, OutOfTimeError, at_most, cpu_seconds
+from pieces import Meter, Noticing, OutOfTimeError, at_most, cpu_seconds, in_pieces
 from small import Heard
+
+from latnas.errors import INTERRUPTED, WRONG_USAGE, UsageError
 
 BUSY = "import time\nwhile time.process_time() < 30: pass"
 
@@ -39,6 +41,29 @@ def test_a_block_may_take_all_the_time_it_wants_if_none_is_named() -> None:
 
 def test_no_handler_of_failures_takes_the_end_of_time_for_one() -> None:
     assert not issubclass(OutOfTimeError, Exception)
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "is_written"),
+    [
+        (None, 0, True),
+        (OutOfTimeError, 0, True),
+        (KeyboardInterrupt, INTERRUPTED, True),
+        (UsageError, WRONG_USAGE, False),
+    ],
+)
+def test_what_there_is_when_a_benchmark_ends_is_written_down_unless_it_failed(
+    ends: type[BaseException] | None, code: int, is_written: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[bool] = []
+
+    def work() -> None:
+        if ends is not None:
+            raise ends("no such file")
+
+    assert in_pieces("this", None, Heard(), work, lambda: written.append(True)) == code
+    assert (written == [True]) == is_written
+    assert capsys.readouterr().err == ("" if is_written else "this: no such file\n")
 
 
 def test_cpu_seconds_count_children_while_they_run_and_after_they_ended() -> None:

@@ -112,7 +112,7 @@ def test_without_torch_and_latnas_a_file_within_its_budget_is_measured_beside_th
     value = json.loads(shown.stdout)
     assert value["quoted_ms"] == pytest.approx(1.1 * value["floor_ms"])
     assert 0 < value["floor_ms"] < 1000 and 0 < value["p50_ms"] <= value["p90_ms"]
-    assert value["margin"] == pytest.approx(1 - value["quoted_ms"] / 1000)
+    assert value["margin"] == pytest.approx(1 - value["lasting_ms"] / 1000)
     assert value["drift"] > 0 and value["onnxruntime"] == onnxruntime.__version__
     assert value["sustained"]["seconds"] >= 0.02 and value["sustained"]["calls"] >= 1
     assert (value["threads"], value["batch"], value["sha256_matches"], value["faults"]) == (1, 2, True, [])
@@ -187,6 +187,27 @@ def test_the_anchor_tells_how_much_slower_the_device_is(
     _, value = measured(folder, capsys)
     assert value["drift"] == pytest.approx(0.6 / DEVICE["anchor_ms"])
     assert value["floor_ms"] == pytest.approx(1e3 * 2**-10)
+
+
+@pytest.mark.parametrize(("anchor", "code", "lasting_ms"), [(0.5, 3, 1.5), (1.0, 0, 0.75), (2.0, 0, 0.75)])
+def test_a_device_that_is_fast_at_the_moment_is_judged_at_the_table_s_speed_as_export_does(
+    tmp_path: Path,
+    made_up: dict[bytes, MadeUp],
+    capsys: pytest.CaptureFixture[str],
+    anchor: float,
+    code: int,
+    lasting_ms: float,
+) -> None:
+    floor_ms = 0.75 / DEVICE["p50_factor"]
+    made_up |= {b"model": MadeUp(1e-3 * floor_ms), b"anchor": MadeUp(1e-3 * anchor * DEVICE["anchor_ms"])}
+    folder = export_in(tmp_path / "1ms", b"model", quote="p50", budget_ms=1.0)
+    (tmp_path / ANCHOR).write_bytes(b"anchor")
+    found_code, value = measured(folder, capsys)
+    assert found_code == code
+    assert (value["quoted_ms"], value["lasting_ms"]) == pytest.approx((0.75, lasting_ms))
+    assert value["margin"] == pytest.approx(1 - lasting_ms)
+    main(folder, ["--rounds", "4"])
+    assert ("at the table's speed" in capsys.readouterr().out) == (anchor < 1)
 
 
 def test_a_device_that_was_busy_is_looked_at_again_and_the_fastest_look_counts(

@@ -30,6 +30,8 @@ from latnas.stages.export.job import Job
 from latnas.stages.export.trainings import Trained, teacher_among, train, training_task
 from latnas.training.averaging import recalibrate
 from latnas.training.checkpoint import load_tensors
+from latnas.training.evaluate import accuracy
+from latnas.training.patience import HISTORY, Patience
 from latnas.training.tasks import Task
 from latnas.training.trainer import Recipe, Trainer, training_seed
 from latnas.words.architecture import Architecture
@@ -228,6 +230,18 @@ def test_a_training_without_progress_ends_early_and_the_manifest_says_after_whic
     assert {path.name for path in folder.iterdir()} == {"model.onnx", "weights.safetensors", "result.json"}
     whole = train(job_in(here, epochs=2, patience=9), [architecture], None)[architecture.key].training
     assert whole["stopped_after"] is None
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"ema": 0.9, "auxiliary": 0.4}])
+def test_patience_goes_by_the_accuracy_of_what_ships(options: dict[str, float], tmp_path: Path) -> None:
+    space = make_space("darts", width=4, depth=3, image_size=8, channels=1, classes=10)
+    network = space.derive(space.network(seed=0), space.random(torch.Generator().manual_seed(0)))
+    images = load_images("digits").train
+    held_out = images.take(torch.arange(700, 1000))
+    recipe = Recipe(9, batch_size=32, pad=0, flip=False, **options)
+    fit(network, images.take(torch.arange(96)), recipe, 0, tmp_path, patience=Patience(9, 3, held_out))
+    reached = json.loads((tmp_path / HISTORY).read_text())
+    assert len(reached) == 3 and accuracy(network, held_out).value == max(reached)
 
 
 # Averages and inherited weights

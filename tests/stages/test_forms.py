@@ -34,14 +34,17 @@ from torch import nn
 from latnas.data.batches import to_unit
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.sources import load_images
-from latnas.errors import TARGET_MISSED, LatnasError, TargetMissedError, UsageError
+from latnas.errors import FAILED, TARGET_MISSED, LatnasError, TargetMissedError, UsageError
+from latnas.latency import onnx_export
 from latnas.latency.onnx_export import export_for_measuring
+from latnas.latency.workload import Workload
 from latnas.spaces.space import make_space
-from latnas.stages.export import ExportedFile, export
+from latnas.stages.export import ExportedFile, export, packing
 from latnas.stages.export.form import PLAIN, Form, WithInput
 from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch, export_onnx
 from latnas.stages.export.packing import in_int8
 from latnas.stages.profile import profile
+from latnas.training.trainer import Trainer
 from latnas.words.manifest import load_manifest
 from latnas.words.table import load_table
 
@@ -180,6 +183,33 @@ def test_another_network_than_the_file_s_is_found_in_fp32_and_fp16_and_reported_
 def test_a_network_over_two_gigabytes_is_refused_before_it_is_exported() -> None:
     with pytest.raises(LatnasError, match=r"weights take 2\.41 GB.*latnas search --max-size 2GB"):
         export_onnx(nn.Linear(30_000, 20_000, device="meta"), torch.zeros(1, 30_000), {})
+    with pytest.raises(LatnasError, match=r"weights take 2\.41 GB, and one ONNX file holds 2 GB at most"):
+        Workload(nn.Linear(30_000, 20_000, device="meta"), torch.zeros(1, 30_000)).onnx()
+
+
+def test_a_network_that_no_file_holds_is_refused_before_it_is_trained_and_earlier_exports_stay(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in (run_in(here) / "exports").glob("*/*ms*/*")}
+    monkeypatch.setattr(onnx_export, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(Trainer, "step", None)
+    typed = latnas("export", "--lambda", "0", *as_typed({**EXPORT, "epochs": 2}))
+    assert (typed.code, typed.raised) == (FAILED, None)
+    assert "one ONNX file holds 2 GB at most. Search within less: latnas search --max-size 2GB" in typed.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_cannot_be_had_in_int8_is_refused_on_the_command_line_and_earlier_exports_stay(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quantisation that changes nothing stands for a space whose operations it does not know."""
+    before = {path: path.read_bytes() for path in (run_in(here) / "exports").glob("*/*ms*/*")}
+    monkeypatch.setattr(packing, "quantise", lambda file, feeds, reduce_range: file)
+    typed = latnas("export", "--lambda", "0", *as_typed(EXPORT), "--int8")
+    assert (typed.code, typed.raised) == (FAILED, None)
+    assert "can be computed in int8: it has " in typed.stderr and "Leave --int8 out." in typed.stderr
+    after = {path: path.read_bytes() for path in (run_in(here) / "exports").glob("*/*ms*/*")}
+    assert after == before
 
 
 @pytest.fixture(scope="module")

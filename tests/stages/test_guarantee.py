@@ -21,7 +21,7 @@ from latnas.errors import LatnasError
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.export import ExportedFile, deriving, export, stage
+from latnas.stages.export import ExportConfig, ExportedFile, deriving, export, stage
 from latnas.stages.export.deriving import TRAININGS, derive
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
@@ -477,6 +477,31 @@ def test_a_file_that_was_verified_stays_so_where_the_device_is_not_present(
     files = export(export_config(verified, all=True))
     assert {file.manifest.status for file in files} == {"verified-in-pytorch"}
     assert contents(verified) == before
+
+
+def test_a_verified_file_stays_where_an_export_with_other_options_finds_the_device_too_busy_to_keep_its_budget(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy(Bench):
+        def measure(self, workloads: Any, names: Any, what: str) -> dict[str, Times]:
+            found = super().measure(workloads, names, what)
+            return {key: replace(times, quoted_ms=9 * times.quoted_ms) for key, times in found.items()}
+
+    monkeypatch.setattr(stage, "Bench", Busy)
+    config, heard = export_config(verified, lambdas=(1.0,), rounds=5), Heard()
+    (folder,) = (path.parent for path in verified.glob("runs/latest/exports/*/*/manifest.json") if is_at(path, config))
+    before = contents(folder)
+    (file,) = export(config, heard)
+    assert (file.manifest.status, file.manifest.within_budget) == ("missed", False) and "within reach" in file.advice
+    assert contents(folder) == before and load_manifest(folder / "manifest.json").status == "verified-in-pytorch"
+    assert any("of an earlier export is verified and stays" in text for text in heard.warned)
+    missing_file(folder)
+    assert export(config)[0].manifest == load_manifest(folder / "manifest.json"), "where none lies, the nearest is kept"
+
+
+def is_at(manifest: Path, config: ExportConfig) -> bool:
+    (lam,) = config.lambdas
+    return load_manifest(manifest).lam == pytest.approx(lam)
 
 
 def test_a_real_device_on_which_files_take_longer_gets_faster_networks(

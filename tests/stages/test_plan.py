@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from small import Heard, contents, latnas, profile_config, search_config
 from latnas.cli.show_plan import plan_json, show_plan
 from latnas.data.randomness import generator
 from latnas.errors import UsageError
+from latnas.stages.common.estimate import PACKING_SECONDS, SECONDS_PER_FILE, ExportSizes, StepSeconds, export_seconds
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.plan import DRAWS, LATENCY_DRAWS, PlanConfig, Planned, plan
@@ -67,6 +69,43 @@ def test_times_are_estimated_for_each_stage_and_profile_is_left_out_where_a_tabl
     parts = (seconds.search.features, seconds.search.trainings, seconds.search.supernet, seconds.export)
     assert seconds.profile == 0 and all(part > 0 for part in parts)
     assert seconds.total == pytest.approx(seconds.search.total + seconds.export)
+
+
+EACH = StepSeconds(full=0.05, reduced=0.01, features=0.1)
+PLAIN = ExportSizes(networks=4, epochs=10, images=6400, tested=640)
+TRAINING = 10 * 100 * 0.05
+
+
+def test_every_seed_of_an_export_trains_and_exports_each_network_again_and_packs_it_once() -> None:
+    one, three = (export_seconds(replace(PLAIN, seeds=seeds), EACH, workers=1) for seeds in (1, 3))
+    tested = 10 * 0.05 / 3
+    assert three - one == pytest.approx(2 * 4 * (TRAINING + tested + SECONDS_PER_FILE))
+    assert one - export_seconds(replace(PLAIN, networks=3), EACH, workers=1) == pytest.approx(
+        TRAINING + tested + SECONDS_PER_FILE + PACKING_SECONDS
+    )
+
+
+def test_networks_that_learn_from_another_take_half_as_long_again_and_wait_for_it() -> None:
+    plain, taught = (export_seconds(replace(PLAIN, distill=distill), EACH, workers=1) for distill in (False, True))
+    assert 3 * 0.5 * TRAINING <= taught - plain <= 3 * 0.5 * TRAINING + 5
+    alone = export_seconds(replace(PLAIN, networks=1, distill=True), EACH, workers=2)
+    assert alone == export_seconds(replace(PLAIN, networks=1), EACH, workers=1)  # none to learn from, nor to run beside
+
+
+def test_files_in_int8_take_longer_by_what_they_are_tested_on() -> None:
+    few, many = (replace(PLAIN, tested=tested) for tested in (640, 64_000))
+    more = [export_seconds(replace(one, int8=True), EACH, 1) - export_seconds(one, EACH, 1) for one in (few, many)]
+    assert 0 < more[0] < more[1]
+
+
+def test_a_plan_says_what_the_options_of_its_export_add(small_table: Path, planned: Planned) -> None:
+    asked = {"budgets": 3, "seeds": 3, "distill": True, "int8": True, "epochs": 20}
+    found = plan(plan_config(small_table, **asked))
+    assert found.seconds.export > 2 * planned.seconds.export
+    words = ("--budgets", 3, "--seeds", 3, "--distill", "--int8", "--tables", small_table / "latency_tables")
+    typed = latnas("plan", "--data", "digits", "--executor", "local:0", "--quiet", *words)
+    assert (typed.code, typed.raised) == (0, None)
+    assert "export of 3 files, 3 seeds, distill, int8" in typed.stdout
 
 
 def test_without_a_table_latencies_are_left_out_and_said_to_be(tmp_path: Path) -> None:

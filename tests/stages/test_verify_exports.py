@@ -13,20 +13,23 @@ import onnxruntime
 import pytest
 from small import Heard, contents, copied, export_config, front_in, profile_config, run_in
 
+from latnas.cli.show_verify import show_verified
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.latency import on_device
+from latnas.latency.sustained import Sustained
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import VerifiedFile, VerifyConfig, measuring, verify
 from latnas.stages.export.job import Job
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import ANCHOR_FILE, leave_script, measured_on
+from latnas.stages.export.verified import faults_of
 from latnas.stages.export.writing import status_of
 from latnas.stages.profile import profile
-from latnas.words.budgets import budget_name
+from latnas.words.budgets import budget_name, format_ms
 from latnas.words.export_set import SET, changed_files, load_set
-from latnas.words.manifest import LimitReached, LimitsReached, Manifest, load_manifest
+from latnas.words.manifest import LimitReached, LimitsReached, Manifest, Measured, RawTimes, load_manifest
 from latnas.words.reporting import Silent
 from latnas.words.table import LatencyTable, load_table
 from latnas_profilers.analytic import AnalyticRunner
@@ -125,6 +128,50 @@ def test_a_device_that_is_slower_as_a_whole_drifts_and_the_anchor_says_that_it_i
             assert file.faults == faults
             drifts = (file.drift, file.device_drift, file.own_drift)
             assert drifts == pytest.approx((0.125, 0.125, 0), abs=1e-9)
+
+
+def test_on_a_device_that_is_fast_at_the_moment_files_are_judged_at_the_table_s_speed_as_export_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], plain_environment: None
+) -> None:
+    """What an export would call missed does not pass because a gate found the device in a good moment."""
+    over, within = manifests_of(folder)
+    for path, share in ((over, 0.9), (within, 1.1)):
+        measured = load_manifest(path).measured_ms
+        assert measured is not None
+        rewrite(path, budget_ms=share * measured.p50)
+    unmeasured(over)
+    monkeypatch.setattr(AnalyticRunner, "run", lambda self, n: 0.6 * RUN(self, n))
+    first, second = (result := verify(verify_config(folder))).files
+    show_verified(result)
+    shown = capsys.readouterr().out
+    assert all(format_ms(ms) in shown for ms in (first.quoted_ms or 0, first.lasting_ms or 0))
+    assert (first.faults, second.faults) == (("over budget",), ())
+    assert first.quoted_ms is not None and first.quoted_ms < first.before.budget_ms
+    assert first.lasting_ms == pytest.approx(first.before.budget_ms / 0.9)
+    settled = load_manifest(over)
+    assert (settled.status, settled.within_budget) == ("missed", False)
+    assert settled.margin == pytest.approx(1 - 1 / 0.9)
+
+
+def test_a_file_that_was_exported_in_a_fast_moment_has_not_drifted_when_the_device_is_as_for_the_table(
+    folder: Path,
+) -> None:
+    (loose, _) = manifests_of(folder)
+    measured = load_manifest(loose).measured_ms
+    assert measured is not None
+    rewrite(loose, anchor_drift=0.65, measured_ms={name: 0.65 * ms for name, ms in measured.model_dump().items()})
+    file, _ = verify(verify_config(folder)).files
+    assert file.faults == () and file.drift == pytest.approx(1 / 0.65 - 1)
+    assert (file.device_drift, file.own_drift) == pytest.approx((1 / 0.65 - 1, 0), abs=1e-9)
+
+
+def test_continuous_load_is_held_against_the_budget_at_the_table_s_speed_too(folder: Path) -> None:
+    manifest = load_manifest(manifests_of(folder)[0])
+    load = Sustained(1000, 1.0, 0.9 * manifest.budget_ms, manifest.budget_ms, None, 1.0)
+    measured = Measured(floor=1e-3, p50=1e-3, p90=1e-3)
+    for drift, faults in ((1.0, ()), (1.5, ()), (0.8, ("over budget under load",))):
+        times = Times(measured, RawTimes(p50=1e-3, p90=1e-3), 1e-3, drift)
+        assert faults_of(manifest, times, 0.1, load) == faults
 
 
 def test_a_file_that_is_slower_by_itself_is_told_from_a_slow_device(folder: Path) -> None:

@@ -10,6 +10,8 @@ from small_trainings import SEED, digits, small_network
 from torch import Tensor
 
 from latnas.training import patience as patience_module
+from latnas.training.averaging import recalibrate
+from latnas.training.checkpoint import load_tensors
 from latnas.training.evaluate import Accuracy
 from latnas.training.patience import Patience, train_patiently
 from latnas.training.trainer import Loss, Recipe, Trainer, plain_loss
@@ -90,6 +92,16 @@ def test_where_weights_are_averaged_the_average_is_measured_and_kept(
     assert train_patiently(training, patience(3), tmp_path / "c", every=2) == 5
     until.run(until=2 * EPOCH)
     assert same(training.network.state_dict(), until.averaged.state_dict())
+
+
+def test_what_is_done_to_an_average_before_it_is_measured_leaves_no_trace_in_the_training(tmp_path: Path) -> None:
+    def finish(network: torch.nn.Module) -> None:
+        recalibrate(network, digits().images[:64], seed=1)
+
+    for name, done in (("as it is", None), ("finished", finish)):
+        train_patiently(trainer(ema=0.9), patience(9), tmp_path / name / "c", every=2, finish=done)
+    plain, finished = (load_tensors(tmp_path / name / "c")[0] for name in ("as it is", "finished"))
+    assert same(plain, finished)
 
 
 def test_a_training_without_steps_has_no_epoch_to_stop_at(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from latnas.data.sources import load_images
 from latnas.errors import UsageError
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import make_space
-from latnas.stages.common.estimate import export_seconds, profile_seconds, search_seconds, time_steps
+from latnas.stages.common.estimate import ExportSizes, export_seconds, profile_seconds, search_seconds, time_steps
 from latnas.stages.common.options import SearchOptions
 from latnas.stages.export import ExportConfig, export
 from latnas.stages.profile import ProfileConfig, profile
@@ -110,11 +110,12 @@ def _plan(sizes: Preset) -> list[str]:
     )  # fmt: skip
     each = time_steps(space, data, Reduction())
     networks = 3 * sizes.budgets - 2  # the tightest budget has one network for all three
+    made = ExportSizes(networks, sizes.epochs, len(data.train), len(data.test))
     measuring = min(sizes.profile_rounds * SECONDS_PER_ROUND, PROFILE_SECONDS)
     seconds = {
         "profile": profile_seconds(len(space.trace.operations), sizes.calibrate, measuring),
         "search": search_seconds(sizes.search, each, WORKERS).total,
-        "export": export_seconds(networks, sizes.epochs, len(data.train), each, WORKERS),
+        "export": export_seconds(made, each, WORKERS),
     }
     lines = ", ".join(f"{stage} about {value:.0f} s" for stage, value in seconds.items())
     return [f"On this machine: {lines}; {sum(seconds.values()) / 60:.1f} minutes in all."]

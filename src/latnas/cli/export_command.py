@@ -105,5 +105,5 @@ def export(
             advice = [file.advice for file in files if file.advice] or ["The loosest budget: latnas export --lambda 0"]
             raise TargetMissedError(
                 f"measured over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
-                f"their manifests. {'. '.join(advice)}"
+                f"their manifests, where no verified ones lay. {'. '.join(advice)}"
             )

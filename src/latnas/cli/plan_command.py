@@ -42,6 +42,9 @@ def plan(
     depth: Depth = None,
     data: Data = None,
     epochs: Annotated[int | None, typer.Option(help="Training of each exported network. Default 20.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds from which each is trained. Default 1.")] = None,
+    distill: Annotated[bool, typer.Option("--distill", help="Networks will learn from the largest one.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Files will be quantised.")] = False,
     executor: Executor = None,
     seed: Seed = None,
     config: ConfigFile = None,
@@ -52,7 +55,7 @@ def plan(
 
     Example: latnas plan --max-params 100k
     """
-    flags = typed(locals())
+    flags = typed(locals()) | {"distill": distill or None, "int8": int8 or None}
     with reporting(quiet) as report:
         from latnas.cli import show, show_plan
         from latnas.cli.layers import resolve

@@ -7,7 +7,7 @@ from typing import Any
 
 from latnas.cli.console import print_table
 from latnas.stages.common.options import SearchOptions, typed
-from latnas.stages.plan import Planned, Reach, Share
+from latnas.stages.plan import PlanConfig, Planned, Reach, Share
 from latnas.words.budgets import format_ms
 from latnas.words.limits import RESOURCES
 from latnas.words.table import LatencyTable
@@ -87,10 +87,17 @@ def _time_rows(plan: Planned) -> list[list[str]]:
         ("search: supernet", search.supernet),
         ("search: hypernetwork", search.hypernetwork),
         ("search: starting processes", search.starting),
-        (f"export of {plan.config.budgets} files", plan.seconds.export),
+        (_export_row(plan.config), plan.seconds.export),
         ("in all", plan.seconds.total),
     ]
     return [[what, _duration(seconds)] for what, seconds in times if seconds]
+
+
+def _export_row(config: PlanConfig) -> str:
+    """What is exported, with what makes it take longer."""
+    told = [f"{config.seeds} seeds"] if config.seeds > 1 else []
+    told += [option for option in ("distill", "int8") if getattr(config, option)]
+    return ", ".join([f"export of {config.budgets} files", *told])
 
 
 def _duration(seconds: float) -> str:

@@ -9,7 +9,10 @@ from latnas.cli.show import KINDS
 from latnas.stages.export import VerifiedFile, VerifiedRun
 from latnas.words.budgets import format_ms
 
-COLUMNS = ["chosen by", "budget", "at export", "now", "drift", "of the device", "its own", "status", "manifest", "file"]
+COLUMNS = [
+    "chosen by", "budget", "at export", "now", "lasting", "drift", "of the device", "its own", "status", "manifest",
+    "file",
+]  # fmt: skip
 
 
 def verified_json(result: VerifiedRun) -> dict[str, Any]:
@@ -22,7 +25,7 @@ def verified_json(result: VerifiedRun) -> dict[str, Any]:
 
 
 def show_verified(result: VerifiedRun) -> None:
-    """Budget, measured at export and now, what drifted, and what passes."""
+    """Budget, measured at export and now, what of that lasts and is judged, what drifted, and what passes."""
     table = result.table
     title = f"{len(result.files)} exported files on {table.device} with {table.runtime}, {table.quote}"
     print_table(title, COLUMNS, [_row(file) for file in result.files], left=1)
@@ -37,7 +40,8 @@ def _file_json(file: VerifiedFile) -> dict[str, Any]:
     return {
         "folder": str(file.folder), "kind": file.before.kind, "lambda": file.before.lam,
         "budget_ms": file.before.budget_ms, "quote": file.before.quote, "exported_ms": file.exported_ms,
-        "quoted_ms": file.quoted_ms, "measured_ms": None if times is None else times.measured.model_dump(),
+        "quoted_ms": file.quoted_ms, "lasting_ms": file.lasting_ms,
+        "measured_ms": None if times is None else times.measured.model_dump(),
         "raw_ms": None if times is None else times.raw.model_dump(), "drift": file.drift,
         "device_drift": file.device_drift, "own_drift": file.own_drift,
         "sha256_matches": not {"missing", "changed"} & {*file.faults},
@@ -53,6 +57,7 @@ def _row(file: VerifiedFile) -> list[str]:
         format_ms(file.before.budget_ms),
         _optional_ms(file.exported_ms),
         _optional_ms(file.quoted_ms),
+        _optional_ms(file.lasting_ms),
         _percent(file.drift),
         _percent(file.device_drift),
         _percent(file.own_drift),

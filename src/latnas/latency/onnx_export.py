@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from latnas.errors import LatnasError
+from latnas.words.quantities import format_bytes
 
 if TYPE_CHECKING:
     import onnx
@@ -25,6 +26,19 @@ OPSET = 18
 # What the onnx package writes by default is newer than what the ONNX Runtime of the same year reads.
 IR_VERSION = 10
 
+MOST_BYTES = 2**31 - 1
+"""An ONNX file is one protobuf message, which cannot be larger."""
+
+
+def check_fits_one_file(network: nn.Module) -> None:
+    """Raises LatnasError for a network whose weights no ONNX file holds: before it is trained, not after."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    if size > MOST_BYTES:
+        raise LatnasError(
+            f"the network's weights take {format_bytes(size)}, and one ONNX file holds 2 GB at most. Search within "
+            "less: latnas search --max-size 2GB; or profile a narrower space: latnas profile --width"
+        )
+
 
 def export_for_measuring(module: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     """`module`, in evaluation mode, as one ONNX file whose input shapes are those of `example`.
@@ -32,8 +46,9 @@ def export_for_measuring(module: nn.Module, example: tuple[Tensor, ...]) -> byte
     The inputs are called `x`, or `x0`, `x1` and so on. The same module and example give the same bytes.
 
     Raises:
-        LatnasError: neither of PyTorch's exporters can express the module.
+        LatnasError: neither of PyTorch's exporters can express the module, or no file holds its weights.
     """
+    check_fits_one_file(module)
     names = ["x"] if len(example) == 1 else [f"x{index}" for index in range(len(example))]
     with _quiet():
         try:

@@ -15,7 +15,14 @@ from latnas.errors import UsageError
 from latnas.hypernet.propose import cheapest
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space, make_space
-from latnas.stages.common.estimate import SearchSeconds, export_seconds, profile_seconds, search_seconds, time_steps
+from latnas.stages.common.estimate import (
+    ExportSizes,
+    SearchSeconds,
+    export_seconds,
+    profile_seconds,
+    search_seconds,
+    time_steps,
+)
 from latnas.stages.common.limits import end_networks, ends_of, limited_space
 from latnas.stages.common.options import SearchOptions
 from latnas.stages.common.reach import budget_range, predicted_ends
@@ -48,6 +55,9 @@ class PlanConfig(SearchOptions):
     table: Path | None = None
     tables: Path = Path("latency_tables")
     epochs: int = Field(20, ge=0, le=10_000)
+    seeds: int = Field(1, ge=1, le=100)
+    distill: bool = False
+    int8: bool = False
     executor: str = "local:2"
     seed: int = Field(0, ge=0, lt=2**63)
 
@@ -55,6 +65,11 @@ class PlanConfig(SearchOptions):
     def workers(self) -> int:
         """Processes for independent tasks."""
         return parse_executor(self.executor)
+
+    def sizes(self, data: ImageData) -> ExportSizes:
+        """Of the export: a network for each budget."""
+        images, tested = len(data.train), len(data.test)
+        return ExportSizes(self.budgets, self.epochs, images, tested, self.seeds, self.distill, self.int8)
 
 
 @dataclass(frozen=True)
@@ -236,5 +251,5 @@ def _seconds(config: PlanConfig, space: Space, data: ImageData, has_table: bool)
     return Seconds(
         0.0 if has_table else profile_seconds(operations, PROFILED_NETWORKS, PROFILE_SECONDS),
         search_seconds(config, each, config.workers),
-        export_seconds(config.budgets, config.epochs, len(data.train), each, config.workers),
+        export_seconds(config.sizes(data), each, config.workers),
     )

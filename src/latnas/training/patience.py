@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import nn
 
 from latnas.data.images import LabelledImages
 from latnas.training.auxiliary import plain_network
@@ -26,11 +29,22 @@ class Patience:
     held_out: LabelledImages
 
 
-def train_patiently(trainer: Trainer, patience: Patience, checkpoint: Path, every: int) -> int:
+def train_patiently(
+    trainer: Trainer,
+    patience: Patience,
+    checkpoint: Path,
+    every: int,
+    finish: Callable[[nn.Module], None] | None = None,
+) -> int:
     """Trains until patience is over or the recipe is; the network then has the weights of its best epoch.
 
     Beside `checkpoint` two files say what was reached, so that a training that was killed goes on. Where the recipe
     averages weights, it is their average that is measured and kept.
+
+    Args:
+        finish: what is done to an average before it ships, and so before it is measured: early averages with the
+            statistics of other weights were right by chance alone (.10, and .49 with their own). It may change what is
+            not trained, which the next step overwrites.
 
     Returns:
         the epochs that were trained.
@@ -40,7 +54,10 @@ def train_patiently(trainer: Trainer, patience: Patience, checkpoint: Path, ever
     for epoch in range(trainer.recipe.steps // patience.steps):
         if epoch == len(reached):
             trainer.run(checkpoint=checkpoint, until=(epoch + 1) * patience.steps, every=every)
-            value = accuracy(plain_network(trainer.averaged), patience.held_out).value
+            network = plain_network(trainer.averaged)
+            if finish is not None and trainer.averaged is not trainer.network:
+                finish(network)
+            value = accuracy(network, patience.held_out).value
             if value > max(reached, default=-1.0):
                 save_tensors(best_weights, trainer.averaged.state_dict(), {"epoch": epoch + 1})
             reached.append(value)

@@ -36,6 +36,16 @@ POOL_SECONDS = 1
 HYPERNETWORK_STEP_SECONDS = 0.06
 MEASURING_SECONDS = 10
 
+FORWARD = 1 / 3
+"""What a network's output costs of a training step."""
+
+TEACHING = 0.5
+"""What the teacher adds to a step of a network that learns from it: of three spaces 1.2 to 1.8 plain steps in all."""
+
+PACKING_SECONDS = 1.0
+INT8_SECONDS, INT8_TESTS = 1.0, 2
+"""What int8 adds to packing a network, beside its accuracy on the test images, and before and after on others."""
+
 BESIDE_ONE_ANOTHER = 0.4
 """What each process more adds to the speed of one: two cores share caches and memory."""
 
@@ -89,10 +99,47 @@ def trainings_within(seconds: float, steps: int, each: StepSeconds, workers: int
     return max(int(seconds * speed_of(workers) / (steps * each.reduced)), 1)
 
 
-def export_seconds(networks: int, epochs: int, images: int, each: StepSeconds, workers: int) -> float:
-    """Measuring finalists, training and exporting `networks` distinct ones, measuring the files."""
-    training = epochs * (images // BATCH_SIZE) * each.full
-    return MEASURING_SECONDS + FIRST_POOL_SECONDS + networks * (training + SECONDS_PER_FILE) / speed_of(workers)
+@dataclass(frozen=True)
+class ExportSizes:
+    """What an export makes.
+
+    Attributes:
+        networks: distinct ones.
+        epochs: of each training.
+        images: that it trains on.
+        tested: images that accuracy is measured on.
+        seeds: from each of which every network is trained.
+        distill: whether all others learn from one of the networks, which is trained before them.
+        int8: whether files are quantised.
+    """
+
+    networks: int
+    epochs: int
+    images: int
+    tested: int
+    seeds: int = 1
+    distill: bool = False
+    int8: bool = False
+
+
+def export_seconds(sizes: ExportSizes, each: StepSeconds, workers: int) -> float:
+    """Measuring finalists; training, exporting and packing all networks; measuring the files."""
+    networks, seeds = sizes.networks, sizes.seeds
+    steps = sizes.epochs * max(sizes.images // BATCH_SIZE, 1)
+    testing = sizes.tested * each.full * FORWARD / BATCH_SIZE
+    alone = steps * each.full + testing + SECONDS_PER_FILE
+    packing = PACKING_SECONDS + (INT8_SECONDS + INT8_TESTS * testing if sizes.int8 else 0.0)
+    seconds = MEASURING_SECONDS + 2 * FIRST_POOL_SECONDS + _beside(networks, packing, workers)
+    if not sizes.distill or networks < 2:
+        return seconds + _beside(networks * seeds, alone, workers)
+    taught = alone + TEACHING * steps * each.full
+    teachers = POOL_SECONDS + _beside(seeds, alone, workers)
+    return seconds + teachers + _beside((networks - 1) * seeds, taught, workers)
+
+
+def _beside(tasks: int, seconds: float, workers: int) -> float:
+    """Tasks of so many seconds each, in no more processes than there are tasks."""
+    return tasks * seconds / speed_of(min(workers, tasks))
 
 
 def speed_of(workers: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from latnas.data.batches import channel_statistics, to_unit
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.sources import images_of_task
 from latnas.data.splits import splits_of
+from latnas.latency.onnx_export import check_fits_one_file
 from latnas.spaces.space import Classifier, Space, make_space
 from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 from latnas.training.auxiliary import HasAuxiliaryPoint, WithAuxiliary, auxiliary_loss
@@ -49,6 +51,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     architecture = Architecture.from_json(config["architecture"])
     seed = training_seed(config["seed"], "final", architecture.key)
     network = derived_network(space, architecture, seed, config["inherit"])
+    check_fits_one_file(network)
     network.normalise.set_statistics(*channel_statistics(data.train.images))
     recipe = Recipe(**config["recipe"])
     trained_on, held_out = divided(data, config["seed"], config["patience"])
@@ -105,17 +108,18 @@ def fit(
     if recipe.auxiliary:
         whole, loss = _with_auxiliary(network, seed, int(images.labels.max()) + 1), auxiliary_loss(own_loss)
     trainer = Trainer(whole, images, recipe, seed, loss=loss)
+    finish = partial(recalibrate, images=images.images, seed=seed) if is_recalibrated(recipe) else None
     stopped_after = None
     if patience is None:
         trainer.run(checkpoint=folder / CHECKPOINT, every=EVERY)
         whole.load_state_dict(trainer.averaged.state_dict())
     else:
-        epochs = train_patiently(trainer, patience, folder / CHECKPOINT, EVERY)
+        epochs = train_patiently(trainer, patience, folder / CHECKPOINT, EVERY, finish)
         stopped_after = epochs if epochs * patience.steps < recipe.steps else None
     if isinstance(whole, WithAuxiliary):
         whole.plain()
-    if is_recalibrated(recipe):
-        recalibrate(network, images.images, seed)
+    if finish is not None:
+        finish(network)
     network.eval()
     return stopped_after
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from pathlib import Path
 
 from latnas.errors import LatnasError
 from latnas.stages.common.runs import FRONT, TABLE
@@ -37,17 +38,22 @@ def kept(job: Job, target: Target) -> Manifest | None:
     """
     if job.config.distill:
         return None
-    folder = job.exports / target.folder
+    manifest = verified_in(job.exports / target.folder)
+    same = (
+        manifest is not None
+        and manifest.kind == target.kind
+        and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
+        and manifest.recipe_digest == recipe_digest(job, target)
+    )
+    return manifest if same else None
+
+
+def verified_in(folder: Path) -> Manifest | None:
+    """The manifest in the folder of an export whose file is there whole, and verified."""
     try:
         manifest = load_manifest(folder / "manifest.json")
         file = read_bytes(folder / "model.onnx")
     except LatnasError:
-        return None  # missing or damaged: it is made again
-    same = (
-        manifest.status in ("verified", "verified-in-pytorch")
-        and manifest.kind == target.kind
-        and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
-        and manifest.sha256 == hashlib.sha256(file).hexdigest()
-        and manifest.recipe_digest == recipe_digest(job, target)
-    )
-    return manifest if same else None
+        return None  # missing or damaged
+    whole = manifest.sha256 == hashlib.sha256(file).hexdigest()
+    return manifest if whole and manifest.status in ("verified", "verified-in-pytorch") else None

@@ -15,15 +15,11 @@ from torch import Tensor, nn
 from latnas.data.batches import to_unit
 from latnas.data.images import LabelledImages
 from latnas.errors import LatnasError, TargetMissedError
-from latnas.latency.onnx_export import IR_VERSION, OPSET
+from latnas.latency.onnx_export import IR_VERSION, OPSET, check_fits_one_file
 from latnas.stages.common.metadata import PREFIX
 from latnas.stages.export.form import PLAIN, Form
 from latnas.training.evaluate import Accuracy
 from latnas.words.manifest import Check
-from latnas.words.quantities import format_bytes
-
-MOST_BYTES = 2**31 - 1
-"""An ONNX file is one protobuf message, which cannot be larger."""
 
 AGREEMENT = {"fp32": (1e-4, 0.999), "fp16": (2e-2, 0.98)}
 """The largest difference of outputs, relative to their scale, and the least share of equal classes. int8 computes
@@ -44,12 +40,7 @@ def export_onnx(network: nn.Module, example: Tensor, metadata: Mapping[str, str]
     Raises:
         LatnasError: the network cannot be exported, or is too large for one file.
     """
-    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    if size > MOST_BYTES:
-        raise LatnasError(
-            f"the network's weights take {format_bytes(size)}, and one ONNX file holds 2 GB at most. Search within "
-            "less: latnas search --max-size 2GB"
-        )
+    check_fits_one_file(network)
     network.eval()
     batch = torch.export.Dim("batch", min=1)
     # Two images: with one, an exporter may take the batch for a constant.

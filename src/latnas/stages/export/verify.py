@@ -22,7 +22,7 @@ from latnas.stages.export.last_word import look_again
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.stage import MEASUREMENTS
-from latnas.stages.export.verified import Lost, VerifiedFile, VerifiedRun, faults_of, quoted_ms
+from latnas.stages.export.verified import Lost, VerifiedFile, VerifiedRun, faults_of, lasting_ms
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, status_of
 from latnas.words.architecture import Architecture
@@ -213,7 +213,7 @@ def _settled(file: ExportedFile, times: Times, table: LatencyTable) -> Manifest:
     manifest = file.manifest
     if manifest.measured_ms is not None:
         return manifest
-    now_ms = quoted_ms(manifest, times)
+    now_ms = lasting_ms(manifest, times)
     completed = manifest.model_copy(
         update={
             "measured_ms": times.measured,

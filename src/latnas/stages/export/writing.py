@@ -10,7 +10,7 @@ from pathlib import Path
 
 from latnas.stages.export.final_training import WEIGHTS
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import recipe_digest
+from latnas.stages.export.kept import recipe_digest, verified_in
 from latnas.stages.export.measuring import Times
 from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.packing import SOURCE, Packed
@@ -42,7 +42,10 @@ def write(
     attempts: tuple[Attempt, ...] = (),
     nearest_ms: float | None = None,
 ) -> ExportedFile:
-    """The file and its manifest. Without times the file was not measured."""
+    """The file and its manifest. Without times the file was not measured.
+
+    A file that missed takes the place of no verified one, which an earlier export left with other options.
+    """
     target, table = shipment.target, job.table
     amounts = replace(job.space.amounts(shipment.architecture), file_bytes=len(shipment.file))
     limits = LimitsReached.of(target.space.limits, amounts)
@@ -85,6 +88,9 @@ def write(
         repeats=shipment.trained.repeats,
     )
     folder = job.exports / target.folder
+    if manifest.status == "missed" and verified_in(folder) is not None:
+        job.report.warn(f"{target.folder} is missed now; the file there of an earlier export is verified and stays")
+        return ExportedFile(folder, manifest)
     write_atomically(folder / "model.onnx", shipment.file)
     _write_source(shipment.packed, folder)
     leave_script(job, folder)

@@ -114,7 +114,7 @@ class AccuracyModel:
         pool: what was looked at first.
         scores: the features.
         trainings: the short trainings of the run.
-        costs: along whose fronts they are placed.
+        costs: along whose fronts they are placed; none where `completed` is not asked for.
         judge: fitted to them.
         first: keys of those that came before the proposals.
     """
@@ -183,7 +183,7 @@ def accuracy_model(
     scores = Scores(config, space, data, run)
     pool = initial_pool(space, config, tables)
     scores.compute(pool.architectures, report, "features", beside)
-    costs, trainings = costs_of(config, space, tables), ShortTrainings(config, space, data, run, report, device)
+    costs, trainings = _costs_of(config, space, tables), ShortTrainings(config, space, data, run, report, device)
     count = first_trainings(config.trainings, pool.is_whole_space)
     judge, first = train_first(pool.architectures, scores, trainings, costs, count)
     model = AccuracyModel(pool, scores, trainings, costs, judge, first)
@@ -193,7 +193,7 @@ def accuracy_model(
     return model
 
 
-def costs_of(config: SearchConfig, space: Space, tables: Sequence[LatencyModel]) -> tuple[CostModel, ...]:
+def _costs_of(config: SearchConfig, space: Space, tables: Sequence[LatencyModel]) -> tuple[CostModel, ...]:
     """The costs along whose fronts networks are trained: those of tables at hand, then some that know no device."""
     return (*(latency.cost for latency in tables), *generic_costs(space.trace, MIXTURES, config.seed))
 

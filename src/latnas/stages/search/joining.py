@@ -16,7 +16,7 @@ from latnas.stages.common.limits import limited_space
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.search.accuracy import AccuracyModel, Scores, costs_of
+from latnas.stages.search.accuracy import AccuracyModel, Scores
 from latnas.stages.search.beginning import WEIGHTS, Beginning
 from latnas.stages.search.pool import initial_pool
 from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
@@ -52,13 +52,12 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     own = run.front(begun.own)
     table = load_table(own / TABLE)
     own_space = limited_space(space_of(table), config.limits, data.classes, table.name)
-    own_latency = latency_of(table, own_space)
-    pool = initial_pool(own_space, config, [own_latency])
+    pool = initial_pool(own_space, config, [latency_of(table, own_space)])
     scores = Scores(config, space, data, run)
     scores.compute(pool.architectures, report, "features")
     trainings = ShortTrainings(config, space, data, run, report, "cpu")
     judge = fitted(pool.architectures, scores, trainings, _longest(begun))
-    model = AccuracyModel(pool, scores, trainings, costs_of(config, space, [own_latency]), judge, first=frozenset())
+    model = AccuracyModel(pool, scores, trainings, (), judge, first=frozenset())
     trainer = supernet_trainer(space, data, recipe, config.seed)
     weights, state = load_tensors(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
