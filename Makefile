@@ -36,7 +36,8 @@ demo: setup ## Profile, search and export on this machine's CPU, with the data t
 	$(RUN)latnas demo
 
 test: setup ## Run the tests
-	OMP_NUM_THREADS=1 $(RUN)python -m pytest -n $(TEST_JOBS) $(TEST_ARGS)
+	@# worksteal: each process takes neighbours, which share what is made for a file of tests, until it has none left.
+	OMP_NUM_THREADS=1 $(RUN)python -m pytest -n $(TEST_JOBS) --dist worksteal $(TEST_ARGS)
 
 lint: setup ## Check style
 	$(RUN)ruff check .

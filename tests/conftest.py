@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -19,12 +20,33 @@ hypothesis.settings.register_profile("same-everywhere", derandomize=True, databa
 hypothesis.settings.load_profile("same-everywhere")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first: one that came last would keep a process busy while the others have nothing left."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
         import torch
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device, and torch sees none here")
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder as `make` fills it; of several processes that run the tests one does, and the others wait for it."""
+    from filelock import FileLock
+    from once import computed_once, exported_once
+
+    common = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder = common / name
+    with FileLock(common / f"{name}.lock"):
+        if not folder.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=common)) / name
+            with computed_once(), exported_once():
+                make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +56,7 @@ def small_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from latnas.stages.profile import profile
 
-    folder = tmp_path_factory.mktemp("small_table")
-    profile(profile_config(folder))
-    return folder
+    return made_once(tmp_path_factory, "small_table", lambda folder: profile(profile_config(folder)))
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +64,9 @@ def small_run(small_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The same, with one finished search in `runs/`. Read only."""
     from small import copied, quick_search, search_config
 
-    folder = copied(small_table, tmp_path_factory.mktemp("small_run") / "here")
-    quick_search(search_config(folder))
-    return folder
+    return made_once(
+        tmp_path_factory, "small_run", lambda folder: quick_search(search_config(copied(small_table, folder)))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +76,18 @@ def exported_run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     from latnas.stages.export import export
 
-    folder = copied(small_run, tmp_path_factory.mktemp("exported_run") / "here")
-    export(export_config(folder, all=True))
-    return folder
+    return made_once(
+        tmp_path_factory, "exported_run", lambda folder: export(export_config(copied(small_run, folder), all=True))
+    )
+
+
+@pytest.fixture(scope="module")
+def spaces_once() -> Iterator[None]:
+    """Within a module whose tests work on the same few spaces these are traced once: see once.py."""
+    from once import computed_once
+
+    with computed_once():
+        yield
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -87,6 +89,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+get_command_once = cache(typer.main.get_command)
+"""The tree of commands, which takes ten times as long as most of what is typed. A process of latnas builds it once."""
+
+
 @dataclass(frozen=True)
 class Typed:
     """What a command line did. `raised` is an exception that would have been shown with its traceback."""
@@ -99,7 +105,9 @@ class Typed:
 
 def latnas(*words: object) -> Typed:
     """Runs the command line in this process, in the current folder."""
-    result = CliRunner().invoke(app, with_bare_options([str(word) for word in words]), prog_name="latnas")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(typer.testing, "_get_command", get_command_once)
+        result = CliRunner().invoke(app, with_bare_options([str(word) for word in words]), prog_name="latnas")
     raised = None if isinstance(result.exception, SystemExit) else result.exception
     return Typed(result.exit_code, result.stdout, result.stderr, raised)
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterator
 
 import pytest
+from once import exported_once
 
 from latnas.hypernet import mixture
-from latnas.spaces import space
-from latnas.stages.common import tables
-from latnas.stages.profile import stage
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _once(spaces_once: None) -> Iterator[None]:
+    """Traces each space once, and exports each trained network once."""
+    with exported_once():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traces each space once, and looks at fewer neighbours, which take most of a small search."""
-    for module in (space, tables, stage):
-        monkeypatch.setattr(module, "make_space", make_space_once)
+    """Looks at fewer neighbours, which take most of a small search."""
     monkeypatch.setattr(mixture, "CHANGED", 3)
-
-
-make_space_once = cache(space.make_space)

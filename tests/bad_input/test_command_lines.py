@@ -69,9 +69,10 @@ def test_options_with_values_that_make_no_sense(command: str, here: Path) -> Non
         quiet = [] if command in ("spaces", "devices") else ["--quiet"]
         shown = type_here([words[0], *quiet, *words[1:]])
         counts[f"{name}: {'taken' if shown.code == 0 else 'refused'}"] += 1
-        fault = complaint(shown, start, everything(here), ("*/measurements.jsonl",))
+        found = everything(here)
+        fault = complaint(shown, start, found, ("*/measurements.jsonl",))
         faults += [f"{words}: {fault}"] if fault else []
-        restore(here, start)
+        restore(here, found, start)
     assert not faults, f"{table_of(counts)}\n" + "\n".join(fault[:400] for fault in faults)
 
 
@@ -116,8 +117,9 @@ def test_an_environment_that_makes_no_sense(command: str, here: Path, monkeypatc
         for value in ("nothing/\x1b[31m", "-1"):
             monkeypatch.setenv(variable, value)
             shown = type_here([*words, "--quiet"])
-            fault = complaint(shown, start, everything(here), ("*/measurements.jsonl",))
+            found = everything(here)
+            fault = complaint(shown, start, found, ("*/measurements.jsonl",))
             faults += [f"{variable}={value!r}: {fault}"] if fault else []
-            restore(here, start)
+            restore(here, found, start)
         monkeypatch.delenv(variable)
     assert not faults, "\n".join(faults)

@@ -31,5 +31,5 @@ def test_a_damaged_manifest_is_taken_or_refused_in_one_line(here: Path, capsys: 
         expected = (shown.code != DONE) + (alone == FAILED)
         if not sound or len(refused) != expected or not all(line.isprintable() for line in lines):
             faults.append(f"{damage.name}: {shown.code}, {alone}, {lines}, {shown.raised!r}"[:400])
-        restore(here, start)
+        restore(here, everything(here), start)
     assert not faults, "\n".join(faults)

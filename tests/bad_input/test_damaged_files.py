@@ -201,11 +201,12 @@ def test_a_damaged_file_is_taken_or_refused_with_one_message_and_no_harm(
         before = everything(here)
         shown = type_here(kind.words)
         counts["taken" if shown.code == 0 else "refused"] += 1
-        fault = complaint(shown, before, everything(here), kind.may_change)
+        found = everything(here)
+        fault = complaint(shown, before, found, kind.may_change)
         if shown.code == 0 and damage.refused and kind.strict:
             fault = "taken"
         faults += [f"{damage.name}: {fault}"] if fault else []
-        restore(here, start)
+        restore(here, found, start)
     assert not faults, f"{name} ({table_of(counts)}): {len(faults)} faults\n" + "\n".join(faults)
 
 

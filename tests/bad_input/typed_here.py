@@ -102,9 +102,8 @@ def table_of(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
-def restore(folder: Path, wanted: dict[str, bytes | str]) -> None:
-    """Undoes what happened to `folder` since `everything` in it was `wanted`."""
-    found = everything(folder)
+def restore(folder: Path, found: dict[str, bytes | str], wanted: dict[str, bytes | str]) -> None:
+    """Undoes what happened to `folder`, in which there is everything that was `found`, since that was `wanted`."""
     different = {path for path in {*found, *wanted} if found.get(path) != wanted.get(path)}
     for path in sorted(different & found.keys(), reverse=True):  # what is inside of a folder goes before it
         clear(folder / path)

@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _spaces_once(spaces_once: None) -> None:
+    """For every module here."""
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(plain_environment: None) -> None:
     """For every test here."""

@@ -154,6 +154,7 @@ def test_a_hundred_to_one_trains_and_every_split_has_both_classes(tmp_path: Path
     assert 0 <= accuracy(trained, data.test).value <= 1
 
 
+@pytest.mark.usefixtures("spaces_once")
 def test_a_search_is_the_same_whether_or_not_images_are_held_and_an_export_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

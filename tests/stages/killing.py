@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from once import computed_once, remember
 from small import quick_search
 
 from latnas.stages.search import SearchConfig, learning, metrics, pool, stage
@@ -25,39 +27,41 @@ from latnas.words.budgets import BudgetRange
 Write = tuple[str, str]
 """The name of a file, and a digest of what is about to be written to it."""
 
-PRELOADED = ["killing", "latnas_profilers.analytic", "scipy.stats", "torch._dynamo"]
-"""What each process would otherwise spend seconds on: imports, some of which torch leaves to the first step."""
-
 CHECKPOINT_EVERY = 4
 
 
 def in_another_process(function: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """Starts `function` in a process that has imported latnas and done nothing else."""
+    """Starts `function` in a process that has imported latnas, traced the small space, and done nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["forked"])
     process = context.Process(target=function, args=arguments)
-    process.start()
+    with pytest.MonkeyPatch.context() as patched:
+        # Python 3.11 does not tell the process that is forked from where to look; what that misses it passes over.
+        patched.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        process.start()
     return process
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What every process of one search computes alike before its work, and takes half of a second for."""
+class Known:
+    """What every process of one search computes alike beside its work, and takes half of a second for."""
 
     ends: tuple[Architecture, Architecture]
     budgets: BudgetRange
+    contexts: Mapping[Hashable, Mapping[str, float]]
 
 
-def search_and_be_told(config: SearchConfig, reach: Reach, moment: Write, told: int) -> None:
+def search_and_be_told(config: SearchConfig, known: Known, moment: Write, told: int) -> None:
     """A small search that sends itself a signal when it is about to write something."""
 
     def tell(write: Write) -> None:
         if write == moment:
             os.kill(os.getpid(), told)
 
-    with watched_writes(tell), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pool, "predicted_ends", lambda *_: reach.ends)
-        patched.setattr(stage, "budget_range", lambda *_: reach.budgets)
+    remember(known.contexts)
+    with computed_once(), watched_writes(tell), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pool, "predicted_ends", lambda *_: known.ends)
+        patched.setattr(stage, "budget_range", lambda *_: known.budgets)
         quick_search(config)
 
 

@@ -379,15 +379,21 @@ def test_a_line_of_the_log_that_is_no_measurement_is_named(world: World) -> None
 # Again
 
 
-@pytest.fixture
-def verified(exported_run: Path, tmp_path: Path) -> Path:
-    """A run whose table was measured, as it says, and whose every budget is exported."""
-    here = copied(exported_run, tmp_path / "here")
+@pytest.fixture(scope="module")
+def verified_run(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose table was measured, as it says, and whose every budget is exported. Read only."""
+    here = copied(exported_run, tmp_path_factory.mktemp("verified_run") / "here")
     path = front_in(here) / "table.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "measures": "torch"}))
     files = export(export_config(here, all=True))
     assert {file.manifest.status for file in files} == {"verified-in-pytorch"}
     return here
+
+
+@pytest.fixture
+def verified(verified_run: Path, tmp_path: Path) -> Path:
+    """The same, which may be damaged."""
+    return copied(verified_run, tmp_path / "here")
 
 
 def test_what_is_verified_is_neither_measured_nor_written_again(

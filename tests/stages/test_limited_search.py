@@ -94,23 +94,23 @@ def test_a_search_with_limits_scores_only_networks_that_keep_to_them_and_export_
 
 
 def test_a_file_over_the_limit_gives_way_to_the_next_candidate_and_else_is_called_missed(
-    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The estimate is made too small here, so that only the files show what they take."""
-    folder = copied(small_run, tmp_path / "here")
-    plain = export(export_config(folder, lambdas=(0.0,), epochs=0))[0]
+    folder = copied(exported_run, tmp_path / "here")
+    plain = export(export_config(folder, lambdas=(0.0,)))[0]
     size = plain.onnx.stat().st_size
     monkeypatch.setattr(resources, "BYTES_PER_WEIGHT", 0)
     config = run_in(folder) / "config.toml"
     original = config.read_text()
     config.write_text(original + f"max_size = {size - 1}\n")
     heard = Heard()
-    second = export(export_config(folder, lambdas=(0.0,), epochs=0), heard)[0]
+    second = export(export_config(folder, lambdas=(0.0,)), heard)[0]
     assert second.manifest.architecture != plain.manifest.architecture
     assert second.manifest.status != "missed" and second.onnx.stat().st_size < size
     assert any("the limit is" in text for text in heard.warned)
     config.write_text(original + "max_size = 20000\n")  # less than any network's file
-    missed = export(export_config(folder, lambdas=(1.0,), epochs=0))[0]
+    missed = export(export_config(folder, lambdas=(1.0,)))[0]
     assert missed.manifest.status == "missed" and missed.manifest.within_budget
     assert missed.manifest.limits is not None and missed.manifest.limits.exceeded == ("size of the ONNX file",)
 

@@ -9,7 +9,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from killing import CHECKPOINT_EVERY, Reach, Write, in_another_process, search_and_be_told, watched_writes, writes_of
+from killing import CHECKPOINT_EVERY, Known, Write, in_another_process, search_and_be_told, watched_writes, writes_of
+from once import known_contexts
 from small import Heard, contents, copied, front_in, quick_search, run_in, search_config
 
 from latnas.errors import Terminated
@@ -27,10 +28,11 @@ def results(folder: Path) -> dict[str, bytes]:
     return {path: content for path, content in contents(folder / "runs").items() if path.endswith(kept)}
 
 
-def reach_of(folder: Path) -> Reach:
+def known_of(folder: Path) -> Known:
+    """Of a search that this process has made: it has traced each of its networks."""
     table = load_table(front_in(folder) / "table.json")
     latency = latency_of(table, space := space_of(table))
-    return Reach(predicted_ends(space, latency), budget_range("auto", space, latency))
+    return Known(predicted_ends(space, latency), budget_range("auto", space, latency), known_contexts())
 
 
 @pytest.mark.slow
@@ -42,9 +44,9 @@ def test_a_search_killed_at_twenty_random_moments_gives_the_front_of_one_that_ne
     writes = writes_of(search_config(copied(small_table, tmp_path / "whole")))
     assert results(tmp_path / "whole") == results(small_run)
     moments = sorted(random.Random(0).sample(range(len(writes)), KILLS))
-    here, reach = copied(small_table, tmp_path / "here"), reach_of(small_run)
+    here, known = copied(small_table, tmp_path / "here"), known_of(small_run)
     for moment in moments:
-        process = in_another_process(search_and_be_told, search_config(here), reach, writes[moment], signal.SIGKILL)
+        process = in_another_process(search_and_be_told, search_config(here), known, writes[moment], signal.SIGKILL)
         process.join(60)
         assert process.exitcode == -signal.SIGKILL, f"the resumed search never wrote {writes[moment]} as the whole did"
         assert not list(here.glob("runs/*/fronts/*/front.json"))

@@ -1,0 +1,85 @@
+"""What follows from its arguments alone is computed once for many tests: traces of spaces, and files of networks.
+
+Tests of what is computed here (tests/spaces, tests/stages/test_onnx_file.py) do without, and so does every process
+that a test starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from torch import Tensor, nn
+
+from latnas.spaces.space import Space, SpaceOptions
+from latnas.stages.export import final_training
+from latnas.words.architecture import Architecture
+
+SHARED = ("_blueprint", "_traced", "_contexts")
+"""Properties of a space that equal spaces may have in common: nothing changes what they hold."""
+
+
+class Traced(NamedTuple):
+    """A network that was traced."""
+
+    build: Callable[..., nn.Module]
+    options: SpaceOptions
+    architecture: Architecture
+
+
+_known: dict[Hashable, Any] = {}
+_of_space: dict[str, Callable[[Space], Any]] = {name: vars(Space)[name].func for name in SHARED}
+_context, _export_onnx = Space.context, final_training.export_onnx
+
+
+@contextmanager
+def computed_once() -> Iterator[None]:
+    """Within this block equal spaces are built and traced once, and so are the networks of a space."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in SHARED:
+            patched.setattr(Space, name, property(_shared(name)))
+        patched.setattr(Space, "context", _context_once)
+        yield
+
+
+@contextmanager
+def exported_once() -> Iterator[None]:
+    """Within this block a network that is trained again to the same weights has the file that it had before."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(final_training, "export_onnx", _export_once)
+        yield
+
+
+def known_contexts() -> dict[Hashable, Mapping[str, float]]:
+    """What this process has found of networks, for `remember` in another one."""
+    return {key: found for key, found in _known.items() if isinstance(key, Traced)}
+
+
+def remember(contexts: Mapping[Hashable, Mapping[str, float]]) -> None:
+    """Takes over what another process has found."""
+    _known.update(contexts)
+
+
+def _shared(name: str) -> Callable[[Space], Any]:
+    return lambda space: _remembered((space._build, space.options, name), lambda: _of_space[name](space))
+
+
+def _context_once(space: Space, architecture: Architecture) -> Mapping[str, float]:
+    return _remembered(Traced(space._build, space.options, architecture), lambda: _context(space, architecture))
+
+
+def _export_once(network: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> bytes:
+    """The metadata name the architecture."""
+    weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in network.state_dict().values())).hexdigest()
+    key = (repr(network), weights, example.shape, json.dumps(metadata, sort_keys=True))
+    return _remembered(key, lambda: _export_onnx(network, example, metadata))
+
+
+def _remembered(key: Hashable, compute: Callable[[], Any]) -> Any:
+    if key not in _known:
+        _known[key] = compute()
+    return _known[key]
