@@ -31,14 +31,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from pieces import OutOfTimeError, at_most
+from pieces import in_pieces
 from report import Reach, as_row, finish, parser
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.batches import to_unit
 from latnas.data.images import LabelledImages
 from latnas.data.sources import load_images
-from latnas.errors import INTERRUPTED, LatnasError, one_line
 from latnas.stages.export import ExportConfig, ExportedFile, export
 from latnas.stages.profile import ProfileConfig, profile
 from latnas.stages.search import SearchConfig, search
@@ -195,25 +194,20 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    given, report, code = arguments().parse_args(), ConsoleReporter(), 0
-    preset, rows = PRESETS[given.preset], []
+    given, report = arguments().parse_args(), ConsoleReporter()
+    preset, rows = PRESETS[given.preset], list[dict[str, Any]]()
     given.work = given.work / given.preset
-    try:
-        with at_most(given.minutes):
-            test = load_images(given.data).test
-            for seed in range(given.seed, given.seed + preset.seeds):
-                rows += [row_of(seed, file, given.preset, test) for file in exported(seed, given, preset, report)]
-    except OutOfTimeError:
-        report.say("to be continued: type the same command again")
-    except KeyboardInterrupt:
-        report.say("interrupted: the same command goes on")
-        code = INTERRUPTED
-    except LatnasError as error:
-        print(f"fashion_mnist: {one_line(str(error))}", file=sys.stderr)
-        code = error.code
-    if rows:
-        finish("fashion_mnist", rows, reach_of(rows, given.preset), given.device, given.json)
-    sys.exit(code)
+
+    def work() -> None:
+        test = load_images(given.data).test
+        for seed in range(given.seed, given.seed + preset.seeds):
+            rows.extend(row_of(seed, file, given.preset, test) for file in exported(seed, given, preset, report))
+
+    def written() -> None:
+        if rows:
+            finish("fashion_mnist", rows, reach_of(rows, given.preset), given.device, given.json)
+
+    sys.exit(in_pieces("fashion_mnist", given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

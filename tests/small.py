@@ -22,10 +22,15 @@ from typer.testing import CliRunner
 from latnas.cli.app import app, with_bare_options
 from latnas.hypernet import mixture
 from latnas.spaces.choice import Choice
+from latnas.spaces.space import Space
+from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import ExportConfig
 from latnas.stages.profile import ProfileConfig
 from latnas.stages.search import SearchConfig, Searched, search
+from latnas.words.front import Front, load_front
+from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter, Silent
+from latnas.words.table import load_table
 
 PROFILE: dict[str, Any] = {
     "device": "analytic", "data": "digits", "width": 4, "depth": 1, "calibrate": 4, "rounds": 4,
@@ -81,6 +86,14 @@ def front_in(folder: Path) -> Path:
     """The folder of its only front."""
     (front,) = run_in(folder).glob("fronts/*")
     return front
+
+
+def judged_in(folder: Path) -> tuple[Front, Space, LatencyModel]:
+    """Its only front, the space of its table, and the latencies by it."""
+    front = front_in(folder)
+    table = load_table(front / "table.json")
+    space = space_of(table)
+    return load_front(front / "front.json"), space, latency_of(table, space)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from small import Heard, contents, copied, export_config, front_in, run_in, search_config
+from small import Heard, contents, copied, export_config, front_in, judged_in, run_in, search_config
 from torch import nn
 
 import latnas
@@ -21,7 +21,6 @@ from latnas.data.batches import to_unit
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import Classifier, Space
-from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import ExportedFile, export, stage
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.targets import make_targets
@@ -33,7 +32,6 @@ from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Measured, RawTimes, load_manifest
-from latnas.words.table import load_table
 from latnas_profilers.analytic import AnalyticProfiler, inference_seconds
 
 FILES = {"model.onnx", "manifest.json", "measure.py", "model.py", "weights.safetensors"}
@@ -53,10 +51,7 @@ def files(exported_run: Path) -> list[ExportedFile]:
 
 @pytest.fixture(scope="module")
 def judged(small_run: Path) -> tuple[Front, Space, LatencyModel]:
-    front = front_in(small_run)
-    table = load_table(front / "table.json")
-    space = space_of(table)
-    return load_front(front / "front.json"), space, latency_of(table, space)
+    return judged_in(small_run)
 
 
 def network_of(file: ExportedFile, space: Space) -> Classifier:

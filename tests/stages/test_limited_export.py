@@ -5,26 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small import Heard, copied, export_config, front_in
+from small import Heard, copied, export_config, front_in, judged_in
 
 from latnas.errors import UsageError
 from latnas.spaces.space import Space
-from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import export
 from latnas.stages.export.targets import make_targets
 from latnas.words.architecture import Architecture
-from latnas.words.front import Front, load_front
+from latnas.words.front import Front
 from latnas.words.latency import LatencyModel
 from latnas.words.limits import Limits
-from latnas.words.table import load_table
 
 
 @pytest.fixture(scope="module")
 def searched(small_run: Path) -> tuple[Front, Space, LatencyModel]:
-    folder = front_in(small_run)
-    table = load_table(folder / "table.json")
-    space = space_of(table)
-    return load_front(folder / "front.json"), space, latency_of(table, space)
+    return judged_in(small_run)
 
 
 @pytest.fixture(scope="module")

@@ -40,9 +40,14 @@ class Times:
     drift: float
 
     @property
+    def speed(self) -> float:
+        """What times are divided by to be those at the table's speed, where the device is faster at the moment."""
+        return min(self.drift, 1.0)
+
+    @property
     def lasting_ms(self) -> float:
         """The quoted time at the table's speed, where the device is faster at the moment: it will be slower again."""
-        return self.quoted_ms / min(self.drift, 1.0)
+        return self.quoted_ms / self.speed
 
 
 class Bench:

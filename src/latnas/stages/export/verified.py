@@ -106,7 +106,7 @@ def drift_of(manifest: Manifest, times: Times) -> float | None:
 
 def lasting_ms(manifest: Manifest, times: Times) -> float:
     """The quoted statistic as export judges it: at the table's speed, where the device is faster at the moment."""
-    return quoted_ms(manifest, times) / min(times.drift, 1.0)
+    return quoted_ms(manifest, times) / times.speed
 
 
 def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustained | None = None) -> tuple[Fault, ...]:
@@ -115,7 +115,7 @@ def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustaine
     All is judged at the table's speed or slower, what was measured at export too, so that neither passes or fails
     because the device had a fast moment.
     """
-    drift, speed = drift_of(manifest, times), min(times.drift, 1.0)
+    drift, speed = drift_of(manifest, times), times.speed
     faults: list[Fault] = []
     if lasting_ms(manifest, times) > manifest.budget_ms:
         faults.append("over budget")
