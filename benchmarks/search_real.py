@@ -51,13 +51,13 @@ PAIRS = tuple(f"{space}:{data}" for space in ("mbconv", "darts") for data in DAT
 PRESETS = {
     "cpu": Sizes(
         image=16, spaces={"mbconv": (8, 3), "darts": (4, 5)}, budgets=6, short_steps=150, final_steps=2250,
-        search={"pool": 200, "trainings": 24, "training_steps": 120, "halvings": 1},
+        search={"pool": 200, "trainings": 24, "training_steps": 150, "long_trainings": 18},
     ),
     "tiny": Sizes(
         image=8, spaces={"mbconv": (4, 1), "darts": (2, 3)}, budgets=3, short_steps=4, final_steps=8,
         search={
-            "pool": 8, "trainings": 4, "training_steps": 4, "reduced_width": 4, "reduced_size": 8, "warmup_steps": 4,
-            "joint_steps": 4, "hypernetwork_steps": 6, "rounds": 1, "draws": 1,
+            "pool": 8, "trainings": 4, "training_steps": 4, "long_trainings": 4, "reduced_width": 4, "reduced_size": 8,
+            "warmup_steps": 4, "joint_steps": 4, "hypernetwork_steps": 6, "rounds": 1, "draws": 1,
         },
     ),
 }  # fmt: skip

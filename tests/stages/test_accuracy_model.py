@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from made_up import MadeUp
 from small import contents
 
 from latnas.data.sources import load_images
@@ -23,10 +23,9 @@ from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search import SearchConfig, trainings
 from latnas.stages.search.accuracy import AccuracyModel, accuracy_model
-from latnas.stages.search.trainings import ShortTrainings, first_trainings, train_first, train_rest
+from latnas.stages.search.trainings import first_trainings, train_first, train_rest
 from latnas.words.architecture import Architecture
 from latnas.words.costs import generic_costs, params_cost
-from latnas.words.files import write_json
 from latnas.words.reporting import Silent
 
 DATA = load_images("digits")
@@ -137,18 +136,6 @@ def test_a_model_that_was_stopped_anywhere_becomes_the_one_that_was_not(
     assert again.judge.report() == model.judge.report() == json.loads((here / "accuracy/judge.json").read_text())
     scores = [one.of(found(model), "scores", Silent()) for one in (model, again)]
     assert scores[0] == scores[1]
-
-
-@dataclass(frozen=True)
-class MadeUp(ShortTrainings):
-    """Labels made of features, without any training."""
-
-    labels: Mapping[str, float]
-
-    def train(self, architectures: Sequence[Architecture], steps: int) -> None:
-        for architecture in architectures:
-            path = self.run.accuracy / "short" / f"{architecture.key}-{steps}" / "result.json"
-            write_json(path, {"accuracy": self.labels[architecture.key], "images": 100_000})
 
 
 def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes: Any) -> tuple[Judge, np.ndarray]:

@@ -153,6 +153,10 @@ def search(
     halvings: Annotated[
         int | None, typer.Option(help="How often the best third trains anew, three times as long. Default 0.")
     ] = None,
+    long_trainings: Annotated[
+        int | None,
+        typer.Option(help="Networks that are trained five times longer to decide budgets; 0 (default) or 4 and more."),
+    ] = None,
     reduced_width: Annotated[int | None, typer.Option(help="Width of the copies that are ranked. Default 8.")] = None,
     reduced_size: Annotated[int | None, typer.Option(help="Image size of these copies. Default 16.")] = None,
     warmup_steps: Annotated[

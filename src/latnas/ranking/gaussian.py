@@ -24,12 +24,19 @@ class Solved:
         weights_K: the mean at a point is its kernel with the known ones times these.
         lower_KK: the factor of kernel plus noise.
         amplitude: what kernel and noise are multiplied by to give variances.
+        noise: `unexplained` in units of the amplitude.
     """
 
     likelihood: float
     weights_K: np.ndarray
     lower_KK: np.ndarray
     amplitude: float
+    noise: float
+
+    @property
+    def unexplained(self) -> float:
+        """Variance of the targets that the kernel does not explain."""
+        return self.noise * self.amplitude
 
     def without_each(self, targets_KK: np.ndarray) -> np.ndarray:
         """[K]: the mean at each known point by the others.
@@ -61,4 +68,4 @@ def solved(gram_KK: np.ndarray, noise: float, targets_K: np.ndarray) -> Solved:
     weights_K = cho_solve((lower_KK, True), targets_K)
     amplitude = max(float(targets_K @ weights_K) / count, LEAST_AMPLITUDE)
     likelihood = -0.5 * count * np.log(amplitude) - np.log(np.diagonal(lower_KK)).sum()
-    return Solved(float(likelihood), weights_K, lower_KK, amplitude)
+    return Solved(float(likelihood), weights_K, lower_KK, amplitude, noise)

@@ -139,21 +139,67 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Corrections:
+    """A Gaussian process conditioned on what labels say beyond a first guess; `scale` multiplies what it gives."""
+
+    known: Known
+    kernel: Kernel
+    process: Solved
+    scale: float
+
+    @classmethod
+    def likeliest(
+        cls,
+        known: Known,
+        beyond_M: np.ndarray,
+        scale: float,
+        linear: Sequence[tuple[float, float]] = LINEAR,
+        chance: float = 0.0,
+    ) -> Self:
+        """Those of the largest marginal likelihood.
+
+        Args:
+            beyond_M: label minus first guess, of each known architecture.
+            scale: of labels.
+            linear: weights of features and of parts to choose from.
+            chance: the least variance of `beyond_M` that nothing explains; of processes that all explain more than the
+                rest, that which explains least.
+        """
+        products_MM, shared_MM, counts_MM = known.among()
+        usual = max(float(np.diagonal(shared_MM).mean()), 1.0)
+        fits = []
+        for smooth, sharpness, (of_features, of_parts) in product(SMOOTH, SHARPNESS, linear):
+            kernel = Kernel(smooth, sharpness, of_features, of_parts, usual)
+            gram_MM = kernel(products_MM, shared_MM, counts_MM)
+            fits += [(solved(gram_MM, noise, beyond_M / scale), kernel) for noise in NOISE]
+        left = [fit for fit in fits if fit[0].unexplained >= chance / scale**2]
+        if left:
+            best, kernel = max(left, key=lambda fit: fit[0].likelihood)
+        else:
+            best, kernel = max(fits, key=lambda fit: fit[0].unexplained)
+        return cls(known, kernel, best, scale)
+
+    def at(self, standard_A: np.ndarray, parts: Parts) -> tuple[float, float]:
+        """What is to be added for an architecture, and by how much it is in doubt: a standard deviation."""
+        cross_M = self.kernel(*self.known.with_other(standard_A, parts))
+        count = np.array(float(len(parts)))
+        own = self.kernel(np.mean(np.square(standard_A)), count, 2 * count)
+        deviation = self.process.deviation(cross_M[None], own[None])[0]
+        return self.scale * float(cross_M @ self.process.weights_K), self.scale * float(deviation)
+
+
+@dataclass(frozen=True)
 class LabelModel:
     """A fitted model of labels.
 
     Attributes:
         mean_A, intercept: the regression that is corrected; features that it does not use weigh nothing.
-        scale: what the process gives is multiplied by it.
         left_out: [M], label minus prediction, on labels left out in turn.
     """
 
     mean_A: np.ndarray
     intercept: float
-    known: Known
-    kernel: Kernel
-    process: Solved
-    scale: float
+    corrections: Corrections
     left_out: np.ndarray
 
     @property
@@ -166,12 +212,8 @@ class LabelModel:
 
         Where it has a label itself this counts, as far as it is more than noise.
         """
-        cross_M = self.kernel(*self.known.with_other(standard_A, parts))
-        count = np.array(float(len(parts)))
-        own = self.kernel(np.mean(np.square(standard_A)), count, 2 * count)
-        correction = self.scale * float(cross_M @ self.process.weights_K)
-        deviation = self.process.deviation(cross_M[None], own[None])[0]
-        return float(standard_A @ self.mean_A + self.intercept) + correction, self.scale * float(deviation)
+        correction, doubt = self.corrections.at(standard_A, parts)
+        return float(standard_A @ self.mean_A + self.intercept) + correction, doubt
 
 
 def fit_label_model(
@@ -195,19 +237,12 @@ def fit_label_model(
         return x_MA[:, used] @ weights_F + intercept, weights_F, intercept
 
     means_M, weights_F, intercept = regression(everything)
-    known = Known.of(x_MA, parts)
-    products_MM, shared_MM, counts_MM = known.among()
-    usual = max(float(np.diagonal(shared_MM).mean()), 1.0)
-    fits = []
-    for smooth, sharpness in product(SMOOTH, SHARPNESS):
-        for of_features, of_parts in LINEAR_OF_MANY if len(y_M) >= ENOUGH else LINEAR:
-            kernel = Kernel(smooth, sharpness, of_features, of_parts, usual)
-            gram_MM = kernel(products_MM, shared_MM, counts_MM)
-            fits += [(solved(gram_MM, noise, reliability * (y_M - means_M) / scale), kernel) for noise in NOISE]
-    best, kernel = max(fits, key=lambda fit: fit[0].likelihood)
+    many = LINEAR_OF_MANY if len(y_M) >= ENOUGH else LINEAR
+    beyond_M = reliability * (y_M - means_M)
+    corrections = Corrections.likeliest(Known.of(x_MA, parts), beyond_M, scale, many)
 
     without_MM = np.array([regression(everything != index)[0] for index in everything])
-    corrections_M = scale * best.without_each(reliability * (y_M - without_MM) / scale)
+    corrections_M = scale * corrections.process.without_each(reliability * (y_M - without_MM) / scale)
     mean_A = np.zeros(x_MA.shape[1])
     mean_A[used] = weights_F
-    return LabelModel(mean_A, intercept, known, kernel, best, scale, y_M - np.diagonal(without_MM) - corrections_M)
+    return LabelModel(mean_A, intercept, corrections, y_M - np.diagonal(without_MM) - corrections_M)

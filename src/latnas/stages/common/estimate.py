@@ -84,10 +84,11 @@ def profile_seconds(operations: int, networks: int, measuring_seconds: float) ->
 def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> SearchSeconds:
     """A whole search, nothing of which exists yet."""
     proposals = sizes.rounds * sizes.draws * max(2 * sizes.budgets - 1, 5)
+    steps = sum(networks * steps for networks, steps in sizes.lengths) + sizes.long_trainings * sizes.long_steps
     speed = speed_of(workers)
     return SearchSeconds(
         features=(sizes.pool + proposals) * each.features / speed,
-        trainings=sum(networks * steps for networks, steps in sizes.lengths) * each.reduced / speed,
+        trainings=steps * each.reduced / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
         starting=FIRST_POOL_SECONDS + (3 + sizes.rounds) * POOL_SECONDS,

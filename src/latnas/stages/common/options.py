@@ -7,8 +7,10 @@ import shlex
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from latnas.errors import UsageError
+from latnas.ranking.long_model import LEAST_LONG
 from latnas.words.limits import RESOURCES, Limits
 
 
@@ -28,6 +30,10 @@ KEPT = 3
 """At each halving one network of so many is trained on, so many times as long."""
 
 
+LONG = 5
+"""Long trainings, by which budgets are decided, take so many times the steps of the longest short ones."""
+
+
 class SearchOptions(BaseModel):
     """What decides how far a search reaches and how long it takes. Steps are gradient steps: see `docs/search.md`."""
 
@@ -43,6 +49,7 @@ class SearchOptions(BaseModel):
     trainings: int = Field(8, ge=4, le=10_000)
     training_steps: int = Field(150, ge=1, le=10_000_000)
     halvings: int = Field(0, ge=0, le=6)
+    long_trainings: int = Field(0, ge=0, le=10_000)
     reduced_width: int = Field(8, ge=1, le=1024)
     reduced_size: int = Field(16, ge=8, le=1024)
     warmup_steps: int = Field(300, ge=0, le=10_000_000)
@@ -50,6 +57,15 @@ class SearchOptions(BaseModel):
     hypernetwork_steps: int = Field(120, ge=1, le=10_000_000)
     rounds: int = Field(3, ge=1, le=20)
     draws: int = Field(8, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _trains_enough_to_learn_from(self) -> SearchOptions:
+        if 0 < self.long_trainings < LEAST_LONG:
+            raise UsageError(
+                f"{self.long_trainings} long trainings are too few to learn from. Use --long-trainings {LEAST_LONG} or "
+                "more, or 0 for none."
+            )
+        return self
 
     @property
     def limits(self) -> Limits:
@@ -63,6 +79,11 @@ class SearchOptions(BaseModel):
             (math.ceil(self.trainings / KEPT**halving), self.training_steps * KEPT**halving)
             for halving in range(self.halvings + 1)
         ]
+
+    @property
+    def long_steps(self) -> int:
+        """Steps of each long training."""
+        return LONG * self.lengths[-1][1]
 
 
 def typed(command: str, config: BaseModel, *names: str) -> str:

@@ -18,6 +18,7 @@ from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
 from latnas.stages.search.joining import Shared, inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds
+from latnas.stages.search.long_trainings import contest_of, scored_by_known, trained_long
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
 from latnas.stages.search.trainings import common_config
 from latnas.training.checkpoint import save_tensors
@@ -86,6 +87,8 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
             scores = model.of(found, "last features", report)
+        contest = contest_of(found, scores, latency, budgets, config.budgets)
+        scores = (scored_by_known if begun.joins else trained_long)(model, contest, report)
         front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
     return Searched(run.path, folder / FRONT, front, model.judge.helps)

@@ -77,6 +77,10 @@ class ShortTrainings:
                 found.setdefault(int(steps), {})[key] = read_as(Label, path)
         return found
 
+    def long(self) -> dict[str, dict[str, float]]:
+        """The long ones that there are, by the architecture's key."""
+        return self.known(self.config.long_steps).get(self.config.long_steps, {})
+
     def _task(self, architecture: Architecture, steps: int) -> Task:
         config = {
             **common_config(self.config, self.space),
