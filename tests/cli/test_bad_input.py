@@ -408,7 +408,7 @@ RUNS = {
     ),
     "with a front of another version": (
         with_json("front.json", lambda front: front.update(schema="latnas-front-9")), FAILED,
-        "front.json is not a front of this version (latnas-front-1)",
+        "front.json has schema 'latnas-front-9'; this latnas reads 'latnas-front-1'. Search again: latnas search",
     ),
     "with a front without budgets": (
         with_json("front.json", lambda front: front.pop("budgets")), FAILED,
@@ -460,7 +460,7 @@ def test_a_pickle_in_place_of_shared_weights_is_not_opened(here: Path) -> None:
     ("change", "message"),
     [
         (lambda text: text[: len(text) // 2], "front.json is not valid JSON"),
-        (lambda text: text.replace("latnas-front-1", "latnas-front-9"), "front.json is not a front of this version"),
+        (lambda text: text.replace("latnas-front-1", "latnas-front-9"), "front.json has schema 'latnas-front-9'"),
         (lambda text: text.replace('"network": ', '"network": 99'), "front.json is not a "),
     ],
     ids=["cut in half", "of another version", "with a choice that is not there"],

@@ -88,7 +88,7 @@ def test_lambda_spans_the_range_of_the_front() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema": "latnas-front-0"}, "is not a front of this version (latnas-front-1)"),
+        ({"schema": "latnas-front-0"}, "has schema 'latnas-front-0'; this latnas reads 'latnas-front-1'"),
         ({"networks": []}, "networks: Tuple should have at least 1 item"),
         ({"pareto": [0, 2]}, "a position beyond the 2 networks"),
         ({"pareto": [-1]}, "a position beyond the 2 networks"),

@@ -58,7 +58,7 @@ def test_the_published_fields_stand_at_the_top() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema": "latnas-manifest-0"}, "is not a manifest of this version (latnas-manifest-1)"),
+        ({"schema": "latnas-manifest-0"}, "has schema 'latnas-manifest-0'; this latnas reads 'latnas-manifest-1'"),
         ({"status": "surely"}, "status: Input should be 'verified', 'verified-in-pytorch', 'unverified' or 'missed'"),
         ({"accuracy": {"split": "test", "value": 91, "low": 0.9, "high": 0.92}}, "accuracy.value: Input should be"),
         ({"accuracy": {"split": "train", "value": 0.9, "low": 0.9, "high": 0.9}}, "accuracy.split: Input should be"),

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from latnas.errors import LatnasError
-from latnas.words.files import read_bytes, read_json, write_atomically
+from latnas.words.files import read_bytes, write_atomically
 from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Status, load_manifest
-from latnas.words.table import first_problem
+from latnas.words.versioned import read_versioned
 
 SCHEMA: Final = "latnas-set-1"
 SET, MANIFEST, MODEL, CARD = "set.json", "manifest.json", "model.onnx", "README.md"
@@ -122,15 +121,7 @@ def load_set(path: Path) -> ExportSet:
     Raises:
         LatnasError: not a set, or of another version.
     """
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        raise LatnasError(f"{path} is not a set of this version ({SCHEMA}). Export again: latnas export --all")
-    try:
-        return ExportSet.model_validate(value)
-    except ValidationError as error:
-        raise LatnasError(
-            f"{path} is not a valid set: {first_problem(error)}. Export again: latnas export --all"
-        ) from error
+    return read_versioned(ExportSet, path, SCHEMA, "set", "Export again: latnas export --all")
 
 
 def changed_files(exports: Path, listed: Sequence[ExportedNetwork]) -> list[str]:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from latnas.errors import LatnasError
 from latnas.words.files import read_json
 from latnas.words.manifest import Check, Quantised
-from latnas.words.table import ArchitectureJson, Finite, Positive, Share, first_problem
+from latnas.words.table import ArchitectureJson, Finite, Positive, Share
+from latnas.words.versioned import first_problem
 
 Features = Annotated[
     dict[Literal["jacov", "synflow", "naswot", "log_params", "log_macs"], Annotated[Finite, Field(ge=-1e9, le=1e9)]],

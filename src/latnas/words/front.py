@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
-from latnas.words.files import read_json, write_atomically
-from latnas.words.table import ArchitectureJson, first_problem
+from latnas.words.files import write_atomically
+from latnas.words.table import ArchitectureJson
+from latnas.words.versioned import read_versioned
 
 SCHEMA: Final = "latnas-front-1"
 
@@ -92,12 +92,4 @@ def load_front(path: Path) -> Front:
     Raises:
         LatnasError: not a front, or of another version.
     """
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        raise LatnasError(f"{path} is not a front of this version ({SCHEMA}). Search again: latnas search")
-    try:
-        return Front.model_validate(value)
-    except ValidationError as error:
-        raise LatnasError(
-            f"{path} is not a valid front: {first_problem(error)}. Search again: latnas search"
-        ) from error
+    return read_versioned(Front, path, SCHEMA, "front", "Search again: latnas search")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from latnas.errors import LatnasError
-from latnas.words.files import read_json, write_atomically
+from latnas.words.files import write_atomically
 from latnas.words.limits import RESOURCES, Amounts, Limits
-from latnas.words.table import ArchitectureJson, Positive, first_problem
+from latnas.words.table import ArchitectureJson, Positive
+from latnas.words.versioned import read_versioned
 
 SCHEMA: Final = "latnas-manifest-1"
 
@@ -211,12 +211,4 @@ def load_manifest(path: Path) -> Manifest:
     Raises:
         LatnasError: not a manifest, or of another version.
     """
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        raise LatnasError(f"{path} is not a manifest of this version ({SCHEMA}). Export again: latnas export")
-    try:
-        return Manifest.model_validate(value)
-    except ValidationError as error:
-        raise LatnasError(
-            f"{path} is not a valid manifest: {first_problem(error)}. Export again: latnas export"
-        ) from error
+    return read_versioned(Manifest, path, SCHEMA, "manifest", "Export again: latnas export")

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from latnas.errors import LatnasError, printable
+from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
-from latnas.words.files import read_json, write_atomically
+from latnas.words.files import write_atomically
+from latnas.words.versioned import read_versioned
 
 SCHEMA = "latnas-table-2"
 
@@ -240,22 +241,4 @@ def load_table(path: Path) -> LatencyTable:
     Raises:
         LatnasError: not JSON, of another version, or with fields missing, of the wrong type or out of range.
     """
-    value = read_json(path)
-    again = "Measure it again: latnas profile"
-    if not isinstance(value, dict) or "schema" not in value:
-        raise LatnasError(f"{path} is not a latency table: it names no schema. {again}")
-    if value["schema"] != SCHEMA:
-        raise LatnasError(f"{path} has schema {str(value['schema'])[:40]!r}; this latnas reads {SCHEMA!r}. {again}")
-    try:
-        return LatencyTable.model_validate(value)
-    except ValidationError as error:
-        raise LatnasError(f"{path} is not a valid latency table: {first_problem(error)}. {again}") from error
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in one line: where and what."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(step) for step in problem["loc"])[:120]
-    more = error.error_count() - 1
-    text = f"{where or 'value'}: {problem['msg']}" + (f" (and {more} more)" if more else "")
-    return printable(text)
+    return read_versioned(LatencyTable, path, SCHEMA, "latency table", "Measure it again: latnas profile")

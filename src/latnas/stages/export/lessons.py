@@ -21,7 +21,7 @@ from latnas.words.files import read_lines
 from latnas.words.forms import LoggedMeasurement
 from latnas.words.front import Front
 from latnas.words.latency import LatencyModel
-from latnas.words.table import first_problem
+from latnas.words.versioned import first_problem
 
 HEADROOM = 1.03
 """A finalist must measure this far below its budget: minutes later, after its training, a device is up to 3 percent

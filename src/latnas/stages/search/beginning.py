@@ -27,7 +27,8 @@ from latnas.stages.search import accuracy
 from latnas.stages.search.config import NOT_PART_OF_THE_RUN, OF_A_FRONT, SearchConfig
 from latnas.words.budgets import budget_name, parse_range
 from latnas.words.files import write_atomically
-from latnas.words.table import LatencyTable, first_problem, load_table
+from latnas.words.table import LatencyTable, load_table
+from latnas.words.versioned import first_problem
 
 WEIGHTS = "weights.safetensors"
 Range = tuple[float, float] | None
