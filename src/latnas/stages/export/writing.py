@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,15 @@ class ExportedFile:
     @property
     def onnx(self) -> Path:
         return self.folder / "model.onnx"
+
+
+def advice_of(files: Iterable[ExportedFile]) -> list[str]:
+    """What to type, once for each budget that is missed: by the search's own choice, if that is what missed it."""
+    found: dict[float, str] = {}
+    for file in sorted(files, key=lambda file: file.manifest.kind != "search"):
+        if file.advice:
+            found.setdefault(file.manifest.budget_ms, file.advice)
+    return list(found.values())
 
 
 def write(
