@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Heard, contents, latnas, profile_config, search_config
+from small import Heard, as_typed, contents, latnas, profile_config, search_config
 
 from latnas.cli.show_plan import plan_json, show_plan
 from latnas.data.randomness import generator
 from latnas.errors import UsageError
-from latnas.stages.common.estimate import PACKING_SECONDS, SECONDS_PER_FILE, ExportSizes, StepSeconds, export_seconds
+from latnas.stages.common.estimate import (
+    PACKING_SECONDS,
+    SECONDS_PER_FILE,
+    ExportSizes,
+    StepSeconds,
+    export_seconds,
+    search_seconds,
+)
+from latnas.stages.common.options import SearchOptions
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.plan import DRAWS, LATENCY_DRAWS, PlanConfig, Planned, plan
@@ -99,13 +107,32 @@ def test_files_in_int8_take_longer_by_what_they_are_tested_on() -> None:
 
 
 def test_a_plan_says_what_the_options_of_its_export_add(small_table: Path, planned: Planned) -> None:
-    asked = {"budgets": 3, "seeds": 3, "distill": True, "int8": True, "epochs": 20}
+    asked = {"budgets": 3, "seeds": 3, "distill": True, "int8": True, "epochs": 20, "baselines": True}
     found = plan(plan_config(small_table, **asked))
     assert found.seconds.export > 2 * planned.seconds.export
-    words = ("--budgets", 3, "--seeds", 3, "--distill", "--int8", "--tables", small_table / "latency_tables")
+    words = (
+        "--budgets",
+        3,
+        "--seeds",
+        3,
+        "--distill",
+        "--int8",
+        "--baselines",
+        "--tables",
+        small_table / "latency_tables",
+    )
     typed = latnas("plan", "--data", "digits", "--executor", "local:0", "--quiet", *words)
     assert (typed.code, typed.raised) == (0, None)
-    assert "export of 3 files, 3 seeds, distill, int8" in typed.stdout
+    assert "export of 3 files, 3 seeds, baselines, distill, int8" in typed.stdout
+
+
+def test_a_plan_counts_each_training_that_is_asked_for_and_says_the_search_that_does_them(small_table: Path) -> None:
+    asked = {"pool": 9, "trainings": 12, "training_steps": 40, "halvings": 1, "long_trainings": 6}
+    steps = 12 * 40 + 4 * 120 + 6 * 5 * 120
+    assert search_seconds(SearchOptions(**asked), EACH, workers=1).trainings == pytest.approx(steps * EACH.reduced)
+    shown = latnas("plan", "--data", "digits", "--tables", small_table / "latency_tables", "-q", *as_typed(asked))
+    assert (shown.code, shown.raised) == (0, None)
+    assert " ".join(as_typed(asked)) in shown.stdout.splitlines()[-1]
 
 
 def test_without_a_table_latencies_are_left_out_and_said_to_be(tmp_path: Path) -> None:

@@ -17,14 +17,19 @@ from latnas.cli.options import (
     Data,
     Depth,
     Executor,
+    Halvings,
     Json,
+    LongTrainings,
     MaxMacs,
     MaxMemory,
     MaxParams,
     MaxSize,
+    Pool,
     Quiet,
     Seed,
     SpaceName,
+    Trainings,
+    TrainingSteps,
     Width,
     reporting,
     typed,
@@ -145,18 +150,11 @@ def search(
     data: Data = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: follows from the config.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of runs. Default runs.")] = None,
-    pool: Annotated[
-        int | None, typer.Option(help="Architectures to score first: random ones, or all there are. Default 200.")
-    ] = None,
-    trainings: Annotated[int | None, typer.Option(help="Short trainings. Default 8.")] = None,
-    training_steps: Annotated[int | None, typer.Option(help="Steps of each short training. Default 150.")] = None,
-    halvings: Annotated[
-        int | None, typer.Option(help="How often the best third trains anew, three times as long. Default 0.")
-    ] = None,
-    long_trainings: Annotated[
-        int | None,
-        typer.Option(help="Networks that are trained five times longer to decide budgets; 0 (default) or 4 and more."),
-    ] = None,
+    pool: Pool = None,
+    trainings: Trainings = None,
+    training_steps: TrainingSteps = None,
+    halvings: Halvings = None,
+    long_trainings: LongTrainings = None,
     reduced_width: Annotated[int | None, typer.Option(help="Width of the copies that are ranked. Default 8.")] = None,
     reduced_size: Annotated[int | None, typer.Option(help="Image size of these copies. Default 16.")] = None,
     warmup_steps: Annotated[

@@ -32,6 +32,18 @@ MaxParams = Annotated[str | None, typer.Option(help="Most parameters of a networ
 MaxMacs = Annotated[str | None, typer.Option(help="Most multiply-adds for one image, written alike.")]
 MaxSize = Annotated[str | None, typer.Option(help="Most bytes of the exported FP32 file: 500kB, 2MB, 1.5MiB.")]
 MaxMemory = Annotated[str | None, typer.Option(help="Most bytes of activations of one image at a time: 4MB.")]
+Pool = Annotated[
+    int | None, typer.Option(help="Architectures to score first: random ones, or all there are. Default 200.")
+]
+Trainings = Annotated[int | None, typer.Option(help="Short trainings. Default 8.")]
+TrainingSteps = Annotated[int | None, typer.Option(help="Steps of each short training. Default 150.")]
+Halvings = Annotated[
+    int | None, typer.Option(help="How often the best third trains anew, three times as long. Default 0.")
+]
+LongTrainings = Annotated[
+    int | None,
+    typer.Option(help="Networks that are trained five times longer to decide budgets; 0 (default) or 4 and more."),
+]
 Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
 
 
@@ -60,5 +72,5 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in values.items()
-        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "baselines", "input_"}
+        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "input_"}
     }

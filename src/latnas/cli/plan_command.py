@@ -12,14 +12,19 @@ from latnas.cli.options import (
     Data,
     Depth,
     Executor,
+    Halvings,
     Json,
+    LongTrainings,
     MaxMacs,
     MaxMemory,
     MaxParams,
     MaxSize,
+    Pool,
     Quiet,
     Seed,
     SpaceName,
+    Trainings,
+    TrainingSteps,
     Width,
     reporting,
     typed,
@@ -41,9 +46,15 @@ def plan(
     width: Width = None,
     depth: Depth = None,
     data: Data = None,
+    pool: Pool = None,
+    trainings: Trainings = None,
+    training_steps: TrainingSteps = None,
+    halvings: Halvings = None,
+    long_trainings: LongTrainings = None,
     epochs: Annotated[int | None, typer.Option(help="Training of each exported network. Default 20.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds from which each is trained. Default 1.")] = None,
     distill: Annotated[bool, typer.Option("--distill", help="Networks will learn from the largest one.")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Two other networks for each budget too.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Files will be quantised.")] = False,
     executor: Executor = None,
     seed: Seed = None,
@@ -55,7 +66,9 @@ def plan(
 
     Example: latnas plan --max-params 100k
     """
-    flags = typed(locals()) | {"distill": distill or None, "int8": int8 or None}
+    flags = typed(locals()) | {
+        "distill": distill or None, "baselines": baselines or None, "int8": int8 or None,
+    }  # fmt: skip
     with reporting(quiet) as report:
         from latnas.cli import show, show_plan
         from latnas.cli.layers import resolve

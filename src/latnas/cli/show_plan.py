@@ -96,7 +96,7 @@ def _time_rows(plan: Planned) -> list[list[str]]:
 def _export_row(config: PlanConfig) -> str:
     """What is exported, with what makes it take longer."""
     told = [f"{config.seeds} seeds"] if config.seeds > 1 else []
-    told += [option for option in ("distill", "int8") if getattr(config, option)]
+    told += [option for option in ("baselines", "distill", "int8") if getattr(config, option)]
     return ", ".join([f"export of {config.budgets} files", *told])
 
 

@@ -57,6 +57,7 @@ class PlanConfig(SearchOptions):
     epochs: int = Field(20, ge=0, le=10_000)
     seeds: int = Field(1, ge=1, le=100)
     distill: bool = False
+    baselines: bool = False
     int8: bool = False
     executor: str = "local:2"
     seed: int = Field(0, ge=0, lt=2**63)
@@ -67,9 +68,10 @@ class PlanConfig(SearchOptions):
         return parse_executor(self.executor)
 
     def sizes(self, data: ImageData) -> ExportSizes:
-        """Of the export: a network for each budget."""
+        """Of the export: a network for each budget, three with baselines."""
         images, tested = len(data.train), len(data.test)
-        return ExportSizes(self.budgets, self.epochs, images, tested, self.seeds, self.distill, self.int8)
+        networks = self.budgets * (3 if self.baselines else 1)
+        return ExportSizes(networks, self.epochs, images, tested, self.seeds, self.distill, self.int8)
 
 
 @dataclass(frozen=True)
