@@ -13,13 +13,12 @@ from small import Heard
 
 from latnas.data.sources import load_images
 from latnas.errors import UsageError
-from latnas.ranking.judge import Score
 from latnas.ranking.long_model import LEAST_LONG
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search import SearchConfig
 from latnas.stages.search.accuracy import AccuracyModel, accuracy_model
-from latnas.stages.search.long_trainings import Contest, scored_by_known, trained_long
+from latnas.stages.search.long_trainings import Contest, scored_by_known, trained_long, values_of
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
 from latnas.words.reporting import Silent
@@ -45,17 +44,14 @@ def contest(judged: AccuracyModel) -> Contest:
     """Between the pool, within four budgets of multiply-adds that stand for latencies."""
     pool, cost = judged.pool.architectures, macs_cost(SPACE.trace)
     latencies = np.array([cost.cost(one) for one in pool])
+    sizes = np.array([judged.scores.of(one.key)["log_params"] for one in pool])
     budgets = np.quantile(latencies, [1.0, 0.7, 0.4, 0.1]).tolist()
-    return Contest(pool, judged.of(pool, "features", Silent()), latencies, budgets)
-
-
-def values_of(scores: list[Score]) -> np.ndarray:
-    return np.array([score.value for score in scores])
+    return Contest(pool, judged.of(pool, "features", Silent()), latencies, sizes, budgets)
 
 
 def truths_of(contest: Contest, seed: int) -> np.ndarray:
     """What networks reach: what the judge says, and more that it does not know."""
-    values = values_of(list(contest.scores))
+    values = values_of(contest.scores)
     return 0.5 + values - values.mean() + np.random.default_rng(seed).normal(0, 0.02, len(values))
 
 
@@ -73,7 +69,7 @@ def trained(folder: Path) -> set[str]:
 
 
 def test_the_best_within_each_budget_are_those_that_a_search_through_all_finds(contest: Contest) -> None:
-    values = values_of(list(contest.scores))
+    values = values_of(contest.scores)
     for rank in (0, 1, len(values) - 1):
         expected = []
         for budget in contest.budgets_ms:
@@ -83,16 +79,24 @@ def test_the_best_within_each_budget_are_those_that_a_search_through_all_finds(c
         assert contest.best(values, rank) == expected
 
 
-def test_what_is_trained_next_is_best_somewhere_and_unknown_and_enough_to_fit_on(contest: Contest) -> None:
-    values = values_of(list(contest.scores))
-    best = [contest.found[position].key for position in dict.fromkeys(contest.best(values))]
-    first = contest.next(values, (), most=100)
-    assert [one.key for one in first][: len(best)] == best and len(first) >= LEAST_LONG
-    known = [one.key for one in contest.found if one.key != best[0]]
-    assert [one.key for one in contest.next(values, known, most=100)] == [best[0]]
-    assert contest.next(values, [one.key for one in contest.found], most=100) == []
-    some = contest.next(values, (), most=2)
-    assert [one.key for one in some] == [first[0].key, first[-1].key]
+def test_what_is_trained_next_is_best_somewhere_and_unknown_and_as_many_as_wanted(contest: Contest) -> None:
+    views = [values_of(contest.scores), contest.sizes_N]
+    best = [contest.found[position].key for position in dict.fromkeys(contest.best(views[0]) + contest.best(views[1]))]
+    assert [one.key for one in contest.next(views, (), most=100)] == best
+    more = [one.key for one in contest.next(views, (), most=100, least=len(best) + 1)]
+    assert more[: len(best)] == best and len(more) > len(best)
+    known = [one.key for one in contest.found if one.key != best[-1]]
+    assert [one.key for one in contest.next(views, known, most=100)] == [best[-1]]
+    assert contest.next(views, [one.key for one in contest.found], most=100) == []
+    assert [one.key for one in contest.next(views, (), most=2)] == [best[0], best[-1]]
+
+
+def test_first_come_the_judge_s_favourites_and_the_largest_within_each_budget(
+    judged: AccuracyModel, contest: Contest, tmp_path: Path
+) -> None:
+    favourites = {*contest.best(values_of(contest.scores)), *contest.best(contest.sizes_N)}
+    trained_long(told(judged, contest, truths_of(contest, 0), tmp_path, len(favourites)), contest, Silent())
+    assert trained(tmp_path) == {contest.found[position].key for position in favourites}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,7 +105,7 @@ def test_choices_by_long_trainings_reach_more_than_those_without_and_have_been_t
 ) -> None:
     truths, heard = truths_of(contest, seed), Heard()
     scores = trained_long(told(judged, contest, truths, tmp_path, 24), contest, heard)
-    before, after = (contest.best(values_of(list(each))) for each in (contest.scores, scores))
+    before, after = (contest.best(values_of(each)) for each in (contest.scores, scores))
     assert np.mean(truths[after]) > np.mean(truths[before])
     assert {contest.found[position].key for position in after} <= trained(tmp_path)
     changed = sum(one != other for one, other in zip(before, after, strict=True))
@@ -116,7 +120,7 @@ def test_no_more_are_trained_than_were_asked_for_and_without_any_the_scores_stay
     for count in (LEAST_LONG, 7):
         folder = tmp_path / str(count)
         trained_long(told(judged, contest, truths, folder, count), contest, Silent())
-        assert len(trained(folder)) <= count
+        assert len(trained(folder)) == count
     none = told(judged, contest, truths, tmp_path / "none", 0)
     assert trained_long(none, contest, Silent()) == list(contest.scores)
     assert scored_by_known(none, contest, Silent()) == list(contest.scores)
@@ -160,6 +164,7 @@ def test_in_whichever_order_networks_were_found_the_scores_are_the_same(
     model = told(judged, contest, truths_of(contest, 6), tmp_path, 12)
     scores = trained_long(model, contest, Silent())
     turned = replace(
-        contest, found=contest.found[::-1], scores=contest.scores[::-1], latencies_N=contest.latencies_N[::-1]
-    )
+        contest, found=contest.found[::-1], scores=contest.scores[::-1], latencies_N=contest.latencies_N[::-1],
+        sizes_N=contest.sizes_N[::-1],
+    )  # fmt: skip
     assert scored_by_known(model, turned, Silent())[::-1] == scores

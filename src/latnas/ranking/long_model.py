@@ -26,6 +26,10 @@ CURVED_FROM = 8
 CHANCE = 2.0
 """Variance of a label by chance, in units of what the number of images explains: a training has as much of its own."""
 
+LEAST_DOUBT = 0.3
+"""In standard deviations of the accuracies: what a network may have of its own, even if those that were trained, which
+the same judge chose, are all alike."""
+
 NO_FEATURES = np.zeros(1)
 
 
@@ -84,4 +88,5 @@ def fit_long_model(labels: Mapping[str, LongLabel]) -> LongModel:
     unexplained = scale**2 * shared.process.unexplained
     share = max(1 - chance / unexplained, 0.0)
     own = {key: share * float(left) for key, left in zip(labels, left_M, strict=True)}
-    return LongModel(expected, shared, own, own_doubt=float(np.sqrt(share * unexplained)))
+    own_doubt = max(float(np.sqrt(share * unexplained)), LEAST_DOUBT * float(accuracies_M.std()))
+    return LongModel(expected, shared, own, own_doubt)

@@ -1,7 +1,8 @@
 """Long trainings of the networks that budgets are decided between, and what they change.
 
-Every network that is best within a budget, hopefully judged, is trained in turn; what that teaches says which is best
-next. So hardly a budget is left to a network of which nothing but a prediction is known.
+First those that the judge likes best within each budget, and those that one would take without a judge: the largest.
+What they teach says which is best next, hopefully judged. So hardly a budget is left to a network of which nothing but
+a prediction is known.
 
 Shapes: N networks.
 """
@@ -16,9 +17,8 @@ import numpy as np
 from latnas.ranking.judge import CAUTION, Score
 from latnas.ranking.long_model import LEAST_LONG, LongLabel, LongModel, fit_long_model
 from latnas.stages.search.accuracy import AccuracyModel
+from latnas.stages.search.learning import Problem
 from latnas.words.architecture import Architecture
-from latnas.words.budgets import BudgetRange
-from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 
 HOPE = 1.0
@@ -33,12 +33,14 @@ class Contest:
         found: every network that was scored.
         scores: by the judge.
         latencies_N: predicted, in ms.
+        sizes_N: multiply-adds, or their logarithm.
         budgets_ms: the budgets.
     """
 
     found: Sequence[Architecture]
     scores: Sequence[Score]
     latencies_N: np.ndarray
+    sizes_N: np.ndarray
     budgets_ms: Sequence[float]
 
     def best(self, values_N: np.ndarray, rank: int = 0) -> list[int]:
@@ -47,15 +49,19 @@ class Contest:
         within = (order[self.latencies_N[order] <= budget] for budget in self.budgets_ms)
         return [int(fitting[rank]) for fitting in within if len(fitting) > rank]
 
-    def next(self, values_N: np.ndarray, known: Collection[str], most: int) -> list[Architecture]:
-        """The best within each budget, those known apart; more of each where `known` would still be too few to fit on.
+    def next(
+        self, views: Sequence[np.ndarray], known: Collection[str], most: int, least: int = 1
+    ) -> list[Architecture]:
+        """The best within each budget by each of the views, those known apart; the second best too, and so on, if these
+        would be fewer than `least`.
 
-        No more than `most`: then evenly spaced over the budgets.
+        No more than `most`: then evenly spaced over views and budgets.
         """
         wanted: dict[int, None] = {}
         for rank in range(len(self.found)):
-            wanted |= {one: None for one in self.best(values_N, rank) if self.found[one].key not in known}
-            if len(known) + len(wanted) >= LEAST_LONG:
+            best = [position for values_N in views for position in self.best(values_N, rank)]
+            wanted |= {position: None for position in best if self.found[position].key not in known}
+            if len(wanted) >= least:
                 break
         positions = list(wanted)
         spaced = np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int)
@@ -63,38 +69,32 @@ class Contest:
 
 
 def contest_of(
-    found: Sequence[Architecture],
-    scores: Sequence[Score],
-    latency: LatencyModel,
-    budgets: BudgetRange,
-    count: int,
+    model: AccuracyModel, found: Sequence[Architecture], scores: Sequence[Score], problem: Problem, count: int
 ) -> Contest:
-    """Between all that were scored, within `count` budgets of a range."""
-    latencies_N = np.array([latency.predict_ms(one) for one in found])
-    return Contest(found, scores, latencies_N, [budgets.budget_ms(lam) for lam in budgets.spread(count)])
+    """Between all that were scored, within `count` budgets."""
+    latencies_N = np.array([problem.latency.predict_ms(one) for one in found])
+    sizes_N = np.array([model.scores.of(one.key)["log_macs"] for one in found])
+    budgets = problem.budgets
+    return Contest(found, scores, latencies_N, sizes_N, [budgets.budget_ms(lam) for lam in budgets.spread(count)])
 
 
 def trained_long(model: AccuracyModel, contest: Contest, report: Reporter) -> list[Score]:
-    """Trains up to `long_trainings` networks of the contest, in waves; returns the scores that follow.
+    """Trains `long_trainings` networks of the contest, in waves; returns the scores that follow.
 
-    Fewer where all that are best have been trained. What a search that was stopped has trained further does not count
-    before its turn, so that the outcome is the same.
+    What a search that was stopped has trained further does not count before its turn, so that the outcome is the same.
     """
     config = model.trainings.config
     if not config.long_trainings:
         return list(contest.scores)
     found, fitted = dict[str, Architecture](), None
-    while len(found) < config.long_trainings:
-        hopeful = scores_by(fitted, model, contest, caution=-HOPE)
-        values_N = np.array([score.value for score in hopeful])
-        wanted = contest.next(values_N, found.keys(), config.long_trainings - len(found))
-        if not wanted:
-            break
+    views, least = [values_of(contest.scores), contest.sizes_N], LEAST_LONG
+    while wanted := contest.next(views, found.keys(), config.long_trainings - len(found), least):
         found |= {one.key: one for one in wanted}
         model.trainings.train(wanted, config.long_steps)
         fitted = long_model(model, contest, found)
+        views, least = [values_of(scores_by(fitted, model, contest, caution=-HOPE))], 1
     scores = scores_by(fitted, model, contest)
-    before, after = (contest.best(np.array([one.value for one in each])) for each in (contest.scores, scores))
+    before, after = (contest.best(values_of(each)) for each in (contest.scores, scores))
     changed = sum(one != other for one, other in zip(before, after, strict=True))
     report.say(
         f"{len(found)} networks trained {config.long_steps} steps each: another choice within {changed} of "
@@ -135,3 +135,8 @@ def scores_by(
         return list(contest.scores)
     pairs = zip(contest.found, contest.scores, strict=True)
     return [fitted.score(one.key, score, model.scores.parts(one.key), caution) for one, score in pairs]
+
+
+def values_of(scores: Sequence[Score]) -> np.ndarray:
+    """[N]: the values of scores."""
+    return np.array([score.value for score in scores])

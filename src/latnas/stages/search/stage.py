@@ -74,7 +74,8 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         begun.record()
         shared = (inherited if begun.joins else _learnt)(begun, _recipe(begun), space, latency, report)
         model, trainer = shared.model, shared.trainer
-        rounds = Rounds(Problem(space, latency, budgets), config, data, trainer, folder, writer)
+        problem = Problem(space, latency, budgets)
+        rounds = Rounds(problem, config, data, trainer, folder, writer)
         found = rounds.run(shared.pool, partial(model.of, report=report), report)
         if not begun.joins and not (run.supernet / WEIGHTS).exists():
             weights = network_of(trainer).state_dict()
@@ -87,7 +88,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
             scores = model.of(found, "last features", report)
-        contest = contest_of(found, scores, latency, budgets, config.budgets)
+        contest = contest_of(model, found, scores, problem, config.budgets)
         scores = (scored_by_known if begun.joins else trained_long)(model, contest, report)
         front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
