@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import Polynomial
 
-from latnas.ranking.judge import CAUTION, Score
+from latnas.ranking.judge import Score
 from latnas.ranking.label_model import LEAST_LABEL_SPREAD, Corrections, Known, Parts
 
 LEAST_LONG = 4
@@ -29,6 +29,10 @@ CHANCE = 2.0
 LEAST_DOUBT = 0.3
 """In standard deviations of the accuracies: what a network may have of its own, even if those that were trained, which
 the same judge chose, are all alike."""
+
+DOUBT = 1.0
+"""Standard deviations for which a network in doubt counts for less in the end; for more while it is decided what to
+train next."""
 
 NO_FEATURES = np.zeros(1)
 
@@ -59,7 +63,7 @@ class LongModel:
     own: Mapping[str, float]
     own_doubt: float
 
-    def score(self, key: str, judged: Score, parts: Parts, caution: float = CAUTION) -> Score:
+    def score(self, key: str, judged: Score, parts: Parts, caution: float = DOUBT) -> Score:
         """The judge's score, moved by what long trainings say.
 
         Args:

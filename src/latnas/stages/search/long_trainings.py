@@ -14,15 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latnas.ranking.judge import CAUTION, Score
-from latnas.ranking.long_model import LEAST_LONG, LongLabel, LongModel, fit_long_model
+from latnas.ranking.judge import Score
+from latnas.ranking.long_model import DOUBT, LEAST_LONG, LongLabel, LongModel, fit_long_model
 from latnas.stages.search.accuracy import AccuracyModel
 from latnas.stages.search.learning import Problem
 from latnas.words.architecture import Architecture
 from latnas.words.reporting import Reporter
-
-HOPE = 1.0
-"""Standard deviations of doubt for which a network counts for more while it is decided what to train next."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def trained_long(model: AccuracyModel, contest: Contest, report: Reporter) -> li
         found |= {one.key: one for one in wanted}
         model.trainings.train(wanted, config.long_steps)
         fitted = long_model(model, contest, found)
-        views, least = [values_of(scores_by(fitted, model, contest, caution=-HOPE))], 1
+        views, least = [values_of(scores_by(fitted, model, contest, caution=-DOUBT))], 1
     scores = scores_by(fitted, model, contest)
     before, after = (contest.best(values_of(each)) for each in (contest.scores, scores))
     changed = sum(one != other for one, other in zip(before, after, strict=True))
@@ -127,9 +124,7 @@ def long_model(model: AccuracyModel, contest: Contest, networks: Collection[str]
     return fit_long_model(known) if len(known) >= LEAST_LONG else None
 
 
-def scores_by(
-    fitted: LongModel | None, model: AccuracyModel, contest: Contest, caution: float = CAUTION
-) -> list[Score]:
+def scores_by(fitted: LongModel | None, model: AccuracyModel, contest: Contest, caution: float = DOUBT) -> list[Score]:
     """The judge's scores, moved by a model of long trainings if there is one."""
     if fitted is None:
         return list(contest.scores)
