@@ -16,17 +16,12 @@ from made_up_table import write_table
 from nasbench201_scores import Compared, Found, crossed_interval, interval, load_found, means_of
 from pieces import OutOfTimeError
 from scipy import stats
-from search_nasbench201 import Preset, main
+from search_nasbench201 import main
+from tiny_search import TINY
 
 from latnas.errors import LatnasError
 from latnas.stages.search import trainings
 from latnas.training.tasks import Task
-
-TINY = Preset(
-    4, 1, "cpu", "local:0",
-    {"pool": 12, "trainings": 4, "training_steps": 2, "reduced_width": 4, "reduced_size": 8},
-)  # fmt: skip
-
 
 SKIPS = dict.fromkeys(search_nasbench201.EDGES, "skip_connect")
 SCORES = "cpu-seed*/scores.json"

@@ -171,13 +171,21 @@ class Judge:
         Args:
             caution: how many standard deviations of doubt a predicted training counts for less.
         """
+        prior, size, short = self.opinions(key, features, caution)
+        mean = (prior + size + self.say * short) / (2.0 + self.say)
+        value = self.short.mean + self.short.std * mean
+        return Score(value, value - self.spread, value + self.spread)
+
+    def opinions(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> tuple[float, float, float]:
+        """The features', the size's and the short training's, each standardised over the labelled architectures."""
         standard_A = self.scale.standard([features])[0]
         standard_F = standard_A[columns(self.features)]
-        opinions = self.prior.standard(float(standard_F.mean())) + self.size.standard(float(standard_F[-1]))
         predicted, doubt = self.model.predict(standard_A, self.structure(key))
-        opinions += self.say * self.short.standard(predicted - caution * doubt)
-        value = self.short.mean + self.short.std * opinions / (2.0 + self.say)
-        return Score(value, value - self.spread, value + self.spread)
+        return (
+            self.prior.standard(float(standard_F.mean())),
+            self.size.standard(float(standard_F[-1])),
+            self.short.standard(predicted - caution * doubt),
+        )
 
     def report(self) -> dict[str, Any]:
         """What `accuracy/judge.json` says."""

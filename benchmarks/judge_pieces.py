@@ -1,0 +1,156 @@
+"""Which of the judge's pieces pays: finished searches of NAS-Bench-201, scored with and without each.
+
+    python benchmarks/judge_pieces.py --latencies nasbench201.npz --data CIFAR10_FOLDER --runs runs/nasbench201 \\
+        --json benchmarks/results/judge_pieces.json
+
+Takes the features and short trainings that `search_nasbench201.py` left for each seed, trains nothing, and lets parts
+of the judge choose within the same 24 budgets of the same devices. The first row is the judge as it is; those below
+differ from it in one thing, or consist of some of its opinions. Shares and regret are means over seeds and over all
+devices but pixel3, by the true CIFAR-10 accuracy; `worst` is that of the worst device, mean over seeds; `low` to `high`
+holds the difference to the judge with 95 percent, paired by seed and device. What is chosen by such rows is chosen on
+that table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nasbench201_scores import MEAN, SET_APART, Compared, crossed_interval
+from nasbench201_table import FLOORS, Table, load_table, quality
+from report import as_row, finish, parser
+from search_nasbench201 import PRESETS, RUNS, numbers, run_of, space_for
+
+from latnas.data.images import ImageData
+from latnas.data.sources import load_images
+from latnas.errors import LatnasError, one_line
+from latnas.ranking.judge import Judge
+from latnas.spaces.nasbench201 import EDGES, expression
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.search.accuracy import Scores
+from latnas.stages.search.config import SearchConfig
+from latnas.stages.search.pool import initial_pool
+from latnas.stages.search.trainings import ShortTrainings, fitted
+from latnas.words.architecture import Architecture
+from latnas.words.reporting import Silent
+
+JUDGE = "the judge"
+Features = Mapping[str, float]
+Piece = Callable[[Judge, str, Features], float]
+"""A value of an architecture, by its key and features."""
+
+
+def opinions(*weights: float | None) -> Piece:
+    """A weighted mean of prior, size and short training; None is the weight that the judge gives."""
+
+    def value(judge: Judge, key: str, features: Features) -> float:
+        counts = [judge.say if weight is None else weight for weight in weights]
+        return float(np.average(judge.opinions(key, features), weights=counts))
+
+    return value
+
+
+def without_process(judge: Judge, key: str, features: Features) -> float:
+    """Labels predicted by the regression on features alone."""
+    prior, size, _ = judge.opinions(key, features)
+    regression = float(judge.scale.standard([features])[0] @ judge.model.mean_A + judge.model.intercept)
+    return (prior + size + judge.say * judge.short.standard(regression)) / (2 + judge.say)
+
+
+PIECES: dict[str, Piece] = {
+    JUDGE: lambda judge, key, features: judge.score(key, features).value,
+    "without caution": lambda judge, key, features: judge.score(key, features, caution=0.0).value,
+    "labels predicted from features alone": without_process,
+    "equal weights": opinions(1, 1, 1),
+    "prior and size": opinions(1, 1, 0),
+    "prior and short training": opinions(1, 0, None),
+    "size and short training": opinions(0, 1, None),
+    "prior": opinions(1, 0, 0),
+    "size": opinions(0, 1, 0),
+    "short training": opinions(0, 0, 1),
+}
+
+
+def values_of(run: RunFolder, data: ImageData, preset: str) -> tuple[list[Architecture], dict[str, list[float]]]:
+    """All cells, and their values by each piece, from what a finished search left.
+
+    Raises:
+        LatnasError: it is not finished.
+    """
+    if not run.config.exists():
+        raise LatnasError(f"{run.path} holds no search. Make it: python benchmarks/search_nasbench201.py")
+    sizes = PRESETS[preset]
+    space = space_for(sizes, data.size, data.channels, len(data.classes))
+    config = SearchConfig(data=data.spec, seed=run.read_config()["seed"], **sizes.sizes)
+    scores = Scores(config, space, data, run)
+    pool = initial_pool(space, config).architectures
+    unknown = sum(not scores.knows(one.key) for one in pool)
+    if unknown:
+        raise LatnasError(f"{run.path} lacks the features of {unknown} cells. Go on: search_nasbench201.py --runs")
+    trainings = ShortTrainings(config, space, data, run, Silent(), "cpu")
+    judge = fitted(pool, scores, trainings, config.lengths[-1][1])
+    found = {name: [piece(judge, one.key, scores.of(one.key)) for one in pool] for name, piece in PIECES.items()}
+    return list(pool), found
+
+
+def compared(table: Table, runs: Mapping[int, tuple[list[Architecture], dict[str, list[float]]]]) -> list[Compared]:
+    """Each piece on the table's devices, pixel3 apart."""
+    kept = [index for index, device in enumerate(table.devices) if device != SET_APART]
+    truth_N, floor = table.accuracy["c10"], FLOORS["c10"]
+    found = []
+    for name in PIECES:
+        results = []
+        for cells, values in runs.values():
+            named = {
+                expression([cell.items[edge] for edge in EDGES]): v for cell, v in zip(cells, values[name], strict=True)
+            }
+            scores_N = table.in_order(named)
+            results.append([quality(scores_N, truth_N, table.latency_ms[:, device], floor) for device in kept])
+        found.append(
+            Compared(
+                name,
+                tuple({"seed": seed} for seed in runs),
+                np.array([[one.hypervolume for one in row] for row in results]),
+                np.array([[one.regret for one in row] for row in results]),
+            )
+        )
+    return found
+
+
+def rows_of(found: list[Compared]) -> list[dict[str, Any]]:
+    """One row for each piece."""
+    whole, rows = found[0].hypervolume_RD, []
+    for one in found:
+        ends = crossed_interval(one.hypervolume_RD - whole) or (None, None)
+        rows.append(
+            as_row(
+                piece=one.method, device=MEAN, runs=len(one.runs), hypervolume=float(one.hypervolume_RD.mean()),
+                worst=float(one.hypervolume_RD.min(1).mean()), regret=float(one.regret_RD.mean()),
+                difference=float((one.hypervolume_RD - whole).mean()), low=ends[0], high=ends[1],
+            )
+        )  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--latencies", type=Path, required=True, metavar="FILE.npz")
+    made.add_argument("--data", required=True, metavar="FOLDER", help="CIFAR-10, as the searches took it")
+    made.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    made.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="0,1,2")
+    made.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"{RUNS} unless named")
+    given = made.parse_args()
+    try:
+        table, data = load_table(given.latencies, ["c10"]), load_images(given.data)
+        runs = {seed: values_of(run_of(given.runs, given.preset, seed), data, given.preset) for seed in given.seeds}
+    except LatnasError as error:
+        print(f"judge_pieces: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(error.code)
+    finish("judge_pieces", rows_of(compared(table, runs)), [], "public tables", given.json)
+
+
+if __name__ == "__main__":
+    main()
