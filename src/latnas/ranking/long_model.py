@@ -52,13 +52,11 @@ class LongModel:
     """Fitted to long trainings of some networks.
 
     Attributes:
-        expected: accuracy after a long training, by the judge's score.
-        shared: what is known beyond that of networks built alike.
-        own: by key, what is known beyond both of a network that was trained.
+        shared: how far networks built alike are above what others of their score reach.
+        own: by key, how much further a network is that was trained.
         own_doubt: standard deviation of that, where it is unknown.
     """
 
-    expected: Polynomial
     shared: Corrections
     own: Mapping[str, float]
     own_doubt: float
@@ -93,4 +91,4 @@ def fit_long_model(labels: Mapping[str, LongLabel]) -> LongModel:
     share = max(1 - chance / unexplained, 0.0)
     own = {key: share * float(left) for key, left in zip(labels, left_M, strict=True)}
     own_doubt = max(float(np.sqrt(share * unexplained)), LEAST_DOUBT * float(accuracies_M.std()))
-    return LongModel(expected, shared, own, own_doubt)
+    return LongModel(shared, own, own_doubt)
