@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latnas.hypernet.propose import cheapest
+from latnas.stages.common.largest import largest_within
 from latnas.stages.export.courses import Course, best_of, nearest_of, next_looks, quickest
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import FINALIST, HEADROOM, Lessons
 from latnas.stages.export.measuring import Bench
-from latnas.stages.export.targets import ATTEMPTS, faster
+from latnas.stages.export.targets import ATTEMPTS
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import format_ms
 
@@ -50,7 +51,7 @@ def _looks(job: Job, course: Course, lessons: Lessons) -> list[Architecture]:
     while not looks and course.extensions < ATTEMPTS:
         room = lessons.factor * lessons.slowdown * lessons.margin * HEADROOM**course.extensions
         course.extensions += 1
-        course.add(faster(course.target.space, job.latency, course.target.budget_ms / room, count))
+        course.add(largest_within(course.target.space, job.latency, course.target.budget_ms / room, count))
         looks = next_looks(course, lessons, count)
     if not looks and not course.quickest_seen:
         course.quickest_seen = True

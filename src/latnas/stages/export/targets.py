@@ -12,23 +12,20 @@ import torch
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.hypernet.propose import cheapest, random_within
-from latnas.spaces.space import SETTING, Space
+from latnas.spaces.space import Space
+from latnas.stages.common.largest import SCANNED, by_macs, largest_first, largest_within
 from latnas.stages.common.limits import narrowed
 from latnas.stages.export.config import ExportConfig
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, budget_name
-from latnas.words.costs import macs_cost
 from latnas.words.front import Front
 from latnas.words.latency import LatencyModel
 from latnas.words.limits import NO_LIMITS, Limits
 from latnas.words.manifest import Kind
-from latnas.words.solver import SearchGap, Solver
+from latnas.words.solver import SearchGap
 
 ATTEMPTS = 4
 """How many times a few candidates are measured before a budget counts as missed."""
-
-SCANNED = 60
-"""Solutions of the solver, whose costs are linear, that are predicted exactly."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def _unscored(front: Front, space: Space, latency: LatencyModel, budget: float, 
     """What to take where nothing scored fits: the fastest that the search knows, if it keeps to the limits."""
     known = [network.as_architecture for network in front.networks[:1]]
     kept = [one for one in known if space.keeps(one)]
-    return kept or faster(space, latency, budget, count) or cheapest(space, latency.cost, count)
+    return kept or largest_within(space, latency, budget, count) or cheapest(space, latency.cost, count)
 
 
 def random_fitting(
@@ -131,45 +128,10 @@ def _most_macs(space: Space, latency: LatencyModel, budget: float, front: Front,
     """The networks of most multiply-adds that are predicted to be within the budget, those of the front among them."""
     found = scored_within(front, space, budget)
     try:
-        found += islice(_by_macs(space, latency, budget), SCANNED)
+        found += islice(by_macs(space, latency, budget), SCANNED)
     except SearchGap as gap:
         raise LatnasError(f"the network with most multiply-adds within {budget:.4g} ms was not found: {gap}") from gap
-    macs = macs_cost(space.trace)
-    fitting = [one for one in _distinct(found) if latency.predict_ms(one) <= budget]
-    fitting.sort(key=lambda one: (-macs.cost(one), latency.predict_ms(one), one.key))
-    return fitting[:count]
-
-
-def faster(space: Space, latency: LatencyModel, budget: float, count: int) -> list[Architecture]:
-    """Up to `count` networks of most multiply-adds that are predicted to be within `budget`, scored or not."""
-    found: list[Architecture] = []
-    with suppress(SearchGap):  # what it has found by then are the best
-        for one in islice(_by_macs(space, latency, budget), SCANNED):
-            if latency.predict_ms(one) <= budget:
-                found.append(one)
-            if len(found) == count:
-                break
-    return found
-
-
-def _by_macs(space: Space, latency: LatencyModel, budget: float) -> Iterator[Architecture]:
-    """Networks by falling multiply-adds whose linear cost is within `budget`, as far as the linear cost can be trusted.
-
-    Raises:
-        SearchGap: there may be more, too deep to be found.
-    """
-    solver = Solver(
-        macs_cost(space.trace).vectors(SETTING), latency.cost.vectors(SETTING), fixed=latency.cost.fixed(SETTING)
-    )
-    slack = 1.0 + 2.0 * latency.table.calibration.linear_error
-
-    def architecture(indices: Sequence[int]) -> Architecture:
-        return Architecture.from_indices(SETTING, space.decisions, indices)
-
-    solutions = solver.best_first(
-        slack * budget, space.solver_limits, accept=lambda indices: space.allows(architecture(indices))
-    )
-    return (architecture(solution.items) for solution in solutions)
+    return largest_first(found, space, latency, budget)[:count]
 
 
 def _distinct(architectures: Sequence[Architecture]) -> list[Architecture]:

@@ -16,6 +16,7 @@ from latnas.hypernet.supernet import network_of
 from latnas.hypernet.surrogate import Surrogate, fit_surrogate
 from latnas.ranking.judge import Score
 from latnas.spaces.space import Space
+from latnas.stages.common.largest import largest_within
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.metrics import Metrics, Writer
 from latnas.training.checkpoint import load_tensors, save_tensors, step_in
@@ -154,6 +155,15 @@ class Rounds:
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         self._trainer.restore(own, state, path)
         self._step = step_in(state, "search_step", path)
+
+
+def with_largest(found: Sequence[Architecture], problem: Problem, budgets: int) -> list[Architecture]:
+    """With what one would take without a search: the network of most multiply-adds within each of so many budgets."""
+    known = {one.key: one for one in found}
+    for lam in problem.budgets.spread(budgets):
+        for one in largest_within(problem.space, problem.latency, problem.budgets.budget_ms(lam), 1):
+            known.setdefault(one.key, one)
+    return list(known.values())
 
 
 def _fits(latency: LatencyModel, architecture: Architecture, budget_ms: float) -> bool:

@@ -17,7 +17,7 @@ from latnas.stages.search.beginning import WEIGHTS, Beginning, begin
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
 from latnas.stages.search.joining import Shared, inherited, trained_further
-from latnas.stages.search.learning import Problem, Rounds
+from latnas.stages.search.learning import Problem, Rounds, with_largest
 from latnas.stages.search.long_trainings import contest_of, scored_by_known, trained_long
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
 from latnas.stages.search.trainings import common_config
@@ -77,6 +77,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         problem = Problem(space, latency, budgets)
         rounds = Rounds(problem, config, data, trainer, folder, writer)
         found = rounds.run(shared.pool, partial(model.of, report=report), report)
+        found = with_largest(found, problem, config.budgets)
         if not begun.joins and not (run.supernet / WEIGHTS).exists():
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})

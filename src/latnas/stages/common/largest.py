@@ -1,0 +1,56 @@
+"""The networks of most multiply-adds within a latency budget: what one would take without a search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+
+from latnas.spaces.space import SETTING, Space
+from latnas.words.architecture import Architecture
+from latnas.words.costs import macs_cost
+from latnas.words.latency import LatencyModel
+from latnas.words.solver import SearchGap, Solver
+
+SCANNED = 60
+"""Solutions of the solver, whose costs are linear, that are predicted exactly."""
+
+
+def largest_within(space: Space, latency: LatencyModel, budget: float, count: int) -> list[Architecture]:
+    """Up to `count` networks of most multiply-adds that are predicted to be within `budget`; of equal ones the fastest
+    first.
+    """
+    found: list[Architecture] = []
+    with suppress(SearchGap):  # what it has found by then are the largest
+        found += islice(by_macs(space, latency, budget), SCANNED)
+    return largest_first(found, space, latency, budget)[:count]
+
+
+def largest_first(
+    architectures: Iterable[Architecture], space: Space, latency: LatencyModel, budget: float
+) -> list[Architecture]:
+    """Those that are predicted to be within the budget, each once: by falling multiply-adds, then by latency."""
+    macs = macs_cost(space.trace)
+    ms = {one: latency.predict_ms(one) for one in architectures}
+    fitting = [one for one in ms if ms[one] <= budget]
+    return sorted(fitting, key=lambda one: (-macs.cost(one), ms[one], one.key))
+
+
+def by_macs(space: Space, latency: LatencyModel, budget: float) -> Iterator[Architecture]:
+    """Networks by falling multiply-adds whose linear cost is within `budget`, as far as the linear cost can be trusted.
+
+    Raises:
+        SearchGap: there may be more, too deep to be found.
+    """
+    solver = Solver(
+        macs_cost(space.trace).vectors(SETTING), latency.cost.vectors(SETTING), fixed=latency.cost.fixed(SETTING)
+    )
+    slack = 1.0 + 2.0 * latency.table.calibration.linear_error
+
+    def architecture(indices: Sequence[int]) -> Architecture:
+        return Architecture.from_indices(SETTING, space.decisions, indices)
+
+    solutions = solver.best_first(
+        slack * budget, space.solver_limits, accept=lambda indices: space.allows(architecture(indices))
+    )
+    return (architecture(solution.items) for solution in solutions)

@@ -1,0 +1,61 @@
+"""What one would take without a search: the network of most multiply-adds within a budget."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from latnas.spaces.space import SETTING
+from latnas.stages.common.largest import largest_within
+from latnas.stages.common.reach import budget_range
+from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.profile import ProfileConfig, profile
+from latnas.stages.search.learning import Problem, with_largest
+from latnas.words.architecture import Architecture
+from latnas.words.costs import macs_cost
+from latnas.words.table import load_table
+
+BUDGETS = 5
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
+    """A space of 810 networks, on a device whose latencies are sums."""
+    sizes = {"space": "mbconv", "data": "digits", "width": 4, "depth": 1, "calibrate": 4, "rounds": 4}
+    table = load_table(profile(ProfileConfig(device="analytic", out=tmp_path_factory.mktemp("table"), **sizes)).path)
+    space = space_of(table)
+    latency = latency_of(table, space)
+    return Problem(space, latency, budget_range("auto", space, latency))
+
+
+@pytest.fixture(scope="module")
+def every(problem: Problem) -> list[Architecture]:
+    decisions = problem.space.decisions
+    indices = product(*(range(len(decision.items)) for decision in decisions))
+    found = [Architecture.from_indices(SETTING, decisions, one) for one in indices]
+    return [one for one in found if problem.space.is_canonical(one)]
+
+
+def within(problem: Problem, every: list[Architecture], lam: float) -> list[Architecture]:
+    """All networks within a budget, by falling multiply-adds, then by latency."""
+    macs, budget = macs_cost(problem.space.trace), problem.budgets.budget_ms(lam)
+    fitting = [one for one in every if problem.latency.predict_ms(one) <= budget]
+    return sorted(fitting, key=lambda one: (-macs.cost(one), problem.latency.predict_ms(one), one.key))
+
+
+def test_the_largest_within_a_budget_are_those_that_a_search_through_all_finds(
+    problem: Problem, every: list[Architecture]
+) -> None:
+    for lam in problem.budgets.spread(BUDGETS):
+        budget = problem.budgets.budget_ms(lam)
+        assert largest_within(problem.space, problem.latency, budget, 3) == within(problem, every, lam)[:3]
+
+
+def test_a_search_knows_the_largest_within_each_budget_beside_what_it_found_and_each_network_once(
+    problem: Problem, every: list[Architecture]
+) -> None:
+    largest = [within(problem, every, lam)[0] for lam in problem.budgets.spread(BUDGETS)]
+    found = [every[0], largest[1], every[7]]
+    known = with_largest(found, problem, BUDGETS)
+    assert known[:3] == found and set(known) == {*found, *largest} and len(known) == len(set(known))
