@@ -38,20 +38,21 @@ def known_of(folder: Path) -> Known:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_search_killed_at_twenty_random_moments_gives_the_front_of_one_that_never_stopped(
-    small_table: Path, small_run: Path, tmp_path: Path
+    small_table: Path, tmp_path: Path
 ) -> None:
     """Each moment is just before a write, leaving the temporary file; they are spread over all writes of the search."""
-    writes = writes_of(search_config(copied(small_table, tmp_path / "whole")))
-    assert results(tmp_path / "whole") == results(small_run)
+    whole, here = (copied(small_table, tmp_path / name) for name in ("whole", "here"))
+    writes = writes_of(search_config(whole, long_trainings=5))
+    assert sum(path.endswith("-10/result.json") for path in results(whole)) == 5
     moments = sorted(random.Random(0).sample(range(len(writes)), KILLS))
-    here, known = copied(small_table, tmp_path / "here"), known_of(small_run)
+    config, known = search_config(here, long_trainings=5), known_of(whole)
     for moment in moments:
-        process = in_another_process(search_and_be_told, search_config(here), known, writes[moment], signal.SIGKILL)
+        process = in_another_process(search_and_be_told, config, known, writes[moment], signal.SIGKILL)
         process.join(60)
         assert process.exitcode == -signal.SIGKILL, f"the resumed search never wrote {writes[moment]} as the whole did"
         assert not list(here.glob("runs/*/fronts/*/front.json"))
-    quick_search(search_config(here))
-    assert results(here) == results(small_run)
+    quick_search(config)
+    assert results(here) == results(whole)
 
 
 @pytest.mark.usefixtures("signals_handled")
