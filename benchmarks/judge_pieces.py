@@ -14,13 +14,13 @@ that table.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nasbench201_scores import MEAN, SET_APART, Compared, crossed_interval
-from nasbench201_table import FLOORS, Table, load_table, quality
+from nasbench201_scores import MEAN, Compared, crossed_interval, judged, kept_devices
+from nasbench201_table import Table, load_table
 from report import as_row, finish, parser
 from search_nasbench201 import PRESETS, RUNS, numbers, run_of, space_for
 
@@ -97,39 +97,32 @@ def values_of(run: RunFolder, data: ImageData, preset: str) -> tuple[list[Archit
 
 
 def compared(table: Table, runs: Mapping[int, tuple[list[Architecture], dict[str, list[float]]]]) -> list[Compared]:
-    """Each piece on the table's devices, pixel3 apart."""
-    kept = [index for index, device in enumerate(table.devices) if device != SET_APART]
-    truth_N, floor = table.accuracy["c10"], FLOORS["c10"]
-    found = []
-    for name in PIECES:
-        results = []
-        for cells, values in runs.values():
-            named = {
-                expression([cell.items[edge] for edge in EDGES]): v for cell, v in zip(cells, values[name], strict=True)
-            }
-            scores_N = table.in_order(named)
-            results.append([quality(scores_N, truth_N, table.latency_ms[:, device], floor) for device in kept])
-        found.append(
-            Compared(
-                name,
-                tuple({"seed": seed} for seed in runs),
-                np.array([[one.hypervolume for one in row] for row in results]),
-                np.array([[one.regret for one in row] for row in results]),
-            )
-        )
-    return found
+    """Each piece on the table's devices."""
+    seeds = [{"seed": seed} for seed in runs]
+    return [
+        judged(table, "c10", name, [in_order(table, cells, values[name]) for cells, values in runs.values()], seeds)
+        for name in PIECES
+    ]
 
 
-def rows_of(found: list[Compared]) -> list[dict[str, Any]]:
-    """One row for each piece."""
-    whole, rows = found[0].hypervolume_RD, []
+def in_order(table: Table, cells: Sequence[Architecture], values: Sequence[float]) -> np.ndarray:
+    """The values of cells in the table's order."""
+    named = [expression([cell.items[edge] for edge in EDGES]) for cell in cells]
+    return table.in_order(dict(zip(named, values, strict=True)))
+
+
+def rows_of(found: Sequence[Compared], devices: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each piece, over the devices that means are taken over."""
+    kept, rows = kept_devices(devices), []
+    whole = found[0].hypervolume_RD[:, kept]
     for one in found:
-        ends = crossed_interval(one.hypervolume_RD - whole) or (None, None)
+        shares = one.hypervolume_RD[:, kept]
+        ends = crossed_interval(shares - whole) or (None, None)
         rows.append(
             as_row(
-                piece=one.method, device=MEAN, runs=len(one.runs), hypervolume=float(one.hypervolume_RD.mean()),
-                worst=float(one.hypervolume_RD.min(1).mean()), regret=float(one.regret_RD.mean()),
-                difference=float((one.hypervolume_RD - whole).mean()), low=ends[0], high=ends[1],
+                piece=one.method, device=MEAN, runs=len(one.runs), hypervolume=float(shares.mean()),
+                worst=float(shares.min(1).mean()), regret=float(one.regret_RD[:, kept].mean()),
+                difference=float((shares - whole).mean()), low=ends[0], high=ends[1],
             )
         )  # fmt: skip
     return rows
@@ -149,7 +142,7 @@ def main() -> None:
     except LatnasError as error:
         print(f"judge_pieces: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.code)
-    finish("judge_pieces", rows_of(compared(table, runs)), [], "public tables", given.json)
+    finish("judge_pieces", rows_of(compared(table, runs), table.devices), [], "public tables", given.json)
 
 
 if __name__ == "__main__":

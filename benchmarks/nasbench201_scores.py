@@ -103,22 +103,42 @@ def compare(
     """
     random = np.random.default_rng(seed)
 
-    def judged(method: str, scores_RN: Sequence[np.ndarray], runs: Sequence[Mapping[str, Any]]) -> Compared:
-        truth_N, floor = table.accuracy[accuracy], FLOORS[accuracy]
-        results = [
-            [quality(scores_N, truth_N, latency_N, floor) for latency_N in table.latency_ms.T] for scores_N in scores_RN
-        ]
-        shares = np.array([[one.hypervolume for one in row] for row in results])
-        return Compared(method, tuple(runs), shares, np.array([[one.regret for one in row] for row in results]))
-
     seeds = [{"seed": one.seed} for one in found]
     return [
-        judged(OURS, [table.in_order(one.by_expression(one.ours)) for one in found], seeds),
-        judged(PRIOR, [table.in_order(one.by_expression(one.prior)) for one in found], seeds),
-        judged(PARAMETERS, [table.in_order(params)], [{}]),
-        judged(RANDOM, [random.random(len(table.position)) for _ in range(RANDOM_DRAWS)], [{}] * RANDOM_DRAWS),
-        judged(TRUTH, [table.accuracy["c10"]], [{}]),
+        judged(table, accuracy, OURS, [table.in_order(one.by_expression(one.ours)) for one in found], seeds),
+        judged(table, accuracy, PRIOR, [table.in_order(one.by_expression(one.prior)) for one in found], seeds),
+        judged(table, accuracy, PARAMETERS, [table.in_order(params)], [{}]),
+        judged(
+            table,
+            accuracy,
+            RANDOM,
+            [random.random(len(table.position)) for _ in range(RANDOM_DRAWS)],
+            [{}] * RANDOM_DRAWS,
+        ),
+        judged(table, accuracy, TRUTH, [table.accuracy["c10"]], [{}]),
     ]
+
+
+def judged(
+    table: Table, accuracy: str, method: str, scores_RN: Sequence[np.ndarray], runs: Sequence[Mapping[str, Any]]
+) -> Compared:
+    """One way of choosing, judged by one of the table's accuracies on all of its devices.
+
+    Args:
+        scores_RN: one for each run, in the table's order.
+        runs: what tells the runs apart.
+    """
+    truth_N, floor = table.accuracy[accuracy], FLOORS[accuracy]
+    results = [
+        [quality(scores_N, truth_N, latency_N, floor) for latency_N in table.latency_ms.T] for scores_N in scores_RN
+    ]
+    shares = np.array([[one.hypervolume for one in row] for row in results])
+    return Compared(method, tuple(runs), shares, np.array([[one.regret for one in row] for row in results]))
+
+
+def kept_devices(devices: Sequence[str]) -> list[int]:
+    """Positions of those that means are taken over."""
+    return [index for index, device in enumerate(devices) if device != SET_APART] or list(range(len(devices)))
 
 
 def rows_of(compared: Sequence[Compared], accuracy: str, devices: Sequence[str]) -> list[dict[str, Any]]:
@@ -146,8 +166,7 @@ def means_of(compared: Sequence[Compared], accuracy: str, devices: Sequence[str]
     `hypervolume` is a mean over devices and runs. `worst` is that of the worst device in each run, mean over runs.
     `low` to `high` holds the mean with 95 percent: see `interval` and `crossed_interval`.
     """
-    kept = [index for index, device in enumerate(devices) if device != SET_APART] or list(range(len(devices)))
-    rows = []
+    kept, rows = kept_devices(devices), []
     for one in compared:
         shares = one.hypervolume_RD[:, kept]
         rows.append(

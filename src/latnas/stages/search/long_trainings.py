@@ -81,8 +81,6 @@ def trained_long(model: AccuracyModel, contest: Contest, report: Reporter) -> li
     What a search that was stopped has trained further does not count before its turn, so that the outcome is the same.
     """
     config = model.trainings.config
-    if not config.long_trainings:
-        return list(contest.scores)
     found, fitted = dict[str, Architecture](), None
     views, least = [values_of(contest.scores), contest.sizes_N], LEAST_LONG
     while wanted := contest.next(views, found.keys(), config.long_trainings - len(found), least):

@@ -89,8 +89,9 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
             scores = model.of(found, "last features", report)
-        contest = contest_of(model, found, scores, problem, config.budgets)
-        scores = (scored_by_known if begun.joins else trained_long)(model, contest, report)
+        if config.long_trainings:
+            contest = contest_of(model, found, scores, problem, config.budgets)
+            scores = (scored_by_known if begun.joins else trained_long)(model, contest, report)
         front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
     return Searched(run.path, folder / FRONT, front, model.judge.helps)
