@@ -1,11 +1,12 @@
 """What searches of NAS-Bench-201 leave behind, and how it compares with choosing otherwise.
 
-A search leaves `scores.json`: for each cell the accuracy model's score, and the prior's alone. Nothing here searches.
+A search leaves `scores.json`: for each cell the accuracy model's score, and the prior's alone. A results file has rows
+of each seed, which count for a later one when `scores.json` lies elsewhere by then. Nothing here searches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from report import Reach, as_row
 from scipy import stats
 
+from latnas.errors import LatnasError
 from latnas.spaces.nasbench201 import EDGES, expression
 from latnas.words.architecture import Architecture
-from latnas.words.files import write_json
+from latnas.words.files import read_json, write_json
 from latnas.words.forms import read_as
 from latnas.words.table import Finite
 
@@ -89,24 +91,77 @@ class Compared:
     regret_RD: np.ndarray
 
 
+class Earlier:
+    """Rows of seeds that a results file has, in the place of searches that lie elsewhere by now."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._results = {
+            (row["seed"], row["method"], row["accuracy"], row["device"]): (row["hypervolume"], row["regret"])
+            for row in rows
+            if "seed" in row and "device" in row
+        }
+        self.costs = [dict(row) for row in rows if "minutes" in row]
+
+    def whole(self, seeds: Collection[int], accuracies: Collection[str], devices: Collection[str]) -> Earlier:
+        """Of these seeds those that have all results and what their search took."""
+        costs = {row["seed"]: row for row in self.costs}
+        needed = [(m, a, d) for m in (OURS, PRIOR) for a in accuracies for d in devices]
+        kept = Earlier()
+        for seed in sorted(set(seeds) & set(costs)):
+            own = {(seed, *one): self._results.get((seed, *one)) for one in needed}
+            if None not in own.values():
+                kept._results |= {key: result for key, result in own.items() if result is not None}
+                kept.costs.append(costs[seed])
+        return kept
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those that have a row of what the search took."""
+        return [row["seed"] for row in self.costs]
+
+    def joined(self, fresh: Compared, accuracy: str, devices: Sequence[str]) -> Compared:
+        """`fresh` and the runs of the same way of choosing that are here, by seed."""
+        keys_RD = [[(seed, fresh.method, accuracy, device) for device in devices] for seed in self.seeds]
+        results_RD2 = np.array([[self._results[key] for key in keys_D] for keys_D in keys_RD])
+        results_RD2 = results_RD2.reshape(len(keys_RD), len(devices), 2)
+        runs = [*fresh.runs, *({"seed": seed} for seed in self.seeds)]
+        order = sorted(range(len(runs)), key=lambda run: int(runs[run]["seed"]))
+        shares_RD = np.concatenate([fresh.hypervolume_RD.reshape(-1, len(devices)), results_RD2[..., 0]])[order]
+        regrets_RD = np.concatenate([fresh.regret_RD.reshape(-1, len(devices)), results_RD2[..., 1]])[order]
+        return Compared(fresh.method, tuple(runs[run] for run in order), shares_RD, regrets_RD)
+
+
+def earlier_in(out: Path | None, preset: str) -> Earlier:
+    """What a results file has; nothing where there is none.
+
+    Raises:
+        LatnasError: its searches are of another preset.
+    """
+    found = Earlier(read_json(out)["rows"] if out is not None and out.exists() else ())
+    if any(row["preset"] != preset for row in found.costs):
+        raise LatnasError(f"{out} holds searches of another preset. Name another file: --json FILE")
+    return found
+
+
 def compare(
-    table: Table, accuracy: str, found: Sequence[Found], params: Mapping[str, float], seed: int
+    table: Table, accuracy: str, found: Sequence[Found], earlier: Earlier, params: Mapping[str, float], seed: int
 ) -> list[Compared]:
     """All ways of choosing, judged by one of the table's accuracies.
 
     Args:
         table: with the accuracies on CIFAR-10 too.
         accuracy: its name.
-        found: one for each seed.
+        found, earlier: each seed in one of them.
         params: number of parameters of each cell, by expression.
         seed: of the random choices.
     """
     random = np.random.default_rng(seed)
-
     seeds = [{"seed": one.seed} for one in found]
+    ours = [table.in_order(one.by_expression(one.ours)) for one in found]
+    prior = [table.in_order(one.by_expression(one.prior)) for one in found]
     return [
-        judged(table, accuracy, OURS, [table.in_order(one.by_expression(one.ours)) for one in found], seeds),
-        judged(table, accuracy, PRIOR, [table.in_order(one.by_expression(one.prior)) for one in found], seeds),
+        earlier.joined(judged(table, accuracy, OURS, ours, seeds), accuracy, table.devices),
+        earlier.joined(judged(table, accuracy, PRIOR, prior, seeds), accuracy, table.devices),
         judged(table, accuracy, PARAMETERS, [table.in_order(params)], [{}]),
         judged(
             table,
@@ -196,12 +251,16 @@ def by_device(compared: Sequence[Compared], devices: Sequence[str]) -> list[dict
     ]
 
 
-def costs_of(found: Sequence[Found]) -> list[dict[str, Any]]:
+def costs_of(found: Sequence[Found], earlier: Earlier, preset: str) -> list[dict[str, Any]]:
     """One row for each search: what it took."""
-    return [
-        as_row(method=OURS, seed=one.seed, trainings=one.trainings, minutes=one.minutes, cpu_minutes=one.cpu_minutes)
+    fresh = [
+        as_row(
+            method=OURS, preset=preset, seed=one.seed, trainings=one.trainings, minutes=one.minutes,
+            cpu_minutes=one.cpu_minutes,
+        )
         for one in found
-    ]
+    ]  # fmt: skip
+    return sorted([*fresh, *earlier.costs], key=lambda row: int(row["seed"]))
 
 
 def interval(values_R: np.ndarray) -> tuple[float, float] | None:
@@ -234,8 +293,8 @@ def _ends(found: tuple[float, float] | None) -> dict[str, float]:
     return {} if found is None else {"low": found[0], "high": found[1]}
 
 
-def reach_of(means: Sequence[Mapping[str, Any]], found: Sequence[Found], preset: str) -> list[Reach]:
-    """What of the rows of `means_of` was to be reached; what was not run is left out."""
+def reach_of(means: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]], preset: str) -> list[Reach]:
+    """What of the rows of `means_of` and `costs_of` was to be reached; what was not run is left out."""
     by_name = {(row["accuracy"], row["method"]): row for row in means}
     wanted = [
         ("cpu", "c10", OURS, "hypervolume", 0.975, "CIFAR-10: hypervolume share"),
@@ -250,7 +309,7 @@ def reach_of(means: Sequence[Mapping[str, Any]], found: Sequence[Found], preset:
         for own, accuracy, method, column, least, what in wanted
         if own == preset and column in by_name.get((accuracy, method), {})
     ]
-    longest = max(one.minutes for one in found)
+    longest = max(float(row["minutes"]) for row in costs)
     return [*reached, Reach("minutes of a search, the longest", longest, MOST_MINUTES[preset], "lower")]
 
 

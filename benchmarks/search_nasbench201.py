@@ -5,8 +5,8 @@
 
 Searching: for each seed the accuracy model of `latnas search` (features of all 5,772 distinct cells, short trainings
 of some) is made from images alone, and leaves `scores.json` in a run folder of its own. It never opens the table. A
-search that was stopped goes on where it was when the same command is typed again; a seed that has scores is not
-searched again.
+search that was stopped goes on where it was when the same command is typed again; a seed that has scores, or rows in
+the file of --json, is not searched again.
 
 Judging: the scores choose a network within each of 24 budgets of each device of the table. Beside them choose the
 features alone, the number of parameters, random numbers, and the true accuracy on CIFAR-10: see `nasbench201_table.py`.
@@ -30,7 +30,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nasbench201_scores import Found, by_device, cell_of, compare, costs_of, load_found, means_of, reach_of, rows_of
+from nasbench201_scores import (
+    Earlier,
+    Found,
+    by_device,
+    cell_of,
+    compare,
+    costs_of,
+    earlier_in,
+    load_found,
+    means_of,
+    reach_of,
+    rows_of,
+)
 from nasbench201_table import FLOORS, load_table
 from pieces import OutOfTimeError, at_most, cpu_seconds
 from report import finish, parser, print_rows
@@ -137,9 +149,14 @@ def timed(run: RunFolder) -> Iterator[None]:
         append_line(run.path / PIECES, piece)
 
 
-def search_missing(given: argparse.Namespace, preset: Preset, report: Reporter) -> None:
-    """Searches the seeds that have no scores yet."""
-    missing = [seed for seed in given.seeds if not (run_of(given.runs, given.preset, seed).path / SCORES).exists()]
+def searched(given: argparse.Namespace) -> list[int]:
+    """The seeds that have scores."""
+    return [seed for seed in given.seeds if (run_of(given.runs, given.preset, seed).path / SCORES).exists()]
+
+
+def search_missing(given: argparse.Namespace, preset: Preset, known: Sequence[int], report: Reporter) -> None:
+    """Searches the seeds that are not known yet."""
+    missing = [seed for seed in given.seeds if seed not in known]
     if not missing:
         return
     if given.data is None:
@@ -194,19 +211,19 @@ def arguments() -> argparse.ArgumentParser:
     return made
 
 
-def judge(given: argparse.Namespace, found: Sequence[Found]) -> None:
+def judge(given: argparse.Namespace, found: Sequence[Found], earlier: Earlier) -> None:
     """Judges the searches by the table, prints and writes what was found."""
     table = load_table(given.latencies, list(dict.fromkeys(["c10", *given.accuracy])), given.devices)
     params = params_by_expression(space_for(PRESETS["cpu"], image_size=32, channels=3, classes=10))
     rows, means = [], []
     for accuracy in given.accuracy:
-        compared = compare(table, accuracy, found, params, given.seed)
+        compared = compare(table, accuracy, found, earlier, params, given.seed)
         rows += rows_of(compared, accuracy, table.devices)
         means += means_of(compared, accuracy, table.devices)
         print_rows(f"hypervolume share, {accuracy}", by_device(compared, table.devices))
-    costs = costs_of(found)
+    costs = costs_of(found, earlier, given.preset)
     print_rows("searches", costs)
-    reach = reach_of(means, found, given.preset)
+    reach = reach_of(means, costs, given.preset)
     finish("search_nasbench201", [*means, *rows, *costs], reach, "public tables", given.json, shown=means)
 
 
@@ -217,10 +234,14 @@ def main() -> None:
     preset = replace(preset, **{name: value for name, value in changed.items() if value is not None})
     report = ConsoleReporter()
     try:
-        load_table(given.latencies, (), given.devices)  # so that a wrong file is refused before hours of searching
+        # The table's form and the results' preset: what is wrong is refused before hours of searching.
+        devices = load_table(given.latencies, (), given.devices).devices
+        absent = set(given.seeds) - set(searched(given))
+        earlier = earlier_in(given.json, given.preset).whole(absent, given.accuracy, devices)
         with at_most(given.minutes):
-            search_missing(given, preset, report)
-        judge(given, [load_found(run_of(given.runs, given.preset, seed).path / SCORES) for seed in given.seeds])
+            search_missing(given, preset, [*searched(given), *earlier.seeds], report)
+        found = [load_found(run_of(given.runs, given.preset, seed).path / SCORES) for seed in searched(given)]
+        judge(given, found, earlier)
     except OutOfTimeError:
         report.say("to be continued: type the same command again")
     except KeyboardInterrupt:

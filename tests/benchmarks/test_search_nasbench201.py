@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,15 @@ def all_cells(folder: Path) -> list[dict[str, str]]:
     return [dict(zip(found[0].edges, cell.split("|"), strict=True)) for cell in sorted(shared)]
 
 
+def assert_same_rows(rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """But for what rounding to five digits does to means of rounded numbers."""
+    assert len(rows) == len(expected)
+    for row, same in zip(rows, expected, strict=True):
+        assert list(row) == list(same)
+        for value, other in zip(row.values(), same.values(), strict=True):
+            assert value == (pytest.approx(other, rel=1e-4, abs=1e-4) if isinstance(other, float) else other)
+
+
 def test_searching_and_judging_are_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +89,18 @@ def test_searching_and_judging_are_apart(
     assert [(row["seed"], row["trainings"]) for row in result["rows"] if "trainings" in row] == [(0, 4), (1, 4)]
     assert [one["reach"] for one in result["reach"]] == [0.975, 0.965, 0.0, 0.94, 60.0]
     assert "most parameters" in capsys.readouterr().out
+
+    elsewhere = ("--latencies", table, "--runs", tmp_path / "elsewhere", "--json", out)
+    both = (*elsewhere, "--accuracy", "c10", "in16", "--seeds", "0,1")
+    assert benchmark(monkeypatch, *both) == 0  # the runs are gone, their rows are not
+    assert_same_rows(json.loads(out.read_text())["rows"], result["rows"])
+    shutil.move(runs / "cpu-seed1", tmp_path / "elsewhere" / "cpu-seed1")
+    assert benchmark(monkeypatch, *both) == 0  # one seed from its run, one from its rows
+    assert_same_rows(json.loads(out.read_text())["rows"], result["rows"])
+    assert benchmark(monkeypatch, *elsewhere, "--accuracy", "c10", "c100", "--seeds", "0,1") == 2
+    assert "seed 0 is not searched yet" in capsys.readouterr().err  # seed 1 has its run
+    assert benchmark(monkeypatch, *elsewhere, "--preset", "gpu", "--seeds", "0") == 1
+    assert "another preset. Name another file: --json" in capsys.readouterr().err
 
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_scores(
