@@ -135,6 +135,15 @@ def test_a_plan_counts_each_training_that_is_asked_for_and_says_the_search_that_
     assert " ".join(as_typed(asked)) in shown.stdout.splitlines()[-1]
 
 
+def test_a_plan_takes_every_option_that_decides_how_long_a_search_takes_and_passes_it_on(small_table: Path) -> None:
+    fields = {name: field.default for name, field in SearchOptions.model_fields.items() if "max_" not in name}
+    asked = {name: 2 * default for name, default in fields.items() if isinstance(default, int)} | {"long_trainings": 4}
+    assert len(asked) > 10
+    shown = latnas("plan", "--data", "digits", "--tables", small_table / "latency_tables", "-q", *as_typed(asked))
+    assert (shown.code, shown.raised) == (0, None)
+    assert all(" ".join(as_typed({name: value})) in shown.stdout for name, value in asked.items() if value)
+
+
 def test_without_a_table_latencies_are_left_out_and_said_to_be(tmp_path: Path) -> None:
     heard = Heard()
     found = plan(plan_config(tmp_path, width=4, depth=1), heard)

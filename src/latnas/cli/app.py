@@ -16,8 +16,11 @@ from latnas.cli.options import (
     ConfigFile,
     Data,
     Depth,
+    Draws,
     Executor,
     Halvings,
+    HypernetworkSteps,
+    JointSteps,
     Json,
     LongTrainings,
     MaxMacs,
@@ -26,10 +29,14 @@ from latnas.cli.options import (
     MaxSize,
     Pool,
     Quiet,
+    ReducedSize,
+    ReducedWidth,
+    Rounds,
     Seed,
     SpaceName,
     Trainings,
     TrainingSteps,
+    WarmupSteps,
     Width,
     reporting,
     typed,
@@ -155,19 +162,13 @@ def search(
     training_steps: TrainingSteps = None,
     halvings: Halvings = None,
     long_trainings: LongTrainings = None,
-    reduced_width: Annotated[int | None, typer.Option(help="Width of the copies that are ranked. Default 8.")] = None,
-    reduced_size: Annotated[int | None, typer.Option(help="Image size of these copies. Default 16.")] = None,
-    warmup_steps: Annotated[
-        int | None, typer.Option(help="Steps of the supernet along uniform paths. Default 300.")
-    ] = None,
-    joint_steps: Annotated[
-        int | None, typer.Option(help="Steps of it with half of the paths from the hypernetwork. Default 100.")
-    ] = None,
-    hypernetwork_steps: Annotated[
-        int | None, typer.Option(help="Steps of the hypernetwork a round. Default 120.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 3.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Networks to score for each budget and round. Default 8.")] = None,
+    reduced_width: ReducedWidth = None,
+    reduced_size: ReducedSize = None,
+    warmup_steps: WarmupSteps = None,
+    joint_steps: JointSteps = None,
+    hypernetwork_steps: HypernetworkSteps = None,
+    rounds: Rounds = None,
+    draws: Draws = None,
     from_run: Annotated[
         str | None,
         typer.Option("--from", help="A finished run: add a front for another table or range, in a few minutes."),

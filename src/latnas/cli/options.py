@@ -44,6 +44,15 @@ LongTrainings = Annotated[
     int | None,
     typer.Option(help="Networks that are trained five times longer to decide budgets; 0 (default) or 4 and more."),
 ]
+ReducedWidth = Annotated[int | None, typer.Option(help="Width of the copies that are ranked. Default 8.")]
+ReducedSize = Annotated[int | None, typer.Option(help="Image size of these copies. Default 16.")]
+WarmupSteps = Annotated[int | None, typer.Option(help="Steps of the supernet along uniform paths. Default 300.")]
+JointSteps = Annotated[
+    int | None, typer.Option(help="Steps of it with half of the paths from the hypernetwork. Default 100.")
+]
+HypernetworkSteps = Annotated[int | None, typer.Option(help="Steps of the hypernetwork a round. Default 120.")]
+Rounds = Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 3.")]
+Draws = Annotated[int | None, typer.Option(help="Networks to score for each budget and round. Default 8.")]
 Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
 
 
