@@ -14,8 +14,6 @@ both together. Nothing is timed but `--from`: the tables are those of other mach
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import sys
 import time
@@ -25,12 +23,12 @@ from typing import Any
 
 import numpy as np
 from nasbench201_table import load_table as load_truth
-from pieces import cpu_seconds
-from report import Reach, as_row, finish, parser
+from pieces import cpu_seconds, in_pieces, piecewise_parser, this_cpu
+from report import Reach, as_row, finish
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.sources import load_images
-from latnas.errors import LatnasError, one_line
+from latnas.errors import LatnasError
 from latnas.spaces.nasbench201 import EDGES, expression
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import space_of
@@ -144,31 +142,28 @@ def reach_of(rows: Sequence[Mapping[str, Any]]) -> list[Reach]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = parser(__doc__)
+    made = piecewise_parser(__doc__, Path("runs/another-device"))
     made.add_argument("--data", required=True, metavar="FOLDER", help="CIFAR-10, as latnas search takes it")
     made.add_argument("--truth", type=Path, metavar="FILE.npz", help="NAS-Bench-201's accuracies")
     made.add_argument("--tables", type=Path, default=Path("latency_tables"), metavar="FOLDER")
     made.add_argument("--spaces", nargs="+", choices=SPACES, default=SPACES[:2])
     made.add_argument("--seeds", type=int, default=3, help="how many")
-    made.add_argument(
-        "--work", type=Path, default=Path("runs/another-device"), metavar="FOLDER", help="keeps everything"
-    )
-    made.add_argument("--executor", default="local:2", metavar="local:N")
     return made
 
 
 def main() -> None:
-    given = arguments().parse_args()
-    report = ConsoleReporter()
-    try:
-        rows = [
-            row for seed in range(given.seeds) for space in given.spaces for row in compared(given, space, seed, report)
-        ]
-    except LatnasError as error:
-        print(f"another_device: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(error.code)
-    device = f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {given.executor}"
-    finish("another_device", rows, reach_of(rows), device, given.json)
+    given, report, rows = arguments().parse_args(), ConsoleReporter(), list[dict[str, Any]]()
+
+    def work() -> None:
+        for seed in range(given.seeds):
+            for space in given.spaces:
+                rows.extend(compared(given, space, seed, report))
+
+    def written() -> None:
+        if rows:
+            finish("another_device", rows, reach_of(rows), this_cpu(given.executor), given.json)
+
+    sys.exit(in_pieces("another_device", given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

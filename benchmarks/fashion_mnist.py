@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from pieces import in_pieces
-from report import Reach, as_row, finish, parser
+from pieces import in_pieces, piecewise_parser
+from report import Reach, as_row, finish
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.batches import to_unit
@@ -183,13 +183,10 @@ def reach_of(rows: Sequence[Mapping[str, Any]], preset: str) -> list[Reach]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = parser(__doc__)
+    made = piecewise_parser(__doc__, Path("runs/fashion-mnist"))
     made.add_argument("--data", required=True, metavar="FILE.npz", help="Fashion-MNIST, as latnas --data takes it")
     made.add_argument("--preset", choices=list(PRESETS), default="two-hours", help="tiny: whether it works, in minutes")
     made.add_argument("--device", default="cpu", help="as latnas profile takes it")
-    made.add_argument("--work", type=Path, default=Path("runs/fashion-mnist"), metavar="FOLDER", help="what it keeps")
-    made.add_argument("--executor", default="local:2", metavar="local:N", help="N processes (default local:2)")
-    made.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
     return made
 
 

@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from final_recipes import NETWORKS, PARTS, Cell, Setting, named
-from pieces import in_pieces, this_cpu
+from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import smaller_images
-from report import as_row, finish, parser
+from report import as_row, finish
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.sources import load_images
@@ -129,16 +129,13 @@ def parts_of(text: str) -> tuple[str, ...]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = parser(__doc__)
+    made = piecewise_parser(__doc__, Path("runs/final-training"))
     made.add_argument("--data", required=True, metavar="PATH", help="as latnas --data takes it")
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="tiny: whether it works, in seconds")
     made.add_argument("--epochs", type=int, help="instead of the preset's")
     made.add_argument("--parts", type=parts_of, default=PARTS, metavar="crops,ema,...", help="all unless named")
     made.add_argument("--with", dest="given", type=parts_of, default=(), metavar="crops,...", help="in every recipe")
     made.add_argument("--seeds", type=int, default=3, help="so many, from --seed on")
-    made.add_argument("--work", type=Path, default=Path("runs/final-training"), metavar="FOLDER", help="what it keeps")
-    made.add_argument("--executor", default="local:2", metavar="local:N", help="N processes (default local:2)")
-    made.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
     return made
 
 

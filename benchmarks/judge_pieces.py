@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from nasbench201_scores import MEAN, Compared, crossed_interval, judged, kept_devices
 from nasbench201_table import Table, load_table
-from report import as_row, finish, parser
-from search_nasbench201 import PRESETS, RUNS, numbers, run_of, space_for
+from report import as_row, finish, numbers, parser
+from search_nasbench201 import PRESETS, RUNS, run_of, space_for
 
 from latnas.data.images import ImageData
 from latnas.data.sources import load_images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
+from report import parser
 
 from latnas.errors import INTERRUPTED, LatnasError, one_line
 from latnas.words.files import read_json, write_json
@@ -43,6 +45,17 @@ def at_most(minutes: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def piecewise_parser(description: str | None, work: Path) -> argparse.ArgumentParser:
+    """An argument parser with what all benchmarks take that keep their work in a folder and go on there."""
+    made = parser(description)
+    made.add_argument(
+        "--work", type=Path, default=work, metavar="FOLDER", help=f"keeps everything; {work} unless named"
+    )
+    made.add_argument("--executor", default="local:2", metavar="local:N", help="N processes (default local:2)")
+    made.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
+    return made
 
 
 def in_pieces(

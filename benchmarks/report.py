@@ -43,6 +43,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """An option's `0,1,2` as numbers."""
+    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+
+
 def finish(
     benchmark: str,
     rows: Sequence[Mapping[str, Any]],

@@ -45,7 +45,7 @@ from nasbench201_scores import (
 )
 from nasbench201_table import FLOORS, load_table
 from pieces import OutOfTimeError, at_most, cpu_seconds
-from report import finish, parser, print_rows
+from report import finish, numbers, parser, print_rows
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.images import ImageData
@@ -187,11 +187,6 @@ def params_by_expression(space: Space) -> dict[str, float]:
     cells = all_architectures(space, ALL_CELLS)
     assert cells is not None
     return {expression([cell.items[edge] for edge in EDGES]): cost.cost(cell) for cell in cells}
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """`0,1,2` as numbers."""
-    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -36,9 +36,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pieces import in_pieces, this_cpu
+from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import METHODS, Cell, Problem, Sizes, estimate, problem_of, run_cell, smaller_images
-from report import Reach, as_row, finish, parser
+from report import Reach, as_row, finish, numbers
 from scipy import stats
 
 from latnas.cli.console import ConsoleReporter
@@ -176,22 +176,14 @@ def pairs_of(text: str) -> tuple[str, ...]:
     return named
 
 
-def seeds_of(text: str) -> tuple[int, ...]:
-    """`0,1,2` as numbers."""
-    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
-
-
 def arguments() -> argparse.ArgumentParser:
-    made = parser(__doc__)
+    made = piecewise_parser(__doc__, Path("runs/search-real"))
     made.add_argument("--cifar10", metavar="FOLDER", help="as latnas --data takes it")
     made.add_argument("--fashion-mnist", metavar="FILE.npz", help="as latnas --data takes it")
     made.add_argument("--pairs", type=pairs_of, default=PAIRS, metavar="mbconv:cifar10,...", help="all unless named")
-    made.add_argument("--seeds", type=seeds_of, default=(0, 1, 2), metavar="0,1,2", help="one search for each")
+    made.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="0,1,2", help="one search for each")
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="tiny: whether it works, in minutes")
     made.add_argument("--tables", type=Path, metavar="FOLDER", help="latency tables to look for those of the spaces in")
-    made.add_argument("--work", type=Path, default=Path("runs/search-real"), metavar="FOLDER", help="what it keeps")
-    made.add_argument("--executor", default="local:2", metavar="local:N", help="N processes (default local:2)")
-    made.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
     made.add_argument("--estimate", action="store_true", help="say how long it will take, and stop")
     return made
 
