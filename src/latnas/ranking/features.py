@@ -18,7 +18,7 @@ from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
 from latnas.data.sources import images_of_task
 from latnas.errors import LatnasError
-from latnas.ranking.proxies import initialise, jacov, naswot, synflow
+from latnas.ranking.proxies import counting_relus, initialise, jacov, synflow
 from latnas.spaces.space import Space, make_space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
@@ -81,10 +81,12 @@ def features_of(
     for architecture in architectures:
         network = small.derive(supernet, architecture)
         initialise(network, generator(seed, "proxy"))
+        with counting_relus(network, len(batch)) as counts:  # what jacov computes serves both
+            response = jacov(network, batch)
         features = {
-            "jacov": jacov(network, batch),
+            "jacov": response,
             "synflow": synflow(network, shape),
-            "naswot": naswot(network, batch),
+            "naswot": counts.naswot,
             "log_params": math.log(params.cost(architecture)),
             "log_macs": math.log(macs.cost(architecture)),
         }

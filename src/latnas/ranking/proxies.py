@@ -72,30 +72,41 @@ def synflow(network: nn.Module, shape: tuple[int, int, int]) -> float:
     return math.log(max(saliency, 1e-300))
 
 
-def naswot(network: nn.Module, images_BCHW: Tensor) -> float:
-    """How differently the ReLUs of the network fire for different images: log det (K + 1), in training mode.
-
-    K[i, j] is the number of ReLU outputs, over all ReLUs, of which images i and j switch on both or neither. The unit
-    matrix is added for batches with two equal images; elsewhere it changes nothing that counts. 0 without any ReLU.
-    """
-    kernel_BB = torch.zeros(len(images_BCHW), len(images_BCHW), dtype=torch.float64)
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        on_BD = (output.detach() > 0).flatten(1).float()
-        both_BB = (on_BD @ on_BD.T).double()  # whole numbers, exact below 2**24 outputs
-        on_B = both_BB.diagonal()
-        kernel_BB.add_(2 * both_BB - on_B[:, None] - on_B[None, :] + on_BD.shape[1])
-
-    network.train()
-    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
-    handles = [relu.register_forward_hook(count) for relu in relus]
+@contextmanager
+def counting_relus(network: nn.Module, images: int) -> Iterator[ReluCounts]:
+    """Within this block, whatever is computed of a batch of so many images is counted."""
+    counts = ReluCounts(images)
+    handles = [relu.register_forward_hook(counts.add) for relu in network.modules() if isinstance(relu, nn.ReLU)]
     try:
-        with torch.no_grad():
-            network(images_BCHW)
+        yield counts
     finally:
         for handle in handles:
             handle.remove()
-    return float(torch.linalg.slogdet(kernel_BB + torch.eye(len(kernel_BB), dtype=torch.float64)).logabsdet)
+
+
+class ReluCounts:
+    """How many ReLU outputs images switch on or leave off together."""
+
+    def __init__(self, images: int) -> None:
+        self._kernel_BB = torch.zeros(images, images, dtype=torch.float64)
+
+    def add(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """A forward hook."""
+        on_BD = (output.detach() > 0).flatten(1).float()
+        both_BB = (on_BD @ on_BD.T).double()  # whole numbers, exact below 2**24 outputs
+        on_B = both_BB.diagonal()
+        self._kernel_BB += 2 * both_BB - on_B[:, None] - on_B[None, :] + on_BD.shape[1]
+
+    @property
+    def naswot(self) -> float:
+        """How differently the ReLUs fire for different images: log det (K + 1); counted in training mode.
+
+        K[i, j] is the number of ReLU outputs, over all ReLUs, of which images i and j switch on both or neither. The
+        unit matrix is added for batches with two equal images; elsewhere it changes nothing that counts. 0 without any
+        ReLU.
+        """
+        unit_BB = torch.eye(len(self._kernel_BB), dtype=torch.float64)
+        return float(torch.linalg.slogdet(self._kernel_BB + unit_BB).logabsdet)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError, UsageError
-from latnas.spaces.choice import Choice, choices, contains_choice, decisions_of, path_of, total
+from latnas.spaces.choice import Choice, choices, decisions_of, path_of, total
 from latnas.spaces.context import ContextTracer
+from latnas.spaces.copying import copied
 from latnas.spaces.darts import LEAST_CELLS, Darts
 from latnas.spaces.mbconv import MbConv
 from latnas.spaces.nasbench201 import NasBench201
-from latnas.spaces.operations import Normalise, Nothing
+from latnas.spaces.operations import Normalise
 from latnas.spaces.resources import Resources
 from latnas.spaces.tracing import TracedOperation, trace_network
 from latnas.words.architecture import Architecture, Decision
@@ -294,27 +295,16 @@ def derive_module(network: nn.Module, architecture: Architecture, decisions: Seq
     """A copy of `network` in which every choice is replaced by what was chosen: plain PyTorch.
 
     Parts that were not chosen are not copied.
+
+    Raises:
+        LatnasError: the network is itself a choice.
     """
-    chosen = architecture.parts(decisions)
-    dropped = Nothing()
-    memo: dict[int, Any] = {
-        id(choice.part(name)): dropped
-        for decision, tied in choices(network).items()
-        for choice in tied
-        for name in choice.part_names
-        if name not in chosen[decision]
-    }
-    derived = copy.deepcopy(network, memo)
-    _replace_choices(derived, chosen)
-    if contains_choice(derived):
+    if isinstance(network, Choice):
         raise LatnasError("a module that is itself a choice cannot be derived: put it inside a module.")
-    return derived
-
-
-def _replace_choices(module: nn.Module, chosen: Mapping[str, tuple[str, ...]]) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, Choice):
-            parts = [child.part(part) for part in chosen[child.decision]]
-            setattr(module, name, parts[0] if len(parts) == 1 else Together(parts))
-        else:
-            _replace_choices(child, chosen)
+    chosen = architecture.parts(decisions)
+    memo: dict[int, Any] = {}
+    for decision, tied in choices(network).items():
+        for choice in tied:
+            parts = [copied(choice.part(name), memo) for name in chosen[decision]]
+            memo[id(choice)] = parts[0] if len(parts) == 1 else Together(parts)
+    return copied(network, memo)
