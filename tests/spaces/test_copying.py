@@ -23,11 +23,13 @@ class Own(nn.Module):
         self.again = self.first
         self.absent: nn.Module | None = None
         self.register_module("none", None)
+        self.offset: Tensor
         self.register_buffer("offset", torch.ones(4), persistent=False)
         self.numbers, self.empty = {"a": [1, 2]}, dict[str, int]()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.again(self.second(self.first(x))) + self.offset
+        found: Tensor = self.again(self.second(self.first(x))) + self.offset
+        return found
 
 
 class Counted(nn.Linear):
