@@ -50,8 +50,8 @@ DATA = ("cifar10", "fashion-mnist")
 PAIRS = tuple(f"{space}:{data}" for space in ("mbconv", "darts") for data in DATA)
 PRESETS = {
     "cpu": Sizes(
-        image=16, spaces={"mbconv": (8, 3), "darts": (4, 5)}, budgets=6, short_steps=150, final_steps=2250,
-        search={"pool": 200, "trainings": 24, "training_steps": 150, "long_trainings": 18},
+        image=16, spaces={"mbconv": (8, 3), "darts": (4, 3)}, budgets=6, short_steps=240, final_steps=1800,
+        search={"pool": 200, "trainings": 14, "training_steps": 240, "long_trainings": 18},
     ),
     "tiny": Sizes(
         image=8, spaces={"mbconv": (4, 1), "darts": (2, 3)}, budgets=3, short_steps=4, final_steps=8,
