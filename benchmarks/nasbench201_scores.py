@@ -95,6 +95,7 @@ class Earlier:
     """Rows of seeds that a results file has, in the place of searches that lie elsewhere by now."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._rows = rows
         self._results = {
             (row["seed"], row["method"], row["accuracy"], row["device"]): (row["hypervolume"], row["regret"])
             for row in rows
@@ -104,15 +105,9 @@ class Earlier:
 
     def whole(self, seeds: Collection[int], accuracies: Collection[str], devices: Collection[str]) -> Earlier:
         """Of these seeds those that have all results and what their search took."""
-        costs = {row["seed"]: row for row in self.costs}
         needed = [(m, a, d) for m in (OURS, PRIOR) for a in accuracies for d in devices]
-        kept = Earlier()
-        for seed in sorted(set(seeds) & set(costs)):
-            own = {(seed, *one): self._results.get((seed, *one)) for one in needed}
-            if None not in own.values():
-                kept._results |= {key: result for key, result in own.items() if result is not None}
-                kept.costs.append(costs[seed])
-        return kept
+        kept = [seed for seed in self.seeds if seed in seeds and all((seed, *one) in self._results for one in needed)]
+        return Earlier([row for row in self._rows if row.get("seed") in kept])
 
     @property
     def seeds(self) -> list[int]:
@@ -138,7 +133,7 @@ def earlier_in(out: Path | None, preset: str) -> Earlier:
         LatnasError: its searches are of another preset.
     """
     found = Earlier(read_json(out)["rows"] if out is not None and out.exists() else ())
-    if any(row["preset"] != preset for row in found.costs):
+    if any(row.get("preset") != preset for row in found.costs):
         raise LatnasError(f"{out} holds searches of another preset. Name another file: --json FILE")
     return found
 

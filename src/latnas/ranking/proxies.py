@@ -11,7 +11,7 @@ Shapes: B images, D pixels of one image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -76,12 +76,8 @@ def synflow(network: nn.Module, shape: tuple[int, int, int]) -> float:
 def counting_relus(network: nn.Module, images: int) -> Iterator[ReluCounts]:
     """Within this block, whatever is computed of a batch of so many images is counted."""
     counts = ReluCounts(images)
-    handles = [relu.register_forward_hook(counts.add) for relu in network.modules() if isinstance(relu, nn.ReLU)]
-    try:
+    with _hooked(network, nn.ReLU, counts.add):
         yield counts
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class ReluCounts:
@@ -112,14 +108,22 @@ class ReluCounts:
 @contextmanager
 def _without_norm(network: nn.Module) -> Iterator[None]:
     """Within this block batch normalisation hands on what it gets, and the network is in evaluation mode."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    handles = [norm.register_forward_hook(_its_input) for norm in norms]
     training = network.training
+    with _hooked(network, nn.BatchNorm2d, _its_input):
+        try:
+            network.eval()
+            yield
+        finally:
+            network.train(training)
+
+
+@contextmanager
+def _hooked(network: nn.Module, kind: type[nn.Module], hook: Callable[..., Tensor | None]) -> Iterator[None]:
+    """Within this block, every module of a kind has this forward hook."""
+    handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kind)]
     try:
-        network.eval()
         yield
     finally:
-        network.train(training)
         for handle in handles:
             handle.remove()
 
