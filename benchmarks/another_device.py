@@ -9,6 +9,8 @@ For each space and seed: a search by the table that ships for ONNX Runtime; from
 both runs; in `nasbench201` by the true accuracies of NAS-Bench-201 too (CIFAR-10, 200 epochs). The hypervolume is the
 area under what was chosen, above the value of the fastest network, over the logarithm of latency, as a share of that of
 both together. Nothing is timed but `--from`: the tables are those of other machines.
+
+The file of --json gathers the rows of all sessions: what it has is not searched again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 from nasbench201_table import load_table as load_truth
 from pieces import cpu_seconds, in_pieces, piecewise_parser, this_cpu
-from report import Reach, as_row, finish
+from report import Reach, as_row, earlier_rows, finish
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.sources import load_images
@@ -44,6 +46,7 @@ from latnas.words.table import load_table
 
 SPACES = ("nasbench201", "mbconv", "darts")
 BUDGETS = 24
+JUDGE, TRUTH = "judge", "NAS-Bench-201"
 MOST_MINUTES, MOST_DIFFERENCE = 3.0, 0.01
 
 Value = Callable[[Architecture], float]
@@ -116,9 +119,9 @@ def compared(given: argparse.Namespace, space: str, seed: int, report: Reporter)
     if not kept.exists():
         write_json(kept, {"seconds": time.monotonic() - began, "cpu_seconds": cpu_seconds() - cpu_began})
     own = search(config(other, "own"), report)
-    judges = {"judge": common_judge([joined, own], config(other, "own"), folder / "both", report)}
-    if space == "nasbench201" and given.truth is not None:
-        judges["NAS-Bench-201"] = truth_of(given.truth)
+    judges = {JUDGE: common_judge([joined, own], config(other, "own"), folder / "both", report)}
+    if TRUTH in judges_of(space, given.truth):
+        judges[TRUTH] = truth_of(given.truth)
     took = read_json(kept)
     rows = []
     for name, value in judges.items():
@@ -132,6 +135,11 @@ def compared(given: argparse.Namespace, space: str, seed: int, report: Reporter)
     return rows
 
 
+def judges_of(space: str, truth: Path | None) -> tuple[str, ...]:
+    """Who judges the fronts of a space: one row for each."""
+    return (JUDGE, TRUTH) if space == "nasbench201" and truth is not None else (JUDGE,)
+
+
 def reach_of(rows: Sequence[Mapping[str, Any]]) -> list[Reach]:
     """Of all spaces and seeds."""
     found = [Reach("minutes of the longest", max(row["minutes"] for row in rows), MOST_MINUTES, "lower")]
@@ -142,12 +150,11 @@ def reach_of(rows: Sequence[Mapping[str, Any]]) -> list[Reach]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = piecewise_parser(__doc__, Path("runs/another-device"))
+    made = piecewise_parser(__doc__, Path("runs/another-device"), seeds=(0, 1, 2))
     made.add_argument("--data", required=True, metavar="FOLDER", help="CIFAR-10, as latnas search takes it")
     made.add_argument("--truth", type=Path, metavar="FILE.npz", help="NAS-Bench-201's accuracies")
     made.add_argument("--tables", type=Path, default=Path("latency_tables"), metavar="FOLDER")
     made.add_argument("--spaces", nargs="+", choices=SPACES, default=SPACES[:2])
-    made.add_argument("--seeds", type=int, default=3, help="how many")
     return made
 
 
@@ -155,9 +162,13 @@ def main() -> None:
     given, report, rows = arguments().parse_args(), ConsoleReporter(), list[dict[str, Any]]()
 
     def work() -> None:
-        for seed in range(given.seeds):
+        rows.extend(earlier_rows(given.json, "judged_by"))
+        known = {(row["space"], row["seed"], row["judged_by"]) for row in rows}
+        for seed in given.seeds:
             for space in given.spaces:
-                rows.extend(compared(given, space, seed, report))
+                if not known.issuperset((space, seed, judge) for judge in judges_of(space, given.truth)):
+                    rows[:] = [row for row in rows if (row["space"], row["seed"]) != (space, seed)]
+                    rows.extend(compared(given, space, seed, report))
 
     def written() -> None:
         if rows:

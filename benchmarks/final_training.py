@@ -33,14 +33,13 @@ from typing import Any
 from final_recipes import NETWORKS, PARTS, Cell, Setting, named
 from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import smaller_images
-from report import as_row, finish
+from report import as_row, earlier_rows, finish
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.sources import load_images
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import mean_interval
 from latnas.training.tasks import Task, parse_executor, run_tasks
-from latnas.words.files import read_json
 from latnas.words.reporting import Progress, Reporter
 
 PLAIN = "plain"
@@ -129,13 +128,12 @@ def parts_of(text: str) -> tuple[str, ...]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = piecewise_parser(__doc__, Path("runs/final-training"))
+    made = piecewise_parser(__doc__, Path("runs/final-training"), seeds=(0, 1, 2))
     made.add_argument("--data", required=True, metavar="PATH", help="as latnas --data takes it")
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="tiny: whether it works, in seconds")
     made.add_argument("--epochs", type=int, help="instead of the preset's")
     made.add_argument("--parts", type=parts_of, default=PARTS, metavar="crops,ema,...", help="all unless named")
     made.add_argument("--with", dest="given", type=parts_of, default=(), metavar="crops,...", help="in every recipe")
-    made.add_argument("--seeds", type=int, default=3, help="so many, from --seed on")
     return made
 
 
@@ -148,15 +146,8 @@ def cells_of(given: argparse.Namespace) -> tuple[str, list[Cell]]:
     data = load_images(smaller_images(given.data, name, setting.image, given.work / "images"))
     shape = {"image_size": data.size, "channels": data.channels, "classes": len(data.classes)}
     space = make_space(setting.space, width=setting.width, depth=setting.depth, **shape)
-    seeds, folder = range(given.seed, given.seed + given.seeds), given.work / f"{name}-{setting.digest}"
-    return name, [Cell(data, space, setting, seed, folder / f"seed{seed}") for seed in seeds]
-
-
-def known_rows(out: Path | None) -> list[dict[str, Any]]:
-    """The rows of single trainings that are in the results file."""
-    if out is None or not out.exists():
-        return []
-    return [row for row in read_json(out)["rows"] if "network" in row]
+    folder = given.work / f"{name}-{setting.digest}"
+    return name, [Cell(data, space, setting, seed, folder / f"seed{seed}") for seed in given.seeds]
 
 
 def gathered(known: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -170,7 +161,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
 
     def work() -> None:
-        rows.extend(known_rows(given.json))
+        rows.extend(earlier_rows(given.json, "network"))
         name, cells = cells_of(given)
         for cell in cells:
             rows[:] = gathered(rows, run_cell(cell, name, given.parts, given.executor, report))

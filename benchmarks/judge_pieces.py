@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from nasbench201_scores import MEAN, Compared, crossed_interval, judged, kept_devices
 from nasbench201_table import Table, load_table
-from report import as_row, finish, numbers, parser
+from report import as_row, finish, parser
 from search_nasbench201 import PRESETS, RUNS, run_of, space_for
 
 from latnas.data.images import ImageData
@@ -129,11 +129,10 @@ def rows_of(found: Sequence[Compared], devices: Sequence[str]) -> list[dict[str,
 
 
 def main() -> None:
-    made = parser(__doc__)
+    made = parser(__doc__, seeds=(0, 1, 2))
     made.add_argument("--latencies", type=Path, required=True, metavar="FILE.npz")
     made.add_argument("--data", required=True, metavar="FOLDER", help="CIFAR-10, as the searches took it")
     made.add_argument("--preset", choices=list(PRESETS), default="cpu")
-    made.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="0,1,2")
     made.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"{RUNS} unless named")
     given = made.parse_args()
     try:

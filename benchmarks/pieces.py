@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -47,9 +47,9 @@ def at_most(minutes: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def piecewise_parser(description: str | None, work: Path) -> argparse.ArgumentParser:
+def piecewise_parser(description: str | None, work: Path, seeds: Sequence[int] = ()) -> argparse.ArgumentParser:
     """An argument parser with what all benchmarks take that keep their work in a folder and go on there."""
-    made = parser(description)
+    made = parser(description, seeds)
     made.add_argument(
         "--work", type=Path, default=work, metavar="FOLDER", help=f"keeps everything; {work} unless named"
     )

@@ -213,7 +213,7 @@ def all_traces(tasks: Mapping[str, Setup], given: argparse.Namespace) -> dict[Na
     names = [
         (space, tables, method, seed)
         for tables in given.tables
-        for seed in range(given.seed, given.seed + given.seeds)
+        for seed in given.seeds
         for space in given.spaces
         for method in given.methods
     ]
@@ -230,13 +230,12 @@ def all_traces(tasks: Mapping[str, Setup], given: argparse.Namespace) -> dict[Na
 
 
 def main() -> None:
-    arguments = parser(__doc__)
+    arguments = parser(__doc__, seeds=range(5))
     arguments.add_argument("--data", required=True, help="3x32x32 images of ten classes, as --data of latnas")
     arguments.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="features and runs are kept here")
     arguments.add_argument("--spaces", nargs="+", choices=SPACES, default=SPACES)
     arguments.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
     arguments.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--most", type=int, default=1000, metavar="RUNS", help="0 reports on what was run")
     given = arguments.parse_args()
     torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from latnas.words.files import write_json
+from latnas.words.files import read_json, write_json
 
 LONG = 12
 PACKAGES = ("latnas", "torch", "onnxruntime", "numpy", "scipy")
@@ -35,17 +35,28 @@ class Reach:
         return self.value <= self.reach if self.better == "lower" else self.value >= self.reach
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser with what all benchmarks take."""
+def parser(description: str | None, seeds: Sequence[int] = ()) -> argparse.ArgumentParser:
+    """An argument parser with what all benchmarks take; those that repeat what they do have `--seeds` for `--seed`."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--json", type=Path, metavar="FILE", help="write rows and reach to this file")
-    made.add_argument("--seed", type=int, default=0)
+    if seeds:
+        shown = ",".join(map(str, seeds))
+        made.add_argument("--seeds", type=numbers, default=tuple(seeds), metavar="0,1,2", help=f"{shown} unless named")
+    else:
+        made.add_argument("--seed", type=int, default=0)
     return made
 
 
 def numbers(text: str) -> tuple[int, ...]:
     """An option's `0,1,2` as numbers."""
     return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+
+
+def earlier_rows(out: Path | None, column: str) -> list[dict[str, Any]]:
+    """The rows that sessions before have left in the results file, if there is one: those that have this column."""
+    if out is None or not out.exists():
+        return []
+    return [row for row in read_json(out)["rows"] if column in row]
 
 
 def finish(

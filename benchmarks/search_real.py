@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import METHODS, Cell, Problem, Sizes, estimate, problem_of, run_cell, smaller_images
-from report import Reach, as_row, finish, numbers
+from report import Reach, as_row, earlier_rows, finish
 from scipy import stats
 
 from latnas.cli.console import ConsoleReporter
@@ -134,9 +134,7 @@ def known_rows(out: Path | None, sizes: Sizes) -> list[dict[str, Any]]:
     Raises:
         LatnasError: they are of other sizes.
     """
-    if out is None or not out.exists():
-        return []
-    rows: list[dict[str, Any]] = [row for row in read_json(out)["rows"] if "seed" in row]
+    rows = earlier_rows(out, "seed")
     if any(row["sizes"] != sizes.digest for row in rows):
         raise LatnasError(f"{out} holds results of another size. Name another file: --json FILE")
     return rows
@@ -177,11 +175,10 @@ def pairs_of(text: str) -> tuple[str, ...]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = piecewise_parser(__doc__, Path("runs/search-real"))
+    made = piecewise_parser(__doc__, Path("runs/search-real"), seeds=(0, 1, 2))
     made.add_argument("--cifar10", metavar="FOLDER", help="as latnas --data takes it")
     made.add_argument("--fashion-mnist", metavar="FILE.npz", help="as latnas --data takes it")
     made.add_argument("--pairs", type=pairs_of, default=PAIRS, metavar="mbconv:cifar10,...", help="all unless named")
-    made.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="0,1,2", help="one search for each")
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="tiny: whether it works, in minutes")
     made.add_argument("--tables", type=Path, metavar="FOLDER", help="latency tables to look for those of the spaces in")
     made.add_argument("--estimate", action="store_true", help="say how long it will take, and stop")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import another_device
 import pytest
-from another_device import chosen, shares
+from another_device import chosen, judges_of, shares
 
 from latnas.words.architecture import Architecture
 from latnas.words.front import BudgetChoice, Estimate, Front, ScoredNetwork
@@ -47,3 +53,41 @@ def test_a_front_that_chooses_worse_by_its_own_scores_has_the_area_of_what_it_ch
     without = front_of([("a", 1, 0.0), ("c", 4, 2.0), ("d", 3, 1.0)])
     expected = (0.4 - 0.2) * math.log(4 / 3) / ((0.5 - 0.2) * math.log(4 / 2))
     assert shares([right, without], value) == pytest.approx([1.0, expected])
+
+
+def test_what_the_results_file_has_is_not_searched_again_unless_another_judge_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[tuple[str, int]] = []
+
+    def compared(given: argparse.Namespace, space: str, seed: int, report: Any) -> list[dict[str, Any]]:
+        searched.append((space, seed))
+        return [
+            {"space": space, "seed": seed, "judged_by": judge, "difference": -0.002 * (seed + 1), "minutes": 1.0}
+            for judge in judges_of(space, given.truth)
+        ]
+
+    monkeypatch.setattr(another_device, "compared", compared)
+
+    def benchmark(*words: str) -> dict[str, Any]:
+        searched.clear()
+        out = tmp_path / "out.json"
+        monkeypatch.setattr(sys, "argv", ["another_device.py", "--data", "digits", "--json", str(out), *words])
+        with pytest.raises(SystemExit) as stopped:
+            another_device.main()
+        assert stopped.value.code == 0
+        found: dict[str, Any] = json.loads(out.read_text())
+        return found
+
+    benchmark("--seeds", "0")
+    assert searched == [("nasbench201", 0), ("mbconv", 0)]
+    both = benchmark("--seeds", "0,1")
+    assert searched == [("nasbench201", 1), ("mbconv", 1)] and len(both["rows"]) == 4
+    lost = {one["what"]: one["value"] for one in both["reach"]}
+    assert lost["mbconv, by judge: mean share lost"] == pytest.approx(0.003)
+    judged = benchmark("--seeds", "1", "--truth", "truth.npz")
+    assert searched == [("nasbench201", 1)]
+    assert sorted((one["space"], one["seed"], one["judged_by"]) for one in judged["rows"]) == [
+        ("mbconv", 0, "judge"), ("mbconv", 1, "judge"), ("nasbench201", 0, "judge"),
+        ("nasbench201", 1, "NAS-Bench-201"), ("nasbench201", 1, "judge"),
+    ]  # fmt: skip

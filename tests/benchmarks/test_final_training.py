@@ -85,7 +85,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | str | None:
         "--executor",
         "local:0",
         "--seeds",
-        "1",
+        "0",
         *words,
     ]
     monkeypatch.setattr(sys, "argv", typed)
