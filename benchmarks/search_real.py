@@ -51,7 +51,7 @@ PAIRS = tuple(f"{space}:{data}" for space in ("mbconv", "darts") for data in DAT
 PRESETS = {
     "cpu": Sizes(
         image=16, spaces={"mbconv": (8, 3), "darts": (4, 3)}, budgets=6, short_steps=240, final_steps=1800,
-        search={"pool": 200, "trainings": 14, "training_steps": 240, "long_trainings": 18},
+        search={"pool": 200, "trainings": 44, "training_steps": 240, "long_trainings": 12},
     ),
     "tiny": Sizes(
         image=8, spaces={"mbconv": (4, 1), "darts": (2, 3)}, budgets=3, short_steps=4, final_steps=8,

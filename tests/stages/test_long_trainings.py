@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,23 @@ from small import Heard
 
 from latnas.data.sources import load_images
 from latnas.errors import UsageError
-from latnas.ranking.long_model import LEAST_LONG
+from latnas.ranking.long_model import DOUBT, LEAST_LONG
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search import SearchConfig
 from latnas.stages.search.accuracy import AccuracyModel, accuracy_model
-from latnas.stages.search.long_trainings import Contest, scored_by_known, trained_long, values_of
+from latnas.stages.search.long_trainings import (
+    Contest,
+    every_opinion,
+    favourites,
+    first_long,
+    trained_long,
+    values_of,
+    with_known,
+)
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
-from latnas.words.reporting import Silent
+from latnas.words.reporting import Reporter, Silent
 
 DATA = load_images("digits")
 SPACE = make_space("nasbench201", image_size=8, channels=1, classes=10, width=4, depth=1)
@@ -30,6 +39,8 @@ SIZES: dict[str, Any] = {
     "executor": "local:0",
 }  # fmt: skip
 LONG_STEPS = 5
+
+Opinions = Callable[[AccuracyModel, Contest], list[np.ndarray]]
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +55,25 @@ def contest(judged: AccuracyModel) -> Contest:
     """Between the pool, within four budgets of multiply-adds that stand for latencies."""
     pool, cost = judged.pool.architectures, macs_cost(SPACE.trace)
     latencies = np.array([cost.cost(one) for one in pool])
-    sizes = np.array([judged.scores.of(one.key)["log_params"] for one in pool])
-    budgets = np.quantile(latencies, [1.0, 0.7, 0.4, 0.1]).tolist()
-    return Contest(pool, judged.of(pool, "features", Silent()), latencies, sizes, budgets)
+    return Contest(pool, latencies, np.quantile(latencies, [1.0, 0.7, 0.4, 0.1]).tolist())
 
 
-def truths_of(contest: Contest, seed: int) -> np.ndarray:
+def truths_of(model: AccuracyModel, contest: Contest, seed: int) -> np.ndarray:
     """What networks reach: what the judge says, and more that it does not know."""
-    values = values_of(contest.scores)
+    values = values_of(model, contest)
     return 0.5 + values - values.mean() + np.random.default_rng(seed).normal(0, 0.02, len(values))
 
 
-def told(model: AccuracyModel, contest: Contest, truths: np.ndarray, folder: Path, count: int) -> AccuracyModel:
+def told(model: AccuracyModel, contest: Contest, truths: np.ndarray, folder: Path) -> AccuracyModel:
     """The model, with trainings that end as `truths` says."""
-    config = SearchConfig(**SIZES, long_trainings=count)
+    config = SearchConfig(**SIZES, long_trainings=LEAST_LONG)
     labels = {one.key: float(truth) for one, truth in zip(contest.found, truths, strict=True)}
     return replace(model, trainings=MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", labels))
+
+
+def learnt(model: AccuracyModel, contest: Contest, most: int, report: Reporter | None = None) -> AccuracyModel:
+    """After long trainings as they come after the proposals."""
+    return trained_long(model, contest, favourites(model, contest), most, report or Silent())
 
 
 def trained(folder: Path) -> set[str]:
@@ -68,8 +82,10 @@ def trained(folder: Path) -> set[str]:
     return {key for key, _ in found}
 
 
-def test_the_best_within_each_budget_are_those_that_a_search_through_all_finds(contest: Contest) -> None:
-    values = values_of(contest.scores)
+def test_the_best_within_each_budget_are_those_that_a_search_through_all_finds(
+    judged: AccuracyModel, contest: Contest
+) -> None:
+    values = values_of(judged, contest)
     for rank in (0, 1, len(values) - 1):
         expected = []
         for budget in contest.budgets_ms:
@@ -79,8 +95,10 @@ def test_the_best_within_each_budget_are_those_that_a_search_through_all_finds(c
         assert contest.best(values, rank) == expected
 
 
-def test_what_is_trained_next_is_best_somewhere_and_unknown_and_as_many_as_wanted(contest: Contest) -> None:
-    views = [values_of(contest.scores), contest.sizes_N]
+def test_what_is_trained_next_is_best_somewhere_and_unknown_and_as_many_as_wanted(
+    judged: AccuracyModel, contest: Contest
+) -> None:
+    views = favourites(judged, contest)
     best = [contest.found[position].key for position in dict.fromkeys(contest.best(views[0]) + contest.best(views[1]))]
     assert [one.key for one in contest.next(views, (), most=100)] == best
     more = [one.key for one in contest.next(views, (), most=100, least=len(best) + 1)]
@@ -91,61 +109,109 @@ def test_what_is_trained_next_is_best_somewhere_and_unknown_and_as_many_as_wante
     assert [one.key for one in contest.next(views, (), most=2)] == [best[0], best[-1]]
 
 
-def test_first_come_the_judge_s_favourites_and_the_largest_within_each_budget(
-    judged: AccuracyModel, contest: Contest, tmp_path: Path
+@pytest.mark.parametrize("opinions", [favourites, every_opinion])
+def test_first_come_what_each_opinion_would_choose_within_each_budget(
+    judged: AccuracyModel, contest: Contest, tmp_path: Path, opinions: Opinions
 ) -> None:
-    favourites = {*contest.best(values_of(contest.scores)), *contest.best(contest.sizes_N)}
-    trained_long(told(judged, contest, truths_of(contest, 0), tmp_path, len(favourites)), contest, Silent())
-    assert trained(tmp_path) == {contest.found[position].key for position in favourites}
+    views = opinions(judged, contest)
+    wanted = {position for values in views for position in contest.best(values)}
+    model = told(judged, contest, truths_of(judged, contest, 0), tmp_path)
+    trained_long(model, contest, views, len(wanted), Silent())
+    assert trained(tmp_path) == {contest.found[position].key for position in wanted}
+
+
+def test_the_opinions_are_the_judge_size_the_short_training_and_the_proxies(
+    judged: AccuracyModel, contest: Contest
+) -> None:
+    views = every_opinion(judged, contest)
+    for position, one in enumerate(contest.found[:5]):
+        row = judged.scores.of(one.key)
+        expected = [
+            judged.judge.score(one.key, row).value, row["log_macs"], judged.judge.short_accuracy(one.key, row).value,
+            row["jacov"], row["synflow"], row["naswot"],
+        ]  # fmt: skip
+        assert [values[position] for values in views] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_choices_by_long_trainings_reach_more_than_those_without_and_have_been_trained(
     judged: AccuracyModel, contest: Contest, tmp_path: Path, seed: int
 ) -> None:
-    truths, heard = truths_of(contest, seed), Heard()
-    scores = trained_long(told(judged, contest, truths, tmp_path, 24), contest, heard)
-    before, after = (contest.best(values_of(each)) for each in (contest.scores, scores))
-    assert np.mean(truths[after]) > np.mean(truths[before])
-    assert {contest.found[position].key for position in after} <= trained(tmp_path)
-    changed = sum(one != other for one, other in zip(before, after, strict=True))
-    assert f"{len(trained(tmp_path))} networks trained 5 steps each" in heard.said[-1]
+    truths, heard = truths_of(judged, contest, seed), Heard()
+    model = told(judged, contest, truths, tmp_path)
+    after = learnt(model, contest, 24, heard)
+    chosen = [contest.best(values_of(each, contest)) for each in (model, after)]
+    assert np.mean(truths[chosen[1]]) > np.mean(truths[chosen[0]])
+    assert {contest.found[position].key for position in chosen[1]} <= trained(tmp_path)
+    changed = sum(one != other for one, other in zip(*chosen, strict=True))
+    assert f"{len(trained(tmp_path))} networks trained 5 steps each, left-out error" in heard.said[-1]
     assert f"another choice within {changed} of 4 budgets" in heard.said[-1] and changed > 0
 
 
-def test_no_more_are_trained_than_were_asked_for_and_without_any_the_scores_stay(
+def test_what_was_trained_before_counts_and_the_others_are_the_best_by_what_it_taught(
     judged: AccuracyModel, contest: Contest, tmp_path: Path
 ) -> None:
-    truths = truths_of(contest, 3)
+    model = told(judged, contest, truths_of(judged, contest, 7), tmp_path)
+    first = trained_long(model, contest, every_opinion(model, contest), 8, Silent())
+    before = trained(tmp_path)
+    assert len(before) == 8
+    hopeful = values_of(first, contest, caution=-DOUBT)
+    best = {contest.found[position].key for position in contest.best(hopeful)}
+    after = learnt(first, contest, 8 + len(best - before))
+    assert trained(tmp_path) == before | best
+    assert after.long is not None and after.long.own.keys() == before | best
+
+
+def test_of_eight_half_come_before_the_proposals_and_of_fewer_none() -> None:
+    assert [first_long(count) for count in (0, 4, 7, 8, 9, 18)] == [0, 0, 0, 4, 4, 9]
+
+
+def test_no_more_are_trained_than_were_asked_for_and_without_any_the_judge_s_scores_stay(
+    judged: AccuracyModel, contest: Contest, tmp_path: Path
+) -> None:
+    truths = truths_of(judged, contest, 3)
     for count in (LEAST_LONG, 7):
-        folder = tmp_path / str(count)
-        trained_long(told(judged, contest, truths, folder, count), contest, Silent())
-        assert len(trained(folder)) == count
-    none = told(judged, contest, truths, tmp_path / "none", 0)
-    assert trained_long(none, contest, Silent()) == list(contest.scores)
-    assert scored_by_known(none, contest, Silent()) == list(contest.scores)
+        learnt(told(judged, contest, truths, tmp_path / str(count)), contest, count)
+        assert len(trained(tmp_path / str(count))) == count
+    none = told(judged, contest, truths, tmp_path / "none")
+    scores = judged.of(contest.found, "features", Silent())
+    for model in (learnt(none, contest, 0), with_known(none, {one.key for one in contest.found}, Silent())):
+        assert model.of(contest.found, "features", Silent()) == scores
     assert trained(tmp_path / "none") == set()
 
 
 def test_what_a_stopped_search_has_trained_already_changes_nothing(
     judged: AccuracyModel, contest: Contest, tmp_path: Path
 ) -> None:
-    truths = truths_of(contest, 4)
-    whole = trained_long(told(judged, contest, truths, tmp_path / "whole", 12), contest, Silent())
-    stopped = told(judged, contest, truths, tmp_path / "stopped", 12)
+    truths = truths_of(judged, contest, 4)
+    whole = learnt(told(judged, contest, truths, tmp_path / "whole"), contest, 12)
+    stopped = told(judged, contest, truths, tmp_path / "stopped")
     stopped.trainings.train(some_of(contest, trained(tmp_path / "whole")), LONG_STEPS)
-    assert trained_long(stopped, contest, Silent()) == whole
+    assert values_of(learnt(stopped, contest, 12), contest).tolist() == values_of(whole, contest).tolist()
     assert trained(tmp_path / "stopped") == trained(tmp_path / "whole")
 
 
-def test_a_front_that_joins_counts_the_long_trainings_of_its_run(
+def test_a_front_that_joins_counts_the_long_trainings_of_what_it_knows(
     judged: AccuracyModel, contest: Contest, tmp_path: Path
 ) -> None:
-    model = told(judged, contest, truths_of(contest, 5), tmp_path, 12)
-    scores = trained_long(model, contest, Silent())
+    model = told(judged, contest, truths_of(judged, contest, 5), tmp_path)
+    whole = learnt(model, contest, 12)
     known, heard = trained(tmp_path), Heard()
-    assert scored_by_known(model, contest, heard) == scores
+    joined = with_known(model, {one.key for one in contest.found}, heard)
+    assert values_of(joined, contest).tolist() == values_of(whole, contest).tolist()
     assert f"{len(known)} networks trained 5 steps each" in heard.said[-1] and trained(tmp_path) == known
+    some = set(sorted(known)[:5])
+    joined = with_known(model, some, Silent())
+    assert joined.long is not None and joined.long.own.keys() == some
+
+
+def test_another_judge_leaves_the_long_trainings_that_count(
+    judged: AccuracyModel, contest: Contest, tmp_path: Path
+) -> None:
+    model = learnt(told(judged, contest, truths_of(judged, contest, 6), tmp_path), contest, 6)
+    again = model.judged_by(replace(judged.judge, reliability=0.0))
+    assert again.long is not None and again.long.own.keys() == trained(tmp_path)
+    assert again.long.view.judge is again.judge and again.judge is not judged.judge
 
 
 def some_of(contest: Contest, keys: set[str]) -> list[Architecture]:
@@ -156,15 +222,3 @@ def some_of(contest: Contest, keys: set[str]) -> list[Architecture]:
 def test_too_few_to_learn_from_are_refused_before_anything_runs() -> None:
     with pytest.raises(UsageError, match=r"3 long trainings are too few.*--long-trainings 4 or more, or 0"):
         SearchConfig(**SIZES, long_trainings=3)
-
-
-def test_in_whichever_order_networks_were_found_the_scores_are_the_same(
-    judged: AccuracyModel, contest: Contest, tmp_path: Path
-) -> None:
-    model = told(judged, contest, truths_of(contest, 6), tmp_path, 12)
-    scores = trained_long(model, contest, Silent())
-    turned = replace(
-        contest, found=contest.found[::-1], scores=contest.scores[::-1], latencies_N=contest.latencies_N[::-1],
-        sizes_N=contest.sizes_N[::-1],
-    )  # fmt: skip
-    assert scored_by_known(model, turned, Silent())[::-1] == scores

@@ -42,10 +42,10 @@ def test_a_search_killed_at_twenty_random_moments_gives_the_front_of_one_that_ne
 ) -> None:
     """Each moment is just before a write, leaving the temporary file; they are spread over all writes of the search."""
     whole, here = (copied(small_table, tmp_path / name) for name in ("whole", "here"))
-    writes = writes_of(search_config(whole, long_trainings=5))
-    assert sum(path.endswith("-10/result.json") for path in results(whole)) == 5
+    writes = writes_of(search_config(whole, long_trainings=8))
+    assert sum(path.endswith("-10/result.json") for path in results(whole)) == 8
     moments = sorted(random.Random(0).sample(range(len(writes)), KILLS))
-    config, known = search_config(here, long_trainings=5), known_of(whole)
+    config, known = search_config(here, long_trainings=8), known_of(whole)
     for moment in moments:
         process = in_another_process(search_and_be_told, config, known, writes[moment], signal.SIGKILL)
         process.join(60)

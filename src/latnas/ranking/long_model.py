@@ -1,11 +1,12 @@
-"""What long trainings of a few networks say beyond a judge's scores.
+"""What long trainings of a few networks say of all others.
 
-Short trainings hardly tell apart networks of one size; five times as long ones do, yet still under-rate large networks,
-which converge later. So a long training counts by how far it is above what networks of that score reach after as long,
-in points of accuracy. A Gaussian process on what networks are made of passes on what networks built alike have in
-common; of what is a network's own, a part is chance. `docs/search.md` has the figures.
+Short trainings hardly tell apart networks of one size, and neither they nor features can say what size is worth in the
+end: that differs from space to space. Trainings five times as long say both. So an accuracy after a long training is
+a curve in size, plus what networks of one size differ by: a regression on the short training and on the zero-cost
+proxies, each without what size says of it, and a Gaussian process on the parts that run, so that networks built alike
+are corrected alike. Of what is left a part is a network's own, and a part is chance. `docs/search.md` has the figures.
 
-Shapes: M networks with a long training.
+Shapes: A opinions that are no measure of size, M networks with a long training, N networks.
 """
 
 from __future__ import annotations
@@ -15,13 +16,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial import Polynomial
+from numpy.polynomial.polynomial import polyvander
+from scipy import stats
 
-from latnas.ranking.judge import Score
-from latnas.ranking.label_model import LEAST_LABEL_SPREAD, Corrections, Known, Parts
+from latnas.ranking.judge import COVERAGE, Judge, Score
+from latnas.ranking.label_model import LEAST_LABEL_SPREAD, LEAST_SPREAD, Corrections, Known, root_mean_square
 
 LEAST_LONG = 4
-CURVED_FROM = 8
-"""With so many networks what a score is worth may bend; with fewer it is a line."""
+CURVED_FROM = 12
+"""With so many networks what size is worth may bend; with fewer it is a line."""
+
+PROXIES = ("jacov", "synflow", "naswot")
+SIZE = "log_macs"
+
+LEANING = np.array([0.3, 0.1, 0.1, 0.1])
+"""What a standard deviation of the short training, and of each proxy, is worth before anything was trained for long: in
+standard deviations of what networks of one size differ by."""
+
+LINEAR = ((0.3, 0.0), (1.0, 0.0), (3.0, 0.0), (10.0, 0.0))
+"""How far these weights may be from there: variances to choose from, as in `Kernel`; parts have none of their own."""
 
 CHANCE = 2.0
 """Variance of a label by chance, in units of what the number of images explains: a training has as much of its own."""
@@ -34,15 +47,47 @@ DOUBT = 1.0
 """Standard deviations for which a network in doubt counts for less in the end; for more while it is decided what to
 train next."""
 
-NO_FEATURES = np.zeros(1)
+
+@dataclass(frozen=True)
+class View:
+    """What a judge knows of a network: its size, and what the other opinions of it say that size does not.
+
+    Attributes:
+        curves_3A: what size says of each opinion, as coefficients of a parabola, over the pool.
+        spread_A: standard deviations, over the pool, of what is left.
+    """
+
+    judge: Judge
+    curves_3A: np.ndarray
+    spread_A: np.ndarray
+
+    @classmethod
+    def of(cls, judge: Judge, pool: Mapping[str, Mapping[str, float]]) -> View:
+        """By the features of a pool of networks."""
+        opinions = [_opinions(judge, key, features) for key, features in pool.items()]
+        sizes_N3 = polyvander([size for size, _ in opinions], 2)
+        opinions_NA = np.array([others_A for _, others_A in opinions])
+        curves_3A = np.linalg.lstsq(sizes_N3, opinions_NA, rcond=None)[0]
+        left_A = (opinions_NA - sizes_N3 @ curves_3A).std(0)
+        return cls(judge, curves_3A, np.maximum(left_A, LEAST_SPREAD * np.maximum(opinions_NA.std(0), LEAST_SPREAD)))
+
+    def at(self, key: str, features: Mapping[str, float]) -> tuple[float, np.ndarray]:
+        """Size, and the others [A], of the network called `key`."""
+        size, opinions_A = _opinions(self.judge, key, features)
+        return size, (opinions_A - polyvander([size], 2)[0] @ self.curves_3A) / self.spread_A
+
+
+def _opinions(judge: Judge, key: str, features: Mapping[str, float]) -> tuple[float, np.ndarray]:
+    standard = judge.scale.standard([features], (SIZE, *PROXIES))[0]
+    short = judge.short.standard(judge.short_accuracy(key, features).value)
+    return float(standard[0]), np.array([short, *standard[1:]])
 
 
 @dataclass(frozen=True)
 class LongLabel:
-    """A network's long training: its score by the judge, the parts that run, its accuracy on so many images."""
+    """A network's long training: its features, and its accuracy on so many images."""
 
-    score: Score
-    parts: Parts
+    features: Mapping[str, float]
     accuracy: float
     images: int
 
@@ -52,43 +97,88 @@ class LongModel:
     """Fitted to long trainings of some networks.
 
     Attributes:
-        shared: how far networks built alike are above what others of their score reach.
+        size: the accuracy that a network of some size reaches; beyond the sizes that were trained it stays.
+        leaning_A: what the other opinions are worth at first.
+        corrections: of that, by these opinions and by parts.
         own: by key, how much further a network is that was trained.
         own_doubt: standard deviation of that, where it is unknown.
+        left_out: [M], accuracy minus prediction, of those left out in turn.
     """
 
-    shared: Corrections
+    view: View
+    size: Polynomial
+    leaning_A: np.ndarray
+    corrections: Corrections
     own: Mapping[str, float]
     own_doubt: float
+    left_out: np.ndarray
 
-    def score(self, key: str, judged: Score, parts: Parts, caution: float = DOUBT) -> Score:
-        """The judge's score, moved by what long trainings say.
+    @property
+    def error(self) -> float:
+        """Root of the mean squared left-out error."""
+        return root_mean_square(self.left_out)
+
+    @property
+    def spread(self) -> float:
+        """Half of the 90 percent interval of a score."""
+        return float(stats.t.ppf(0.5 + COVERAGE / 2, len(self.left_out) - 1)) * self.error
+
+    def score(self, key: str, features: Mapping[str, float], caution: float = DOUBT) -> Score:
+        """The accuracy that the network called `key` would reach after a long training, with its 90 percent interval.
 
         Args:
-            parts: that run in the network called `key`.
             caution: how many standard deviations of doubt a network counts for less, of which a training leaves little.
         """
-        beyond, doubt = self.shared.at(NO_FEATURES, parts)
+        size, others_A = self.view.at(key, features)
+        correction, doubt = self.corrections.at(others_A, self.view.judge.structure(key))
         own_doubt = 0.0 if key in self.own else self.own_doubt
-        moved = beyond + self.own.get(key, 0.0) - caution * float(np.hypot(doubt, own_doubt))
-        return Score(judged.value + moved, judged.low + moved, judged.high + moved)
+        expected = (
+            float(self.size(np.clip(size, *self.size.domain)) + others_A @ self.leaning_A)
+            + correction
+            + self.own.get(key, 0.0)
+        )
+        value = expected - caution * float(np.hypot(doubt, own_doubt))
+        return Score(value, value - self.spread, value + self.spread)
 
 
-def fit_long_model(labels: Mapping[str, LongLabel]) -> LongModel:
+def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     """Of at least `LEAST_LONG` networks, by key, all trained for as long."""
-    found = list(labels.values())
-    scores_M = np.array([label.score.value for label in found])
-    accuracies_M = np.array([label.accuracy for label in found])
-    degree = 0 if np.ptp(scores_M) < LEAST_LABEL_SPREAD else 2 if len(found) >= CURVED_FROM else 1
-    expected = Polynomial.fit(scores_M, accuracies_M, degree)
-    beyond_M = accuracies_M - expected(scores_M)
-    scale = max(float(beyond_M.std()), LEAST_LABEL_SPREAD)
-    chance = CHANCE * float(np.mean([one.accuracy * (1 - one.accuracy) / one.images for one in found]))
-    known = Known.of(np.zeros((len(found), 1)), [label.parts for label in found])
-    shared = Corrections.likeliest(known, beyond_M, scale, chance=chance)
-    left_M = beyond_M - np.array([shared.at(NO_FEATURES, label.parts)[0] for label in found])
-    unexplained = scale**2 * shared.process.unexplained
+    seen = [view.at(key, label.features) for key, label in labels.items()]
+    sizes_M, others_MA = np.array([size for size, _ in seen]), np.array([others_A for _, others_A in seen])
+    accuracies_M = np.array([label.accuracy for label in labels.values()])
+    size = _curve(sizes_M, accuracies_M)
+    left_M = accuracies_M - size(sizes_M)
+    freedom = len(labels) - size.degree() - 1
+    scale = max(float(np.sqrt(np.square(left_M).sum() / freedom)), LEAST_LABEL_SPREAD)
+    leaning_A = scale * LEANING
+    left_M = left_M - others_MA @ leaning_A
+
+    chance = CHANCE * float(np.mean([one.accuracy * (1 - one.accuracy) / one.images for one in labels.values()]))
+    parts = [view.judge.structure(key) for key in labels]
+    corrections = Corrections.likeliest(Known.of(others_MA, parts), left_M, scale, LINEAR, chance)
+    left_M = left_M - np.array(
+        [corrections.at(others_A, one)[0] for others_A, one in zip(others_MA, parts, strict=True)]
+    )
+
+    unexplained = scale**2 * corrections.process.unexplained
     share = max(1 - chance / unexplained, 0.0)
     own = {key: share * float(left) for key, left in zip(labels, left_M, strict=True)}
     own_doubt = max(float(np.sqrt(share * unexplained)), LEAST_DOUBT * float(accuracies_M.std()))
-    return LongModel(shared, own, own_doubt)
+
+    without_MM = np.array([_beyond_curve(sizes_M, accuracies_M, index) for index in range(len(labels))])
+    without_MM -= others_MA @ leaning_A
+    left_out = np.diagonal(without_MM) - scale * corrections.process.without_each(without_MM / scale)
+    return LongModel(view, size, leaning_A, corrections, own, own_doubt, left_out)
+
+
+def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray) -> Polynomial:
+    """What size is worth among these."""
+    degree = 2 if len(sizes_M) >= CURVED_FROM else 1
+    return Polynomial.fit(sizes_M, accuracies_M, min(degree, len(np.unique(sizes_M)) - 1))
+
+
+def _beyond_curve(sizes_M: np.ndarray, accuracies_M: np.ndarray, without: int) -> np.ndarray:
+    """[M]: how far accuracies are above the curve of all others than one."""
+    others = np.arange(len(sizes_M)) != without
+    beyond_M: np.ndarray = accuracies_M - _curve(sizes_M[others], accuracies_M[others])(sizes_M)
+    return beyond_M

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from latnas.data.images import ImageData
 from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction
 from latnas.ranking.judge import Judge, Score
+from latnas.ranking.long_model import LEAST_LONG, LongLabel, LongModel, View, fit_long_model
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.config import SearchConfig
@@ -117,6 +118,7 @@ class AccuracyModel:
         costs: along whose fronts they are placed; none where `completed` is not asked for.
         judge: fitted to them.
         first: keys of those that came before the proposals.
+        long: fitted to long trainings, where there are any that count: networks are ranked by it then.
     """
 
     pool: Pool
@@ -125,17 +127,36 @@ class AccuracyModel:
     costs: tuple[CostModel, ...]
     judge: Judge
     first: frozenset[str]
+    long: LongModel | None = None
 
     def of(self, architectures: Sequence[Architecture], name: str, report: Reporter) -> list[Score]:
-        """The judge's scores. Features that are unknown are computed first, under a bar of this name."""
+        """What networks are ranked by. Features that are unknown are computed first, under a bar of this name."""
         self.scores.compute(architectures, report, name)
-        return [self.judge.score(architecture.key, self.scores.of(architecture.key)) for architecture in architectures]
+        ranker = self.long or self.judge
+        return [ranker.score(architecture.key, self.scores.of(architecture.key)) for architecture in architectures]
+
+    def judged_by(self, judge: Judge) -> AccuracyModel:
+        """With another judge; the long trainings that count stay the same."""
+        model = replace(self, judge=judge)
+        return model if self.long is None else model.taught_by(self.long.own)
+
+    def taught_by(self, keys: Collection[str]) -> AccuracyModel:
+        """By the long trainings of the networks of these keys, where these are enough to fit on."""
+        if len(keys) < LEAST_LONG:
+            return replace(self, long=None)
+        known = self.trainings.long()
+        labels = {
+            key: LongLabel(self.scores.of(key), known[key]["accuracy"], int(known[key]["images"]))
+            for key in sorted(keys)  # in whichever order they came, it is the same to the last bit
+        }
+        view = View.of(self.judge, {one.key: self.scores.of(one.key) for one in self.pool.architectures})
+        return replace(self, long=fit_long_model(view, labels))
 
     def completed(self, found: Sequence[Architecture]) -> AccuracyModel:
         """After the short trainings that are left for `found`, all of which was scored, and the longer ones."""
         pool = self.pool.architectures
         judge = train_rest(pool, found, self.scores, self.trainings, self.costs, self.judge, self.first)
-        return replace(self, judge=judge)
+        return self.judged_by(judge)
 
     def tell(self, report: Reporter) -> None:
         """Says how good the judge is, and leaves that in the run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search.accuracy import AccuracyModel, Scores
 from latnas.stages.search.beginning import WEIGHTS, Beginning
+from latnas.stages.search.long_trainings import with_known
 from latnas.stages.search.pool import initial_pool
 from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
 from latnas.training.checkpoint import load_tensors
@@ -64,6 +65,8 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     scored = [network.as_architecture for network in load_front(own / FRONT).networks]
     known = {one.key: one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one)}
     report.say(f"accuracy model of {run.path}: {len(judge.labels)} networks trained briefly, {len(known)} known")
+    scores.compute(list(known.values()), report, "features of what is known")
+    model = with_known(model, known.keys(), report)
     return Shared(model, trainer, list(known.values()))
 
 
@@ -97,7 +100,7 @@ def trained_further(
         extra = [fresh[position] for position in shortlist(costs_1N, values_N, sizes_N, count)] if fresh else []
         write_json(kept, [one.to_json() for one in extra])
     trainings.train(extra, _longest(begun))
-    return replace(model, judge=fitted(model.pool.architectures, model.scores, trainings, _longest(begun)))
+    return model.judged_by(fitted(model.pool.architectures, model.scores, trainings, _longest(begun)))
 
 
 def _longest(begun: Beginning) -> int:

@@ -1,21 +1,21 @@
-"""Long trainings of the networks that budgets are decided between, and what they change.
+"""Long trainings of the networks that budgets are decided between, and what networks are ranked by since.
 
-First those that the judge likes best within each budget, and those that one would take without a judge: the largest.
-What they teach says which is best next, hopefully judged. So hardly a budget is left to a network of which nothing but
-a prediction is known.
+Half of them come before anything is proposed: what each opinion would choose within each budget, the judge's, size, the
+short training and each proxy by itself. They teach which of these to trust, and proposals go by that. The others come
+after the proposals: the best within each budget, hopefully judged, then the best by what these have taught. So hardly
+a budget is left to a network of which nothing but a prediction is known.
 
 Shapes: N networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
-from latnas.ranking.judge import Score
-from latnas.ranking.long_model import DOUBT, LEAST_LONG, LongLabel, LongModel, fit_long_model
+from latnas.ranking.long_model import DOUBT, LEAST_LONG, PROXIES, SIZE
 from latnas.stages.search.accuracy import AccuracyModel
 from latnas.stages.search.learning import Problem
 from latnas.words.architecture import Architecture
@@ -28,16 +28,12 @@ class Contest:
 
     Attributes:
         found: every network that was scored.
-        scores: by the judge.
         latencies_N: predicted, in ms.
-        sizes_N: multiply-adds, or their logarithm.
         budgets_ms: the budgets.
     """
 
     found: Sequence[Architecture]
-    scores: Sequence[Score]
     latencies_N: np.ndarray
-    sizes_N: np.ndarray
     budgets_ms: Sequence[float]
 
     def best(self, values_N: np.ndarray, rank: int = 0) -> list[int]:
@@ -65,71 +61,76 @@ class Contest:
         return [self.found[positions[index]] for index in spaced]
 
 
-def contest_of(
-    model: AccuracyModel, found: Sequence[Architecture], scores: Sequence[Score], problem: Problem, count: int
-) -> Contest:
-    """Between all that were scored, within `count` budgets."""
+def contest_of(found: Sequence[Architecture], problem: Problem, count: int) -> Contest:
+    """Between these networks, within `count` budgets."""
     latencies_N = np.array([problem.latency.predict_ms(one) for one in found])
-    sizes_N = np.array([model.scores.of(one.key)["log_macs"] for one in found])
     budgets = problem.budgets
-    return Contest(found, scores, latencies_N, sizes_N, [budgets.budget_ms(lam) for lam in budgets.spread(count)])
+    return Contest(found, latencies_N, [budgets.budget_ms(lam) for lam in budgets.spread(count)])
 
 
-def trained_long(model: AccuracyModel, contest: Contest, report: Reporter) -> list[Score]:
-    """Trains `long_trainings` networks of the contest, in waves; returns the scores that follow.
+def first_long(long_trainings: int) -> int:
+    """How many of so many long trainings come before the proposals, which go by what these teach: none of a few."""
+    half = long_trainings // 2
+    return half if half >= LEAST_LONG else 0
+
+
+def favourites(model: AccuracyModel, contest: Contest) -> list[np.ndarray]:
+    """[N] each: what the judge says, and size, by which one would choose without a judge."""
+    return [values_of(model, contest), np.array([model.scores.of(one.key)[SIZE] for one in contest.found])]
+
+
+def every_opinion(model: AccuracyModel, contest: Contest) -> list[np.ndarray]:
+    """[N] each: `favourites`, then the predicted short training, and each proxy."""
+    rows = [model.scores.of(one.key) for one in contest.found]
+    pairs = zip(contest.found, rows, strict=True)
+    short = np.array([model.judge.short_accuracy(one.key, row).value for one, row in pairs])
+    return [*favourites(model, contest), short, *(np.array([row[name] for row in rows]) for name in PROXIES)]
+
+
+def trained_long(
+    model: AccuracyModel, contest: Contest, views: Sequence[np.ndarray], most: int, report: Reporter
+) -> AccuracyModel:
+    """Trains networks of the contest in waves, until `most` count, earlier ones included; ranks by what follows.
 
     What a search that was stopped has trained further does not count before its turn, so that the outcome is the same.
+
+    Args:
+        views: by which the first are chosen; where some were trained before, these say what is best.
     """
-    config = model.trainings.config
-    found, fitted = dict[str, Architecture](), None
-    views, least = [values_of(contest.scores), contest.sizes_N], LEAST_LONG
-    while wanted := contest.next(views, found.keys(), config.long_trainings - len(found), least):
-        found |= {one.key: one for one in wanted}
-        model.trainings.train(wanted, config.long_steps)
-        fitted = long_model(model, contest, found)
-        views, least = [values_of(scores_by(fitted, model, contest, caution=-DOUBT))], 1
-    scores = scores_by(fitted, model, contest)
-    before, after = (contest.best(values_of(each)) for each in (contest.scores, scores))
+    steps, before = model.trainings.config.long_steps, contest.best(values_of(model, contest))
+    known = set[str]() if model.long is None else set(model.long.own)
+    least = LEAST_LONG
+    while True:
+        if model.long is not None:
+            views, least = [values_of(model, contest, caution=-DOUBT)], 1
+        wanted = contest.next(views, known, most - len(known), least)
+        if not wanted:
+            break
+        known |= {one.key for one in wanted}
+        model.trainings.train(wanted, steps)
+        model = model.taught_by(known)
+    after = contest.best(values_of(model, contest))
     changed = sum(one != other for one, other in zip(before, after, strict=True))
-    report.say(
-        f"{len(found)} networks trained {config.long_steps} steps each: another choice within {changed} of "
-        f"{len(after)} budgets"
-    )
-    return scores
+    report.say(f"{_told(model)}: another choice within {changed} of {len(after)} budgets")
+    return model
 
 
-def scored_by_known(model: AccuracyModel, contest: Contest, report: Reporter) -> list[Score]:
-    """The scores by what long trainings the run has, where these are enough to fit on. Nothing is trained."""
-    known = {one.key for one in contest.found} & model.trainings.long().keys()
-    if known:
-        report.say(
-            f"{len(known)} networks trained {model.trainings.config.long_steps} steps each, by the run's searches"
-        )
-    return scores_by(long_model(model, contest, known), model, contest)
+def with_known(model: AccuracyModel, keys: Set[str], report: Reporter) -> AccuracyModel:
+    """By what long trainings the run has of networks of these keys, where these are enough. Nothing is trained."""
+    model = model.taught_by(keys & model.trainings.long().keys())
+    if model.long is not None:
+        report.say(f"{_told(model)}, by the run's searches")
+    return model
 
 
-def long_model(model: AccuracyModel, contest: Contest, networks: Collection[str]) -> LongModel | None:
-    """Fitted to the long trainings of networks of these keys; None where they are too few.
-
-    In whichever order the contest has them, it is the same to the last bit.
-    """
-    labels = model.trainings.long()
-    scores = {one.key: score for one, score in zip(contest.found, contest.scores, strict=True)}
-    known = {
-        key: LongLabel(scores[key], model.scores.parts(key), labels[key]["accuracy"], int(labels[key]["images"]))
-        for key in sorted(networks)
-    }
-    return fit_long_model(known) if len(known) >= LEAST_LONG else None
+def values_of(model: AccuracyModel, contest: Contest, caution: float = DOUBT) -> np.ndarray:
+    """[N]: what the networks of a contest are ranked by; `caution` counts where long trainings do."""
+    keys = [one.key for one in contest.found]
+    if model.long is None:
+        return np.array([model.judge.score(key, model.scores.of(key)).value for key in keys])
+    return np.array([model.long.score(key, model.scores.of(key), caution).value for key in keys])
 
 
-def scores_by(fitted: LongModel | None, model: AccuracyModel, contest: Contest, caution: float = DOUBT) -> list[Score]:
-    """The judge's scores, moved by a model of long trainings if there is one."""
-    if fitted is None:
-        return list(contest.scores)
-    pairs = zip(contest.found, contest.scores, strict=True)
-    return [fitted.score(one.key, score, model.scores.parts(one.key), caution) for one, score in pairs]
-
-
-def values_of(scores: Sequence[Score]) -> np.ndarray:
-    """[N]: the values of scores."""
-    return np.array([score.value for score in scores])
+def _told(model: AccuracyModel) -> str:
+    count, error = (0, "") if model.long is None else (len(model.long.own), f", left-out error {model.long.error:.1%}")
+    return f"{count} networks trained {model.trainings.config.long_steps} steps each{error}"

@@ -18,7 +18,7 @@ from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
 from latnas.stages.search.joining import Shared, inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds, with_largest
-from latnas.stages.search.long_trainings import contest_of, scored_by_known, trained_long
+from latnas.stages.search.long_trainings import contest_of, every_opinion, favourites, first_long, trained_long
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
 from latnas.stages.search.trainings import common_config
 from latnas.training.checkpoint import save_tensors
@@ -75,6 +75,9 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         shared = (inherited if begun.joins else _learnt)(begun, _recipe(begun), space, latency, report)
         model, trainer = shared.model, shared.trainer
         problem = Problem(space, latency, budgets)
+        if not begun.joins and (first := first_long(config.long_trainings)):
+            contest = contest_of(shared.pool, problem, config.budgets)
+            model = trained_long(model, contest, every_opinion(model, contest), first, report)
         rounds = Rounds(problem, config, data, trainer, folder, writer)
         found = rounds.run(shared.pool, partial(model.of, report=report), report)
         found = with_largest(found, problem, config.budgets)
@@ -89,9 +92,10 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
             scores = model.of(found, "last features", report)
-        if config.long_trainings:
-            contest = contest_of(model, found, scores, problem, config.budgets)
-            scores = (scored_by_known if begun.joins else trained_long)(model, contest, report)
+        if config.long_trainings and not begun.joins:
+            contest = contest_of(found, problem, config.budgets)
+            model = trained_long(model, contest, favourites(model, contest), config.long_trainings, report)
+            scores = model.of(found, "scores", report)
         front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
     return Searched(run.path, folder / FRONT, front, model.judge.helps)
