@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from killing import Write, watched_writes
-from small import Heard, contents, copied, export_config, front_in, quick_search, run_in
+from small import Heard, contents, copied, export_config, front_in, quick_search, run_in, search_config
 
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.estimate import StepSeconds
@@ -86,6 +86,19 @@ def test_another_device_gets_a_front_of_its_own_by_the_run_s_judge_without_any_t
     assert len(scored) > len(first.networks)
     for network in found.front.networks[::7]:
         assert network.predicted_ms.value == latency.predict_ms(network.as_architecture)
+
+
+def test_long_trainings_of_a_run_rank_the_networks_of_another_device_as_they_did_those_of_its_own(
+    small_table: Path, tmp_path: Path
+) -> None:
+    here, heard = copied(small_table, tmp_path / "here"), Heard()
+    first = quick_search(search_config(here, long_trainings=8)).front
+    found = quick_search(joined(here, table=other_table(here)), heard).front
+    scored = {network.as_architecture.key: network.score for network in found.networks}
+    assert len(scored) > len(first.networks)
+    assert [scored[network.as_architecture.key] for network in first.networks] == [one.score for one in first.networks]
+    assert any("8 networks trained 10 steps each" in text and "by the run's searches" in text for text in heard.said)
+    assert len(list(run_in(here).glob("accuracy/short/*-10/result.json"))) == 8
 
 
 def test_another_range_lies_beside_the_first_and_export_finds_both(small_run: Path, tmp_path: Path) -> None:
