@@ -67,17 +67,29 @@ def test_the_opinions_say_nothing_that_size_says() -> None:
 
 
 @pytest.mark.parametrize("slope", [0.05, 0.0, -0.05])
-def test_what_size_is_worth_is_learnt_whether_large_networks_are_ahead_or_behind(slope: float) -> None:
+def test_what_size_is_worth_is_learnt_but_never_counts_against_a_network(slope: float) -> None:
+    """Large networks that are behind after a long training are so since they converge later."""
     pool = rows(60, seed=1)
     truth = 0.5 + slope * sizes(pool)
     model = fitted(view_of(pool), pool, truth[:8])
     low, high = sizes(pool[:8]).min(), sizes(pool[:8]).max()
-    assert predicted(model, pool) == pytest.approx(0.5 + slope * np.clip(sizes(pool), low, high), abs=2e-3)
+    counted = np.clip(sizes(pool), low, high) if slope > 0 else low
+    assert predicted(model, pool) == pytest.approx(0.5 + slope * counted * np.ones(60), abs=2e-3)
+
+
+def test_a_size_s_worth_is_the_most_that_smaller_ones_reach() -> None:
+    pool = rows(60, seed=10)
+    for bend in (-0.02, 0.02):
+        model = fitted(view_of(pool), pool, 0.6 + 0.01 * sizes(pool[:20]) + bend * sizes(pool[:20]) ** 2)
+        trained = np.linspace(*model.size.domain, 400)
+        most = np.maximum.accumulate(model.size(trained))
+        assert [model.worth(float(size)) for size in trained] == pytest.approx(most.tolist(), abs=1e-4)
+        assert model.worth(float(trained[-1]) + 1) == pytest.approx(most[-1], abs=1e-4)
 
 
 def test_with_a_dozen_networks_what_size_is_worth_may_bend() -> None:
     pool = rows(60, seed=2)
-    truth = 0.6 - 0.02 * sizes(pool) ** 2
+    truth = 0.6 + 0.02 * (sizes(pool) - sizes(pool).min()) ** 2
     inside = np.abs(sizes(pool)) < np.abs(sizes(pool[:12])).max() / 2
     errors = {count: predicted(fitted(view_of(pool), pool, truth[:count]), pool) - truth for count in (11, 12)}
     assert np.abs(errors[12][inside]).max() < 0.004 < np.abs(errors[11][inside]).max()

@@ -4,7 +4,9 @@ Short trainings hardly tell apart networks of one size, and neither they nor fea
 end: that differs from space to space. Trainings five times as long say both. So an accuracy after a long training is
 a curve in size, plus what networks of one size differ by: a regression on the short training and on the zero-cost
 proxies, each without what size says of it, and a Gaussian process on the parts that run, so that networks built alike
-are corrected alike. Of what is left a part is a network's own, and a part is chance. `docs/search.md` has the figures.
+are corrected alike. Of what is left a part is a network's own, and a part is chance. Long trainings still under-rate
+large networks, which converge later: size counts by that curve, but never against a network. `docs/search.md` has the
+figures.
 
 Shapes: A opinions that are no measure of size, M networks with a long training, N networks.
 """
@@ -97,7 +99,7 @@ class LongModel:
     """Fitted to long trainings of some networks.
 
     Attributes:
-        size: the accuracy that a network of some size reaches; beyond the sizes that were trained it stays.
+        size: the accuracy that a network of some size reaches, among the sizes that were trained.
         leaning_A: what the other opinions are worth at first.
         corrections: of that, by these opinions and by parts.
         own: by key, how much further a network is that was trained.
@@ -123,8 +125,16 @@ class LongModel:
         """Half of the 90 percent interval of a score."""
         return float(stats.t.ppf(0.5 + COVERAGE / 2, len(self.left_out) - 1)) * self.error
 
+    def worth(self, size: float) -> float:
+        """The most that any network no larger than this would reach by its size; beyond what was trained it stays."""
+        least, most = self.size.domain
+        size = float(np.clip(size, least, most))
+        turns = [float(turn) for turn in self.size.deriv().roots().real if least < turn < size]
+        return max(float(self.size(at)) for at in (least, *turns, size))
+
     def score(self, key: str, features: Mapping[str, float], caution: float = DOUBT) -> Score:
-        """The accuracy that the network called `key` would reach after a long training, with its 90 percent interval.
+        """What the network called `key` is ranked by: its accuracy after a long training, but for size counting against
+        it. With the 90 percent interval of such accuracies.
 
         Args:
             caution: how many standard deviations of doubt a network counts for less, of which a training leaves little.
@@ -132,12 +142,8 @@ class LongModel:
         size, others_A = self.view.at(key, features)
         correction, doubt = self.corrections.at(others_A, self.view.judge.structure(key))
         own_doubt = 0.0 if key in self.own else self.own_doubt
-        expected = (
-            float(self.size(np.clip(size, *self.size.domain)) + others_A @ self.leaning_A)
-            + correction
-            + self.own.get(key, 0.0)
-        )
-        value = expected - caution * float(np.hypot(doubt, own_doubt))
+        beyond = float(others_A @ self.leaning_A) + correction + self.own.get(key, 0.0)
+        value = self.worth(size) + beyond - caution * float(np.hypot(doubt, own_doubt))
         return Score(value, value - self.spread, value + self.spread)
 
 
