@@ -1,4 +1,4 @@
-"""What tells networks of one size apart: short trainings, proxies, the judge, and what long trainings teach it.
+"""What tells networks of one size apart: short trainings, features, the judge, and what long trainings teach it.
 
     python benchmarks/one_size.py --space mbconv --data CIFAR10_FOLDER --json benchmarks/results/one_size.json
 
@@ -35,7 +35,7 @@ from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction, features_of
 from latnas.ranking.judge import Judge, fit_judge
 from latnas.ranking.label_model import Parts
-from latnas.ranking.long_model import PROXIES, LongLabel, View, fit_long_model
+from latnas.ranking.long_model import OTHERS, LongLabel, View, fit_long_model
 from latnas.stages.common.reach import budget_range
 from latnas.training.tasks import parse_executor, run_tasks
 from latnas.words.architecture import Architecture
@@ -124,7 +124,7 @@ def rankings(known: Trained, judge: Judge) -> dict[str, Ranking]:
         "prior": lambda key: judge.opinions(key, known.features[key])[0],
         "judge": lambda key: judge.score(key, known.features[key]).value,
     }
-    return own | {name: _feature(known, name) for name in (*PROXIES, "log_params")}
+    return own | {name: _feature(known, name) for name in OTHERS}
 
 
 def _feature(known: Trained, name: str) -> Ranking:

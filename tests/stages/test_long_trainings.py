@@ -120,7 +120,7 @@ def test_first_come_what_each_opinion_would_choose_within_each_budget(
     assert trained(tmp_path) == {contest.found[position].key for position in wanted}
 
 
-def test_the_opinions_are_the_judge_size_the_short_training_and_the_proxies(
+def test_the_opinions_are_the_judge_size_the_short_training_and_each_feature(
     judged: AccuracyModel, contest: Contest
 ) -> None:
     views = every_opinion(judged, contest)
@@ -128,7 +128,7 @@ def test_the_opinions_are_the_judge_size_the_short_training_and_the_proxies(
         row = judged.scores.of(one.key)
         expected = [
             judged.judge.score(one.key, row).value, row["log_macs"], judged.judge.short_accuracy(one.key, row).value,
-            row["jacov"], row["synflow"], row["naswot"],
+            row["jacov"], row["synflow"], row["naswot"], row["log_params"],
         ]  # fmt: skip
         assert [values[position] for values in views] == pytest.approx(expected)
 

@@ -2,9 +2,9 @@
 
 Short trainings hardly tell apart networks of one size, and neither they nor features can say what size is worth in the
 end: that differs from space to space. Trainings five times as long say both. So an accuracy after a long training is
-a curve in size, plus what networks of one size differ by: a regression on the short training and on the zero-cost
-proxies, each without what size says of it, and a Gaussian process on the parts that run, so that networks built alike
-are corrected alike. Of what is left a part is a network's own, and a part is chance. Long trainings still under-rate
+a curve in size, plus what networks of one size differ by: a regression on the short training and on the features, each
+without what size says of it, and a Gaussian process on the parts that run, so that networks built alike are corrected
+alike. Of what is left a part is a network's own, and a part is chance. Long trainings still under-rate
 large networks, which converge later: size counts by that curve, but never against a network. `docs/search.md` has the
 figures.
 
@@ -21,6 +21,7 @@ from numpy.polynomial import Polynomial
 from numpy.polynomial.polynomial import polyvander
 from scipy import stats
 
+from latnas.ranking.features import FEATURES
 from latnas.ranking.judge import COVERAGE, Judge, Score
 from latnas.ranking.label_model import LEAST_LABEL_SPREAD, LEAST_SPREAD, Corrections, Known, root_mean_square
 
@@ -28,12 +29,12 @@ LEAST_LONG = 4
 CURVED_FROM = 12
 """With so many networks what size is worth may bend; with fewer it is a line."""
 
-PROXIES = ("jacov", "synflow", "naswot")
 SIZE = "log_macs"
+OTHERS = tuple(name for name in FEATURES if name != SIZE)
 
-LEANING = np.array([0.3, 0.1, 0.1, 0.1])
-"""What a standard deviation of the short training, and of each proxy, is worth before anything was trained for long: in
-standard deviations of what networks of one size differ by."""
+LEANING = 0.25
+"""What a standard deviation of the short training, and of each feature, is worth before anything was trained for long:
+in standard deviations of what networks of one size differ by."""
 
 LINEAR = ((0.3, 0.0), (1.0, 0.0), (3.0, 0.0), (10.0, 0.0))
 """How far these weights may be from there: variances to choose from, as in `Kernel`; parts have none of their own."""
@@ -80,7 +81,7 @@ class View:
 
 
 def _opinions(judge: Judge, key: str, features: Mapping[str, float]) -> tuple[float, np.ndarray]:
-    standard = judge.scale.standard([features], (SIZE, *PROXIES))[0]
+    standard = judge.scale.standard([features], (SIZE, *OTHERS))[0]
     short = judge.short.standard(judge.short_accuracy(key, features).value)
     return float(standard[0]), np.array([short, *standard[1:]])
 
@@ -100,7 +101,7 @@ class LongModel:
 
     Attributes:
         size: the accuracy that a network of some size reaches, among the sizes that were trained.
-        leaning_A: what the other opinions are worth at first.
+        leaning: what each of the other opinions is worth at first.
         corrections: of that, by these opinions and by parts.
         own: by key, how much further a network is that was trained.
         own_doubt: standard deviation of that, where it is unknown.
@@ -109,7 +110,7 @@ class LongModel:
 
     view: View
     size: Polynomial
-    leaning_A: np.ndarray
+    leaning: float
     corrections: Corrections
     own: Mapping[str, float]
     own_doubt: float
@@ -142,7 +143,7 @@ class LongModel:
         size, others_A = self.view.at(key, features)
         correction, doubt = self.corrections.at(others_A, self.view.judge.structure(key))
         own_doubt = 0.0 if key in self.own else self.own_doubt
-        beyond = float(others_A @ self.leaning_A) + correction + self.own.get(key, 0.0)
+        beyond = self.leaning * float(others_A.sum()) + correction + self.own.get(key, 0.0)
         value = self.worth(size) + beyond - caution * float(np.hypot(doubt, own_doubt))
         return Score(value, value - self.spread, value + self.spread)
 
@@ -156,8 +157,8 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     left_M = accuracies_M - size(sizes_M)
     freedom = len(labels) - size.degree() - 1
     scale = max(float(np.sqrt(np.square(left_M).sum() / freedom)), LEAST_LABEL_SPREAD)
-    leaning_A = scale * LEANING
-    left_M = left_M - others_MA @ leaning_A
+    leaning_M = scale * LEANING * others_MA.sum(1)
+    left_M = left_M - leaning_M
 
     chance = CHANCE * float(np.mean([one.accuracy * (1 - one.accuracy) / one.images for one in labels.values()]))
     parts = [view.judge.structure(key) for key in labels]
@@ -172,9 +173,9 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     own_doubt = max(float(np.sqrt(share * unexplained)), LEAST_DOUBT * float(accuracies_M.std()))
 
     without_MM = np.array([_beyond_curve(sizes_M, accuracies_M, index) for index in range(len(labels))])
-    without_MM -= others_MA @ leaning_A
+    without_MM -= leaning_M
     left_out = np.diagonal(without_MM) - scale * corrections.process.without_each(without_MM / scale)
-    return LongModel(view, size, leaning_A, corrections, own, own_doubt, left_out)
+    return LongModel(view, size, scale * LEANING, corrections, own, own_doubt, left_out)
 
 
 def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray) -> Polynomial:

@@ -1,7 +1,7 @@
 """Long trainings of the networks that budgets are decided between, and what networks are ranked by since.
 
 Half of them come before anything is proposed: what each opinion would choose within each budget, the judge's, size, the
-short training and each proxy by itself. They teach which of these to trust, and proposals go by that. The others come
+short training and each feature by itself. They teach which of these to trust, and proposals go by that. The others come
 after the proposals: the best within each budget, hopefully judged, then the best by what these have taught. So hardly
 a budget is left to a network of which nothing but a prediction is known.
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latnas.ranking.long_model import DOUBT, LEAST_LONG, PROXIES, SIZE
+from latnas.ranking.long_model import DOUBT, LEAST_LONG, OTHERS, SIZE
 from latnas.stages.search.accuracy import AccuracyModel
 from latnas.stages.search.learning import Problem
 from latnas.words.architecture import Architecture
@@ -80,11 +80,11 @@ def favourites(model: AccuracyModel, contest: Contest) -> list[np.ndarray]:
 
 
 def every_opinion(model: AccuracyModel, contest: Contest) -> list[np.ndarray]:
-    """[N] each: `favourites`, then the predicted short training, and each proxy."""
+    """[N] each: `favourites`, then the predicted short training, and each other feature."""
     rows = [model.scores.of(one.key) for one in contest.found]
     pairs = zip(contest.found, rows, strict=True)
     short = np.array([model.judge.short_accuracy(one.key, row).value for one, row in pairs])
-    return [*favourites(model, contest), short, *(np.array([row[name] for row in rows]) for name in PROXIES)]
+    return [*favourites(model, contest), short, *(np.array([row[name] for row in rows]) for name in OTHERS)]
 
 
 def trained_long(
