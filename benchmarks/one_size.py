@@ -34,7 +34,7 @@ from latnas.cli.console import ConsoleReporter
 from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction, features_of
 from latnas.ranking.judge import Judge, fit_judge
-from latnas.ranking.label_model import Parts
+from latnas.ranking.label_model import Parts, parts_of
 from latnas.ranking.long_model import OTHERS, LongLabel, View, fit_long_model
 from latnas.stages.common.reach import budget_range
 from latnas.training.tasks import parse_executor, run_tasks
@@ -100,14 +100,9 @@ def trained(problem: Problem, sizes: Sizes, given: argparse.Namespace, report: R
     splits = splits_of(problem.data, given.seed)
     images = problem.data.train.images[splits.train[:PROXY_BATCH]]
     rows = features_of(list(networks.values()), problem.space, Reduction(), images, given.seed)
-    parts = {key: _parts(one, problem) for key, one in networks.items()}
+    parts = {key: parts_of(one, problem.space) for key, one in networks.items()}
     short, final = accuracies
     return Trained(networks, dict(zip(networks, rows, strict=True)), short, final, len(splits.select), parts)
-
-
-def _parts(architecture: Architecture, problem: Problem) -> Parts:
-    by_decision = architecture.parts(problem.space.decisions)
-    return frozenset(f"{decision}/{part}" for decision, parts in by_decision.items() for part in parts)
 
 
 def judge_of(known: Trained) -> Judge:

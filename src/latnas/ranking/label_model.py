@@ -18,6 +18,8 @@ import numpy as np
 
 from latnas.ranking.features import FEATURES
 from latnas.ranking.gaussian import Solved, solved
+from latnas.spaces.space import Space
+from latnas.words.architecture import Architecture
 
 SHRINKAGES = (3.0, 10.0, 30.0, 100.0, 1000.0)
 """Ridge penalties: for a handful of labels 100 is as good as equal weights, for a hundred 1000 is."""
@@ -41,6 +43,12 @@ NOISE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 Parts = frozenset[str]
 """The parts of an architecture that run, each with its decision's name."""
+
+
+def parts_of(architecture: Architecture, space: Space) -> Parts:
+    """Those of a canonical architecture of `space`."""
+    by_decision = architecture.parts(space.decisions)
+    return frozenset(f"{decision}/{part}" for decision, parts in by_decision.items() for part in parts)
 
 
 def columns(names: Sequence[str]) -> list[int]:

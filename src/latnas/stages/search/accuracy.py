@@ -11,6 +11,7 @@ from latnas.data.images import ImageData
 from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction
 from latnas.ranking.judge import Judge, Score
+from latnas.ranking.label_model import Parts, parts_of
 from latnas.ranking.long_model import LEAST_LONG, LongLabel, LongModel, View, fit_long_model
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder
@@ -47,7 +48,7 @@ class Scores:
         splits = splits_of(data, config.seed)
         self._images = splits.train[:PROXY_BATCH].tolist()
         self._known: dict[str, dict[str, float]] = {}
-        self._parts: dict[str, frozenset[str]] = {}
+        self._parts: dict[str, Parts] = {}
         for path in sorted(run.accuracy.glob(f"features/*/{RESULT}")):
             values = read_as(Architectures, path.with_name(NETWORKS))
             self._take([Architecture.from_json(value) for value in values], read_as(features_of(len(values)), path))
@@ -78,7 +79,7 @@ class Scores:
         """The features of the architecture called `key`."""
         return self._known[key]
 
-    def parts(self, key: str) -> frozenset[str]:
+    def parts(self, key: str) -> Parts:
         """The parts that run in the architecture called `key`, each with its decision's name."""
         return self._parts[key]
 
@@ -101,10 +102,7 @@ class Scores:
     def _take(self, architectures: Sequence[Architecture], found: Sequence[dict[str, float]]) -> None:
         for architecture, features in zip(architectures, found, strict=True):
             self._known[architecture.key] = features
-            by_decision = architecture.parts(self._space.decisions)
-            self._parts[architecture.key] = frozenset(
-                f"{decision}/{part}" for decision, parts in by_decision.items() for part in parts
-            )
+            self._parts[architecture.key] = parts_of(architecture, self._space)
 
 
 @dataclass(frozen=True)
