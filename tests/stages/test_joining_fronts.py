@@ -91,9 +91,11 @@ def test_another_device_gets_a_front_of_its_own_by_the_run_s_judge_without_any_t
 def test_long_trainings_of_a_run_rank_the_networks_of_another_device_as_they_did_those_of_its_own(
     small_table: Path, tmp_path: Path
 ) -> None:
-    here, heard = copied(small_table, tmp_path / "here"), Heard()
-    first = quick_search(search_config(here, long_trainings=8)).front
+    here, before, heard = copied(small_table, tmp_path / "here"), Heard(), Heard()
+    first = quick_search(search_config(here, long_trainings=8), before).front
     found = quick_search(joined(here, table=other_table(here)), heard).front
+    assert {"short trainings of 2 steps", "long trainings of 10 steps"} <= set(before.bars)
+    assert not {"features", "features of what is known"} & set(heard.bars), "nothing to be computed is no progress"
     scored = {network.as_architecture.key: network.score for network in found.networks}
     assert len(scored) > len(first.networks)
     assert [scored[network.as_architecture.key] for network in first.networks] == [one.score for one in first.networks]

@@ -69,6 +69,8 @@ class Scores:
     ) -> None:
         """Runs what is missing, and `beside` with it: the longest first, so that no process waits for it at the end."""
         tasks = self.tasks(architectures)
+        if not (tasks or beside):
+            return
         with report.bar(name) as bar:
             results = run_tasks(
                 [*beside, *tasks], self._config.workers, lambda done, total: bar.update(done, total, "tasks")

@@ -65,7 +65,8 @@ class ShortTrainings:
     def train(self, architectures: Sequence[Architecture], steps: int) -> None:
         """Runs what the run does not have yet."""
         tasks = [self._task(architecture, steps) for architecture in architectures]
-        with self.report.bar(f"short trainings of {steps} steps") as bar:
+        kind = "long" if steps == self.config.long_steps else "short"
+        with self.report.bar(f"{kind} trainings of {steps} steps") as bar:
             run_tasks(tasks, self.config.workers, lambda done, total: bar.update(done, total, "networks"))
 
     def known(self, most_steps: int) -> dict[int, dict[str, dict[str, float]]]:
