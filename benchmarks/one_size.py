@@ -142,8 +142,9 @@ def fisher(correlation: float, networks: int) -> tuple[float, float]:
 def rows_of(known: Trained, space: str, data: str, seed: int) -> list[dict[str, Any]]:
     """Opinions, then what so many long trainings teach."""
     judge, keys = judge_of(known), list(known.networks)
+    opinions = rankings(known, judge)
     rows, common = [], {"space": space, "data": data, "networks": len(keys)}
-    for opinion, ranking in rankings(known, judge).items():
+    for opinion, ranking in opinions.items():
         partial = known.partial(ranking, keys)
         low, high = fisher(partial, len(keys))
         rows.append(as_row(**common, opinion=opinion, long=0, partial=partial, low=low, high=high))
@@ -153,7 +154,7 @@ def rows_of(known: Trained, space: str, data: str, seed: int) -> list[dict[str, 
         for _ in range(SPLITS):
             order = [keys[index] for index in random.permutation(len(keys))]
             longs, rest = order[:count], order[count:]
-            found["judge"].append(known.partial(rankings(known, judge)["judge"], rest))
+            found["judge"].append(known.partial(opinions["judge"], rest))
             found["judge and long trainings"].append(known.partial(taught(known, judge, longs), rest))
         for opinion, values in found.items():
             mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))

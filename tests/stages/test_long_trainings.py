@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from latnas.stages.search import SearchConfig
 from latnas.stages.search.accuracy import AccuracyModel, accuracy_model
 from latnas.stages.search.long_trainings import (
     Contest,
+    Opinions,
     every_opinion,
     favourites,
     first_long,
@@ -39,8 +39,6 @@ SIZES: dict[str, Any] = {
     "executor": "local:0",
 }  # fmt: skip
 LONG_STEPS = 5
-
-Opinions = Callable[[AccuracyModel, Contest], list[np.ndarray]]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +71,7 @@ def told(model: AccuracyModel, contest: Contest, truths: np.ndarray, folder: Pat
 
 def learnt(model: AccuracyModel, contest: Contest, most: int, report: Reporter | None = None) -> AccuracyModel:
     """After long trainings as they come after the proposals."""
-    return trained_long(model, contest, favourites(model, contest), most, report or Silent())
+    return trained_long(model, contest, favourites, most, report or Silent())
 
 
 def trained(folder: Path) -> set[str]:
@@ -116,7 +114,7 @@ def test_first_come_what_each_opinion_would_choose_within_each_budget(
     views = opinions(judged, contest)
     wanted = {position for values in views for position in contest.best(values)}
     model = told(judged, contest, truths_of(judged, contest, 0), tmp_path)
-    trained_long(model, contest, views, len(wanted), Silent())
+    trained_long(model, contest, opinions, len(wanted), Silent())
     assert trained(tmp_path) == {contest.found[position].key for position in wanted}
 
 
@@ -152,7 +150,7 @@ def test_what_was_trained_before_counts_and_the_others_are_the_best_by_what_it_t
     judged: AccuracyModel, contest: Contest, tmp_path: Path
 ) -> None:
     model = told(judged, contest, truths_of(judged, contest, 7), tmp_path)
-    first = trained_long(model, contest, every_opinion(model, contest), 8, Silent())
+    first = trained_long(model, contest, every_opinion, 8, Silent())
     before = trained(tmp_path)
     assert len(before) == 8
     hopeful = values_of(first, contest, caution=-DOUBT)

@@ -105,6 +105,7 @@ class LongModel:
         own: by key, how much further a network is that was trained.
         own_doubt: standard deviation of that, where it is unknown.
         left_out: [M], accuracy minus prediction, of those left out in turn.
+        spread: half of the 90 percent interval of a score.
     """
 
     view: View
@@ -114,16 +115,12 @@ class LongModel:
     own: Mapping[str, float]
     own_doubt: float
     left_out: np.ndarray
+    spread: float
 
     @property
     def error(self) -> float:
         """Root of the mean squared left-out error."""
         return root_mean_square(self.left_out)
-
-    @property
-    def spread(self) -> float:
-        """Half of the 90 percent interval of a score."""
-        return float(stats.t.ppf(0.5 + COVERAGE / 2, len(self.left_out) - 1)) * self.error
 
     def worth(self, size: float) -> float:
         """The most that any network no larger than this would reach by its size; beyond what was trained it stays."""
@@ -174,7 +171,8 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     without_MM = np.array([_beyond_curve(sizes_M, accuracies_M, index) for index in range(len(labels))])
     without_MM -= leaning_M
     left_out = np.diagonal(without_MM) - scale * corrections.process.without_each(without_MM / scale)
-    return LongModel(view, size, scale * LEANING, corrections, own, own_doubt, left_out)
+    spread = float(stats.t.ppf(0.5 + COVERAGE / 2, len(labels) - 1)) * root_mean_square(left_out)
+    return LongModel(view, size, scale * LEANING, corrections, own, own_doubt, left_out, spread)
 
 
 def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray) -> Polynomial:

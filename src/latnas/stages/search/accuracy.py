@@ -149,7 +149,10 @@ class AccuracyModel:
             key: LongLabel(self.scores.of(key), known[key]["accuracy"], int(known[key]["images"]))
             for key in sorted(keys)  # in whichever order they came, it is the same to the last bit
         }
-        view = View.of(self.judge, {one.key: self.scores.of(one.key) for one in self.pool.architectures})
+        if self.long is not None and self.long.view.judge is self.judge:
+            view = self.long.view
+        else:
+            view = View.of(self.judge, {one.key: self.scores.of(one.key) for one in self.pool.architectures})
         return replace(self, long=fit_long_model(view, labels))
 
     def completed(self, found: Sequence[Architecture]) -> AccuracyModel:

@@ -10,7 +10,7 @@ Shapes: N networks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,10 @@ class Contest:
         return [self.found[positions[index]] for index in spaced]
 
 
+Opinions = Callable[[AccuracyModel, Contest], list[np.ndarray]]
+"""What a model says of the networks of a contest: [N] each."""
+
+
 def contest_of(found: Sequence[Architecture], problem: Problem, count: int) -> Contest:
     """Between these networks, within `count` budgets."""
     latencies_N = np.array([problem.latency.predict_ms(one) for one in found])
@@ -88,22 +92,22 @@ def every_opinion(model: AccuracyModel, contest: Contest) -> list[np.ndarray]:
 
 
 def trained_long(
-    model: AccuracyModel, contest: Contest, views: Sequence[np.ndarray], most: int, report: Reporter
+    model: AccuracyModel, contest: Contest, opinions: Opinions, most: int, report: Reporter
 ) -> AccuracyModel:
     """Trains networks of the contest in waves, until `most` count, earlier ones included; ranks by what follows.
 
     What a search that was stopped has trained further does not count before its turn, so that the outcome is the same.
 
     Args:
-        views: by which the first are chosen; where some were trained before, these say what is best.
+        opinions: by which the first are chosen; where some were trained before, these say what is best.
     """
     steps, before = model.trainings.config.long_steps, contest.best(values_of(model, contest))
     known = set[str]() if model.long is None else set(model.long.own)
-    least = LEAST_LONG
     while True:
-        if model.long is not None:
-            views, least = [values_of(model, contest, caution=-DOUBT)], 1
-        wanted = contest.next(views, known, most - len(known), least)
+        if model.long is None:
+            wanted = contest.next(opinions(model, contest), known, most - len(known), LEAST_LONG)
+        else:
+            wanted = contest.next([values_of(model, contest, caution=-DOUBT)], known, most - len(known))
         if not wanted:
             break
         known |= {one.key for one in wanted}

@@ -77,25 +77,23 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         problem = Problem(space, latency, budgets)
         if not begun.joins and (first := first_long(config.long_trainings)):
             contest = contest_of(shared.pool, problem, config.budgets)
-            model = trained_long(model, contest, every_opinion(model, contest), first, report)
+            model = trained_long(model, contest, every_opinion, first, report)
         rounds = Rounds(problem, config, data, trainer, folder, writer)
         found = rounds.run(shared.pool, partial(model.of, report=report), report)
         found = with_largest(found, problem, config.budgets)
         if not begun.joins and not (run.supernet / WEIGHTS).exists():
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
-        scores = model.of(found, "last features", report)
+        model.scores.compute(found, report, "last features")
         if not (begun.joins or model.pool.is_whole_space):
             model = model.completed(found)
             model.tell(report)
-            scores = model.of(found, "scores", report)
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
-            scores = model.of(found, "last features", report)
         if config.long_trainings and not begun.joins:
             contest = contest_of(found, problem, config.budgets)
-            model = trained_long(model, contest, favourites(model, contest), config.long_trainings, report)
-            scores = model.of(found, "scores", report)
+            model = trained_long(model, contest, favourites, config.long_trainings, report)
+        scores = model.of(found, "scores", report)
         front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
     return Searched(run.path, folder / FRONT, front, model.judge.helps)
