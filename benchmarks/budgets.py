@@ -42,6 +42,9 @@ class Size:
     depth: int
 
 
+SEARCH = {"trainings": 8, "training_steps": 150, "long_trainings": 0}
+"""Little is asked for: accuracies do not matter here."""
+
 SIZES = {"nasbench201": Size(8, 1), "mbconv": Size(8, 2), "darts": Size(4, 3)}
 
 
@@ -62,7 +65,7 @@ def made(space: str, given: argparse.Namespace, report: Reporter) -> list[Export
             report,
         )
     searched = SearchConfig(
-        tables=folder / "tables", out=folder / "runs", budgets=BUDGETS, seed=given.seed, name="run", **shared
+        tables=folder / "tables", out=folder / "runs", budgets=BUDGETS, seed=given.seed, name="run", **SEARCH, **shared
     )
     search(searched, report)
     config = ExportConfig(runs=folder / "runs", run="run", all=True, epochs=0, init="supernet", seed=given.seed)

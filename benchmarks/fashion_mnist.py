@@ -89,8 +89,8 @@ PRESETS = {
         1,
         {"space": "mbconv", "width": 8, "depth": 1, "calibrate": 4, "rounds": 4},
         {
-            "pool": 8, "trainings": 4, "training_steps": 2, "reduced_width": 4, "reduced_size": 8, "warmup_steps": 2,
-            "joint_steps": 2, "hypernetwork_steps": 4, "rounds": 1, "draws": 1,
+            "pool": 8, "trainings": 4, "training_steps": 2, "long_trainings": 0, "reduced_width": 4, "reduced_size": 8,
+            "warmup_steps": 2, "joint_steps": 2, "hypernetwork_steps": 4, "rounds": 1, "draws": 1,
         },
         {"epochs": 1, "rounds": 4, "finalists": 1},
     ),

@@ -29,8 +29,8 @@ JITTER_SECONDS = 0.1
 
 COMPARED = ("front.json", "metrics.jsonl", "weights.safetensors", "judge.json", "result.json")
 SIZES = {
-    "pool": 60, "training-steps": 60, "warmup-steps": 60, "joint-steps": 40, "hypernetwork-steps": 60, "draws": 2,
-    "budgets": 3, "long-trainings": 8,
+    "pool": 60, "trainings": 8, "training-steps": 60, "warmup-steps": 60, "joint-steps": 40, "hypernetwork-steps": 60,
+    "draws": 2, "budgets": 3, "long-trainings": 8,
 }  # fmt: skip
 
 

@@ -36,9 +36,9 @@ PROFILE: dict[str, Any] = {
     "device": "analytic", "data": "digits", "width": 4, "depth": 1, "calibrate": 4, "rounds": 4,
 }  # fmt: skip
 SEARCH: dict[str, Any] = {
-    "data": "digits", "budgets": 2, "pool": 8, "trainings": 4, "training_steps": 2, "reduced_width": 4,
-    "reduced_size": 8, "warmup_steps": 3, "joint_steps": 4, "hypernetwork_steps": 6, "rounds": 2, "draws": 1,
-    "executor": "local:0",
+    "data": "digits", "budgets": 2, "pool": 8, "trainings": 4, "training_steps": 2, "long_trainings": 0,
+    "reduced_width": 4, "reduced_size": 8, "warmup_steps": 3, "joint_steps": 4, "hypernetwork_steps": 6, "rounds": 2,
+    "draws": 1, "executor": "local:0",
 }  # fmt: skip
 EXPORT: dict[str, Any] = {"epochs": 1, "rounds": 4, "finalists": 2, "executor": "local:0"}
 

@@ -43,8 +43,8 @@ from latnas.words.reporting import Reporter
 SIZES = Sizes(
     image=8, spaces={"mbconv": (2, 1), "darts": (2, 3)}, budgets=2, short_steps=1, final_steps=2, batch=8,
     search={
-        "pool": 8, "trainings": 4, "training_steps": 1, "reduced_width": 2, "reduced_size": 8, "warmup_steps": 1,
-        "joint_steps": 1, "hypernetwork_steps": 2, "rounds": 1, "draws": 1,
+        "pool": 8, "trainings": 4, "training_steps": 1, "long_trainings": 0, "reduced_width": 2, "reduced_size": 8,
+        "warmup_steps": 1, "joint_steps": 1, "hypernetwork_steps": 2, "rounds": 1, "draws": 1,
     },
 )  # fmt: skip
 

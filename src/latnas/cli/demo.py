@@ -35,6 +35,7 @@ class Preset:
     pool: int
     trainings: int
     training_steps: int
+    long_trainings: int
     warmup_steps: int
     joint_steps: int
     hypernetwork_steps: int
@@ -51,8 +52,8 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(8, 1, 24, 300, 160, 8, 300, 250, 100, 150, 2, 4, 3, 6),
-    "smoke": Preset(4, 1, 8, 12, 16, 4, 10, 20, 10, 20, 1, 1, 3, 1),
+    "quick": Preset(8, 1, 24, 300, 160, 8, 300, 0, 250, 100, 150, 2, 4, 3, 6),
+    "smoke": Preset(4, 1, 8, 12, 16, 4, 10, 0, 20, 10, 20, 1, 1, 3, 1),
 }
 
 

@@ -35,14 +35,14 @@ MaxMemory = Annotated[str | None, typer.Option(help="Most bytes of activations o
 Pool = Annotated[
     int | None, typer.Option(help="Architectures to score first: random ones, or all there are. Default 200.")
 ]
-Trainings = Annotated[int | None, typer.Option(help="Short trainings. Default 8.")]
-TrainingSteps = Annotated[int | None, typer.Option(help="Steps of each short training. Default 150.")]
+Trainings = Annotated[int | None, typer.Option(help="Short trainings. Default 44.")]
+TrainingSteps = Annotated[int | None, typer.Option(help="Steps of each short training. Default 240.")]
 Halvings = Annotated[
     int | None, typer.Option(help="How often the best third trains anew, three times as long. Default 0.")
 ]
 LongTrainings = Annotated[
     int | None,
-    typer.Option(help="Networks that are trained five times longer to decide budgets; 0 (default) or 4 and more."),
+    typer.Option(help="Networks that are trained five times longer to decide budgets; 0 or 4 and more. Default 12."),
 ]
 ReducedWidth = Annotated[int | None, typer.Option(help="Width of the copies that are ranked. Default 8.")]
 ReducedSize = Annotated[int | None, typer.Option(help="Image size of these copies. Default 16.")]

@@ -46,10 +46,10 @@ class SearchOptions(BaseModel):
     max_size: MaxSize = None
     max_memory: MaxMemory = None
     pool: int = Field(200, ge=8, le=100_000)
-    trainings: int = Field(8, ge=4, le=10_000)
-    training_steps: int = Field(150, ge=1, le=10_000_000)
+    trainings: int = Field(44, ge=4, le=10_000)
+    training_steps: int = Field(240, ge=1, le=10_000_000)
     halvings: int = Field(0, ge=0, le=6)
-    long_trainings: int = Field(0, ge=0, le=10_000)
+    long_trainings: int = Field(12, ge=0, le=10_000)
     reduced_width: int = Field(8, ge=1, le=1024)
     reduced_size: int = Field(16, ge=8, le=1024)
     warmup_steps: int = Field(300, ge=0, le=10_000_000)
