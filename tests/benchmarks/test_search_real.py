@@ -34,6 +34,7 @@ from small import Heard
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
+from latnas.stages.common.options import SearchOptions
 from latnas.stages.profile import ProfileConfig, profile
 from latnas.training.tasks import Task, run_tasks
 from latnas.words.budgets import BudgetRange
@@ -77,6 +78,10 @@ def budgets_of(problem: Problem, count: int) -> list[float]:
 
 
 # What is made of the rows
+
+
+def test_what_is_measured_is_what_a_search_does_unless_told_otherwise() -> None:
+    assert SearchOptions(**search_real.PRESETS["cpu"].search) == SearchOptions()
 
 
 def test_with_one_budget_the_interval_is_student_s_over_the_seeds() -> None:

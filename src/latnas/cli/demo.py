@@ -32,29 +32,26 @@ class Preset:
     depth: int
     calibrate: int
     profile_rounds: int
-    pool: int
-    trainings: int
-    training_steps: int
-    long_trainings: int
-    warmup_steps: int
-    joint_steps: int
-    hypernetwork_steps: int
-    rounds: int
-    draws: int
-    budgets: int
+    search: SearchOptions
     epochs: int
-
-    @property
-    def search(self) -> SearchOptions:
-        """The options of the search."""
-        shared = SearchOptions.model_fields.keys() & vars(self).keys()
-        return SearchOptions(**{name: getattr(self, name) for name in shared})
 
 
 PRESETS = {
-    "quick": Preset(8, 1, 24, 300, 160, 8, 300, 0, 250, 100, 150, 2, 4, 3, 6),
-    "smoke": Preset(4, 1, 8, 12, 16, 4, 10, 0, 20, 10, 20, 1, 1, 3, 1),
-}
+    "quick": Preset(
+        width=8, depth=1, calibrate=24, profile_rounds=300, epochs=6,
+        search=SearchOptions(
+            pool=160, trainings=8, training_steps=300, long_trainings=0, warmup_steps=250, joint_steps=100,
+            hypernetwork_steps=150, rounds=2, draws=4, budgets=3,
+        ),
+    ),
+    "smoke": Preset(
+        width=4, depth=1, calibrate=8, profile_rounds=12, epochs=1,
+        search=SearchOptions(
+            pool=16, trainings=4, training_steps=10, long_trainings=0, warmup_steps=20, joint_steps=10,
+            hypernetwork_steps=20, rounds=1, draws=1, budgets=3,
+        ),
+    ),
+}  # fmt: skip
 
 
 def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
@@ -110,7 +107,7 @@ def _plan(sizes: Preset) -> list[str]:
         image_size=data.size, channels=data.channels, classes=len(data.classes),
     )  # fmt: skip
     each = time_steps(space, data, Reduction())
-    networks = 3 * sizes.budgets - 2  # the tightest budget has one network for all three
+    networks = 3 * sizes.search.budgets - 2  # the tightest budget has one network for all three
     made = ExportSizes(networks, sizes.epochs, len(data.train), len(data.test))
     measuring = min(sizes.profile_rounds * SECONDS_PER_ROUND, PROFILE_SECONDS)
     seconds = {
