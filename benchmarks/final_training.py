@@ -89,7 +89,7 @@ def _in_turn(waves: Sequence[Sequence[Task]], seed: int, executor: str, report: 
     return found
 
 
-def _further(bar: Progress, before: int, after: int, done: int, total: int) -> None:
+def _further(bar: Progress, before: int, after: int, done: float, total: int) -> None:
     bar.update(before + done, before + total + after, "trainings")
 
 

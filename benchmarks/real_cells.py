@@ -246,7 +246,7 @@ def tried_briefly(
     return tried, spent
 
 
-def _further(bar: Progress, before: int, done: int, total: int) -> None:
+def _further(bar: Progress, before: int, done: float, total: int) -> None:
     bar.update(before + done, before + total, "networks")
 
 

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import pickle
 import re
+import shutil
 from itertools import product
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from killing import in_another_process
-from small import Heard, contents, copied, front_in, run_in, search_config
+from small import Heard, contents, copied, front_in, quick_search, run_in, search_config
 
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
@@ -23,7 +24,7 @@ from latnas.stages.common import tables
 from latnas.stages.common.reach import budget_range, predicted_ends, reachable_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import fitting_tables, latency_of, space_of
-from latnas.stages.search import search
+from latnas.stages.search import search, stage
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
@@ -160,6 +161,24 @@ def test_the_same_search_again_changes_nothing_and_returns_the_same_front(small_
     assert (here / "runs" / "latest").resolve() == again.run.resolve()
     judge = json.loads((again.run / "accuracy" / "judge.json").read_text())
     assert again.features_help == judge["features_help"], "what the search found out is still true"
+
+
+def test_a_long_search_says_first_how_long_it_will_take_and_comes_out_the_same(
+    small_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, heard, again = copied(small_table, tmp_path / "here"), Heard(), Heard()
+    quick_search(search_config(here), heard)
+    before = contents(here)
+    assert not any("will take" in line for line in heard.said), "a short one is over before it matters"
+    shutil.rmtree(here / "runs")
+    monkeypatch.setattr(stage, "STEPS_WORTH_TIMING", 1)
+    quick_search(search_config(here), heard)
+    (told,) = (line for line in heard.said if "will take" in line)
+    assert re.match(r"this search will take about \d+ s here, of which --trainings", told)
+    assert contents(here) == before
+    (front_in(here) / "front.json").unlink()
+    search(search_config(here), again)
+    assert not any("will take" in line for line in again.said), "most of it is done"
 
 
 def test_the_config_that_a_run_records_is_what_decided_it(small_run: Path) -> None:

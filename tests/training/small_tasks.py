@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from latnas.errors import LatnasError, Terminated
+from latnas.training.tasks import tell_share
 
 DEADLINE_SECONDS = 60
 
@@ -41,6 +42,14 @@ def arithmetic(config: dict[str, Any], folder: Path) -> float:
 
 def threads(config: dict[str, Any], folder: Path) -> int:
     return torch.get_num_threads()
+
+
+def tell_halves(config: dict[str, Any], folder: Path) -> str:
+    """Tells how far it is, and then waits until somebody has heard it."""
+    tell_share(0.5)
+    if "heard" in config:
+        wait_for({"file": config["heard"]}, folder)
+    return "told"
 
 
 def fail(config: dict[str, Any], folder: Path) -> None:

@@ -41,7 +41,7 @@ def test_results_come_in_the_order_of_the_tasks_and_two_workers_give_what_one_pr
 
     first = Task("small_tasks:wait_for", {"file": str(tmp_path / "1" / RESULT)}, tmp_path / "0")
     second = Task("small_tasks:answer", {"answer": 7}, tmp_path / "1")
-    done: list[tuple[int, int]] = []
+    done: list[tuple[float, int]] = []
     results = run_tasks([first, second, *sums("workers")], 2, lambda *counts: done.append(counts))
     assert results[:2] == ["waited", 7]
     assert done == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
@@ -57,6 +57,25 @@ def test_without_workers_the_arithmetic_has_one_thread_as_in_a_worker(tmp_path: 
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_how_far_running_tasks_are_counts_for_those_who_wait(tmp_path: Path) -> None:
+    heard, done = tmp_path / "heard", list[tuple[float, int]]()
+
+    def hear(*counts: float) -> None:
+        done.append((counts[0], int(counts[1])))
+        if counts[0] == 1.0:
+            heard.touch()
+
+    def halves(where: str, **config: str) -> list[Task]:
+        return [Task("small_tasks:tell_halves", config, tmp_path / where / str(index)) for index in range(2)]
+
+    assert run_tasks(halves("here"), 0, hear) == ["told", "told"]
+    assert done == [(0.0, 2), (0.5, 2), (1.0, 2), (1.5, 2), (2.0, 2)]
+    heard.unlink()
+    done.clear()
+    assert run_tasks(halves("workers", heard=str(heard)), 2, hear) == ["told", "told"]  # both halves are heard as one
+    assert done == sorted(set(done)) and (1.0, 2) in done
 
 
 def test_what_is_finished_is_not_done_again(tmp_path: Path) -> None:
@@ -87,7 +106,7 @@ def test_an_interrupted_caller_lets_its_workers_leave_a_checkpoint_and_touches_n
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(DEADLINE_SECONDS,))
     other.start()
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(done: float, total: int) -> None:
         if done:
             wait_until((tmp_path / "stay" / "pid").exists)
             raise KeyboardInterrupt

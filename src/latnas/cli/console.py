@@ -73,7 +73,7 @@ class _PlainBar(_Bar):
         now = time.monotonic()
         if self._start is None:
             self._start = (now, done)  # what an earlier process had done took this one no time
-        self._last = f"{done:g}/{total:g} {note}".rstrip()
+        self._last = f"{_counted(done)}/{_counted(total)} {note}".rstrip()
         if now - self._said >= PLAIN_INTERVAL_SECONDS and done < total:
             began, before = self._start
             seconds = (now - began) * (total - done) / (done - before) if done > before else None
@@ -83,6 +83,11 @@ class _PlainBar(_Bar):
 
     def finish(self) -> None:
         self._console.print(f"{self._name}: {self._last}, {time.monotonic() - self._began:.1f} s")
+
+
+def _counted(number: float) -> str:
+    """With one decimal where it is no whole number."""
+    return f"{number:.1f}".removesuffix(".0")
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:

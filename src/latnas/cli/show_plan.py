@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from latnas.cli.console import print_table
+from latnas.stages.common.estimate import duration
 from latnas.stages.common.options import SearchOptions, typed
 from latnas.stages.plan import PlanConfig, Planned, Reach, Share
 from latnas.words.budgets import format_ms
@@ -90,7 +91,7 @@ def _time_rows(plan: Planned) -> list[list[str]]:
         (_export_row(plan.config), plan.seconds.export),
         ("in all", plan.seconds.total),
     ]
-    return [[what, _duration(seconds)] for what, seconds in times if seconds]
+    return [[what, duration(seconds)] for what, seconds in times if seconds]
 
 
 def _export_row(config: PlanConfig) -> str:
@@ -98,7 +99,3 @@ def _export_row(config: PlanConfig) -> str:
     told = [f"{config.seeds} seeds"] if config.seeds > 1 else []
     told += [option for option in ("baselines", "distill", "int8") if getattr(config, option)]
     return ", ".join([f"export of {config.budgets} files", *told])
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -11,11 +11,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, MutableSequence, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,18 @@ MOST_WORKERS = 256
 RESULT = "result.json"
 PRELOADED = ["torch", "torch._dynamo", "scipy.stats", "pydantic", "PIL.Image"]
 """Imported once for all workers; some of it torch leaves to the first step of a training."""
+
+POLL_SECONDS = 1.0
+"""How often those who wait look how far running tasks are."""
+
+Shares = MutableSequence[float]
+"""Of each task how much is done, from 0 to 1."""
+
+_TELL: ContextVar[Callable[[float], None]] = ContextVar("tell")
+"""What the running task is listened to by."""
+
+_SHARES: ContextVar[Shares] = ContextVar("shares")
+"""In a worker, those that its parent sees."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +52,19 @@ class Task:
     form: Any = Any
 
 
-def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[int, int], None] | None = None) -> list[Any]:
+def tell_share(share: float) -> None:
+    """Called within a task: how much of it is done, from 0 to 1, for those who wait."""
+    if (tell := _TELL.get(None)) is not None:
+        tell(share)
+
+
+def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[float, int], None] | None = None) -> list[Any]:
     """Results of all tasks, in their order. What a folder already holds is not done again.
 
     Args:
         tasks: independent of one another.
         workers: processes of one thread each; 0 runs everything in this process, on one thread too.
-        done: called with (finished, all) after each.
+        done: called with (finished, all) whenever that changes; tasks that run count by what they tell of themselves.
 
     Raises:
         LatnasError: what a task raised, a worker that was killed, or a damaged result.
@@ -57,14 +77,24 @@ def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[int, int], No
         for index, task in enumerate(tasks)
         if (task.folder / RESULT).exists()
     }
-    if done is not None:
-        done(len(results), len(tasks))
-    with closing(_run([(i, t) for i, t in enumerate(tasks) if i not in results], workers)) as finished:
+    shares: Shares = _fresh_processes().RawArray("d", len(tasks)) if workers else [0.0] * len(tasks)
+    for index in results:
+        shares[index] = 1.0
+    told = -1.0
+
+    def tell() -> None:
+        nonlocal told
+        if done is not None and (now := sum(shares)) != told:
+            done(now, len(tasks))
+            told = now
+
+    tell()
+    with closing(_run([(i, t) for i, t in enumerate(tasks) if i not in results], workers, shares, tell)) as finished:
         for index, value in finished:
             write_json(tasks[index].folder / RESULT, value)
             results[index] = value
-            if done is not None:
-                done(len(results), len(tasks))
+            shares[index] = 1.0
+            tell()
     return [results[index] for index in range(len(tasks))]
 
 
@@ -83,21 +113,28 @@ def parse_executor(text: str) -> int:
     return int(count)
 
 
-def _run(tasks: list[tuple[int, Task]], workers: int) -> Generator[tuple[int, Any], None, None]:
+def _run(
+    tasks: list[tuple[int, Task]], workers: int, shares: Shares, tell: Callable[[], None]
+) -> Generator[tuple[int, Any], None, None]:
+    """Each task's position and result as it is finished. Meanwhile `shares` is kept, and `tell` called now and then."""
     if not tasks:
         return
     if workers == 0:
         for index, task in tasks:
             with one_thread():
-                value = _call(task)
+                value = _call(task, partial(_set_and_tell, shares, index, tell))
             yield index, value
         return
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), _fresh_processes(), _start_worker)
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), _fresh_processes(), _start_worker, (shares,))
     try:
-        futures: dict[Future[Any], int] = {pool.submit(_call_in_worker, task): index for index, task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        futures: dict[Future[Any], int] = {pool.submit(_call_in_worker, index, task): index for index, task in tasks}
+        pending = set(futures)
+        while pending:
+            finished, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                yield futures[future], future.result()
+            tell()
     except BrokenProcessPool as error:
         raise LatnasError(
             "a worker process was killed, perhaps for want of memory. Type the same command to go on."
@@ -120,16 +157,26 @@ def _fresh_processes() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _call(task: Task) -> Any:
+def _set_and_tell(shares: Shares, index: int, tell: Callable[[], None], share: float) -> None:
+    shares[index] = share
+    tell()
+
+
+def _call(task: Task, tell: Callable[[float], None]) -> Any:
     module, _, name = task.function.partition(":")
-    return getattr(importlib.import_module(module), name)(task.config, task.folder)
+    function = getattr(importlib.import_module(module), name)
+    before = _TELL.set(tell)
+    try:
+        return function(task.config, task.folder)
+    finally:
+        _TELL.reset(before)
 
 
-def _call_in_worker(task: Task) -> Any:
+def _call_in_worker(index: int, task: Task) -> Any:
     """Ends with `Terminated` when it is told to stop, so that a training leaves a checkpoint; idle workers just end."""
     signal.signal(signal.SIGTERM, terminate)
     try:
-        return _call(task)
+        return _call(task, partial(_SHARES.get().__setitem__, index))
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -147,9 +194,11 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _start_worker() -> None:
+def _start_worker(shares: Shares) -> None:
     """One thread of arithmetic, no Ctrl-C of its own, and no life after the parent's."""
     import torch
+
+    _SHARES.set(shares)
 
     parent = multiprocessing.parent_process()  # not the one that forked this process
     assert parent is not None

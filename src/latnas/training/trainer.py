@@ -27,6 +27,7 @@ from latnas.spaces.choice import Selection, selecting
 from latnas.training.averaging import averaged
 from latnas.training.checkpoint import load_tensors, load_weights, save_tensors, step_in
 from latnas.training.interruption import undivided
+from latnas.training.tasks import tell_share
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""
@@ -179,6 +180,7 @@ class Trainer:
             while self.done < end:
                 with undivided():
                     loss = self.step(paths(self.done) if paths is not None else None)
+                tell_share(self.done / self.recipe.steps)
                 if progress is not None:
                     progress(self.done, end, loss)
                 if checkpoint is not None and (self.done % every == 0 or self.done == end):

@@ -46,6 +46,9 @@ PACKING_SECONDS = 1.0
 INT8_SECONDS, INT8_TESTS = 1.0, 2
 """What int8 adds to packing a network, beside its accuracy on the test images, and before and after on others."""
 
+STEPS_WORTH_TIMING = 5000
+"""A stage of fewer steps than these is over within minutes: nothing has to be said of it first."""
+
 BESIDE_ONE_ANOTHER = 0.4
 """What each process more adds to the speed of one: two cores share caches and memory."""
 
@@ -84,15 +87,21 @@ def profile_seconds(operations: int, networks: int, measuring_seconds: float) ->
 def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> SearchSeconds:
     """A whole search, nothing of which exists yet."""
     proposals = sizes.rounds * sizes.draws * max(2 * sizes.budgets - 1, 5)
-    steps = sum(networks * steps for networks, steps in sizes.lengths) + sizes.long_trainings * sizes.long_steps
     speed = speed_of(workers)
     return SearchSeconds(
         features=(sizes.pool + proposals) * each.features / speed,
-        trainings=steps * each.reduced / speed,
+        trainings=sizes.all_training_steps * each.reduced / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
         starting=FIRST_POOL_SECONDS + (3 + sizes.rounds) * POOL_SECONDS,
     )
+
+
+def duration(seconds: float) -> str:
+    """In the unit that one would say it in."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def trainings_within(seconds: float, steps: int, each: StepSeconds, workers: int) -> int:

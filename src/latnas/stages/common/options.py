@@ -85,6 +85,11 @@ class SearchOptions(BaseModel):
         """Steps of each long training."""
         return LONG * self.lengths[-1][1]
 
+    @property
+    def all_training_steps(self) -> int:
+        """Gradient steps of all trainings of single networks, short and long."""
+        return sum(networks * steps for networks, steps in self.lengths) + self.long_trainings * self.long_steps
+
 
 def typed(command: str, config: BaseModel, *names: str) -> str:
     """The command with those of the config's fields that were given, as flags."""

@@ -76,7 +76,7 @@ def train(job: Job, architectures: Sequence[Architecture], teacher: Architecture
     }
 
 
-def _further(bar: Progress, before: int, after: int, done: int, total: int) -> None:
+def _further(bar: Progress, before: int, after: int, done: float, total: int) -> None:
     bar.update(before + done, before + total + after, "networks")
 
 

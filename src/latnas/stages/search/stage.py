@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from latnas.data.images import ImageData
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
+from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space
+from latnas.stages.common.estimate import STEPS_WORTH_TIMING, duration, search_seconds, time_steps
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import FRONT
@@ -72,6 +75,8 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
                 Metrics(folder, config.rounds * config.hypernetwork_steps, writer)
             return Searched(run.path, folder / FRONT, load_front(folder / FRONT), accuracy.features_help(run))
         begun.record()
+        if not begun.joins and not run.accuracy.exists():
+            _say_how_long(config, space, data, report)
         shared = (inherited if begun.joins else _learnt)(begun, _recipe(begun), space, latency, report)
         model, trainer = shared.model, shared.trainer
         problem = Problem(space, latency, budgets)
@@ -115,6 +120,19 @@ def _learnt(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMode
 
 def _recipe(begun: Beginning) -> Recipe:
     return Recipe(begun.config.warmup_steps + begun.config.joint_steps, pad=0, flip=begun.data.mirrors)
+
+
+def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: Reporter) -> None:
+    """Before a search that nobody would sit and watch, and where nothing of it is done yet."""
+    if config.all_training_steps < STEPS_WORTH_TIMING:
+        return
+    with report.bar("timing a few steps"):
+        each = time_steps(space, data, Reduction(config.reduced_width, config.reduced_size))
+    seconds = search_seconds(config, each, config.workers).total
+    report.say(
+        f"this search will take about {duration(seconds)} here, of which "
+        "--trainings, --training-steps and --long-trainings decide the most"
+    )
 
 
 def _introduce(begun: Beginning, budgets: BudgetRange, report: Reporter) -> None:
