@@ -13,9 +13,10 @@ predicted and measured latency, beside what was published:
     Yakovlev, Grebenkova, Bakhteev and Strijov, "Neural architecture search with structure complexity control"
     (DARTS-CC): 86.5 to 87.3, 91.8 to 92.8 and 92.3 to 93.3 % with 20.5, 64.7 and 113 thousand
 
-Preset `two-hours` takes one seed on two cores; `reach` three seeds and longer trainings, a night or a GPU. Nothing else
-may run on this machine while it profiles and measures. What is finished is kept in `--work`: the same command goes on,
-after --minutes, Ctrl-C or a kill.
+Preset `two-hours` takes one seed on two cores; `reach` three seeds and longer trainings, a night. Networks take at most
+five million multiply-adds, since that decides how long they train: the largest of the space takes eight times as many.
+Nothing else may run on this machine while it profiles and measures. What is finished is kept in `--work`: the same
+command goes on, after --minutes, Ctrl-C or a kill.
 """
 
 from __future__ import annotations
@@ -83,8 +84,12 @@ class Preset:
 
 MBCONV = {"space": "mbconv", "width": 16, "depth": 3}
 PRESETS = {
-    "two-hours": Preset(1, MBCONV, {"pool": 400, "trainings": 40, "training_steps": 300}, {"epochs": 12}),
-    "reach": Preset(3, MBCONV, {"pool": 1000, "trainings": 130, "training_steps": 700}, {"epochs": 60}),
+    "two-hours": Preset(
+        1, MBCONV, {"max_macs": "5M", "pool": 400, "trainings": 40, "training_steps": 300}, {"epochs": 6}
+    ),
+    "reach": Preset(
+        3, MBCONV, {"max_macs": "5M", "pool": 1000, "trainings": 60, "training_steps": 300}, {"epochs": 16}
+    ),
     "tiny": Preset(
         1,
         {"space": "mbconv", "width": 8, "depth": 1, "calibrate": 4, "rounds": 4},
