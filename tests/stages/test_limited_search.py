@@ -10,6 +10,7 @@ from small import Heard, copied, export_config, quick_search, run_in, search_con
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError, UsageError
+from latnas.hypernet.propose import extremes
 from latnas.spaces import resources
 from latnas.spaces.choice import Choice
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
@@ -18,6 +19,7 @@ from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import export
 from latnas.stages.export.targets import make_targets
 from latnas.words.architecture import Architecture
+from latnas.words.costs import macs_cost
 from latnas.words.front import load_front
 from latnas.words.limits import RESOURCES, Limits, Resource
 from latnas.words.manifest import load_manifest
@@ -43,6 +45,15 @@ def test_a_limit_below_every_network_is_refused_with_the_smallest_value_and_that
     offered = str(caught.value).rpartition(f"{resource.flag} ")[2]
     assert resource.parse(offered) == pytest.approx(least, rel=0.011)
     assert reachable_amounts(small(Limits(**{resource.name: resource.parse(offered)}))) is not None
+
+
+def test_where_a_limit_on_multiply_adds_binds_the_space_has_ends_all_the_same() -> None:
+    """Sums of 40 million networks fill the range so densely that the solver cannot tell the largest below the limit."""
+    space = make_space("mbconv", image_size=28, channels=1, classes=10, width=16, depth=3)
+    most, cost = 5_000_000, macs_cost(space.trace)
+    low, high = extremes(limited_space(space, Limits(macs=most), CLASSES, "a-table"), cost)
+    assert cost.cost(low) == cost.cost(extremes(space, cost)[0])
+    assert 0.98 * most < cost.cost(high) <= most
 
 
 class Either(nn.Module):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
 import pytest
 
-from latnas.words.solver import Limit, SearchGap, Solution, Solver
+from latnas.words.solver import Limit, SearchGap, Solution, Solver, or_nearly
 
 SEEDS = range(20)
 
@@ -213,6 +214,22 @@ def test_at_the_node_limit_the_gap_bounds_everything_not_yielded(seed: int, limi
         del unseen[solution.items]
     assert max(unseen.values()) <= stopped.value.best_bound + 1e-12
     assert stopped.value.found == (yielded[0].score if yielded else None)
+
+
+def test_where_a_limit_is_on_the_scores_themselves_solutions_near_it_are_offered_at_the_node_limit() -> None:
+    """Sums of one number of seven for each of nine decisions: 40 million, and the limit bounds nearly all prefixes."""
+    random = np.random.default_rng(0)
+    scores = [random.integers(0, 1_000_000, 7).astype(float) for _ in range(9)]
+    most = 0.4 * sum(vector.max() for vector in scores)
+    search = partial(Solver(scores, scores).best_first, math.inf, [Limit(tuple(scores), most)], node_limit=3000)
+    with pytest.raises(SearchGap):
+        next(search())
+    found = list(or_nearly(search(accept=lambda items: items[0] != 3)))
+    assert len(found) > 10 and len({one.items for one in found}) == len(found)
+    assert all(one.score == sum(v[i] for v, i in zip(scores, one.items, strict=True)) for one in found)
+    assert all(one.items[0] != 3 for one in found)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert 0.95 * most < found[0].score <= most
 
 
 def test_the_gap_is_told_in_words() -> None:

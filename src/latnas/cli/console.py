@@ -82,7 +82,8 @@ class _PlainBar(_Bar):
             self._said = now
 
     def finish(self) -> None:
-        self._console.print(f"{self._name}: {self._last}, {time.monotonic() - self._began:.1f} s")
+        told = f"{self._last}, " if self._last else ""
+        self._console.print(f"{self._name}: {told}{time.monotonic() - self._began:.1f} s")
 
 
 def _counted(number: float) -> str:

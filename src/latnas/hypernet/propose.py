@@ -8,6 +8,7 @@ Everything here keeps to the limits of the space that it is given (`Space.limite
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost
 from latnas.words.limits import NO_LIMITS
-from latnas.words.solver import SearchGap, Solver
+from latnas.words.solver import Solver, or_nearly
 
 NODE_LIMIT = 50_000
 
@@ -98,15 +99,9 @@ def _of_highest_score(
     def accept(indices: tuple[int, ...]) -> bool:
         return space.allows(Architecture.from_indices(SETTING, space.decisions, indices))
 
-    found: list[Architecture] = []
-    try:
-        for solution in solver.best_first(budget, space.solver_limits, accept, NODE_LIMIT):
-            found.append(Architecture.from_indices(SETTING, space.decisions, solution.items))
-            if len(found) == count:
-                break
-    except SearchGap:
-        pass  # the best canonical ones lie too deep among equal computations: some proposals fewer
-    return found
+    # Where the best canonical ones lie too deep among equal computations there are fewer.
+    solutions = or_nearly(solver.best_first(budget, space.solver_limits, accept, NODE_LIMIT))
+    return [Architecture.from_indices(SETTING, space.decisions, one.items) for one in islice(solutions, count)]
 
 
 def _noise(size: int, random: torch.Generator) -> np.ndarray:

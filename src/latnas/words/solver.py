@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from latnas.words.bounds import Bounds, Limit, Vectors, completions, exact_sum, least_spent, with_prices
 
-__all__ = ["Limit", "SearchGap", "Solution", "Solver"]
+__all__ = ["Limit", "SearchGap", "Solution", "Solver", "or_nearly"]
 
 Accept = Callable[[tuple[int, ...]], bool]
 
@@ -29,6 +29,8 @@ Accept = Callable[[tuple[int, ...]], bool]
 # through here, and the unrounded cost has the last word.
 EDGE = 1e-9
 WHOLE = -1
+
+MOST_UNPROVEN = 100
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,25 @@ class Solution:
 class SearchGap(Exception):  # noqa: N818 (no fault: what is known where the search stopped early)
     """The search stopped at its node limit: solutions that it has not yielded score at most `best_bound`.
 
-    `found` is the best score yielded so far, None if there was none.
+    `found` is the best score yielded so far, None if there was none. `unproven` are solutions that the search had
+    reached but not yielded, since others might score more: the best first.
     """
 
-    def __init__(self, best_bound: float, found: float | None) -> None:
-        self.best_bound, self.found = best_bound, found
+    def __init__(self, best_bound: float, found: float | None, unproven: tuple[Solution, ...] = ()) -> None:
+        self.best_bound, self.found, self.unproven = best_bound, found, unproven
         known = "none has been found" if found is None else f"the best found scores {found:g}"
         super().__init__(f"node limit reached: further solutions score at most {best_bound:g}; {known}")
+
+
+def or_nearly(solutions: Iterable[Solution]) -> Iterator[Solution]:
+    """What `best_first` yields, and at its node limit what it has reached.
+
+    Where scores are what a limit is on, sums just below the limit are too many to tell soon which is the largest.
+    """
+    try:
+        yield from solutions
+    except SearchGap as gap:
+        yield from gap.unproven
 
 
 class _Node(NamedTuple):
@@ -226,11 +240,19 @@ class Solver:
                     yield Solution(items, -minus_bound, self.cost(items))
                 continue
             if looked_at == node_limit:
-                raise SearchGap(-minus_bound, found)
+                raise SearchGap(-minus_bound, found, self._reached(heap, accept))
             looked_at += 1
             if node.parent is not None:
                 push_child(node.parent, rank + 1)
             expand(node)
+
+    def _reached(
+        self, heap: Sequence[tuple[float, int, int, _Node, int]], accept: Accept | None
+    ) -> tuple[Solution, ...]:
+        """The best whole solutions on the heap."""
+        whole = ((-minus_score, node.items()) for minus_score, *_, node, rank in sorted(heap) if rank == WHOLE)
+        accepted = ((score, items) for score, items in whole if accept is None or accept(items))
+        return tuple(Solution(items, score, self.cost(items)) for score, items in islice(accepted, MOST_UNPROVEN))
 
     def _fitting(self, name: str, vectors: Sequence[ArrayLike]) -> Vectors:
         """The vectors as arrays, one number for each score."""

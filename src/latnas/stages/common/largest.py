@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
 from latnas.words.latency import LatencyModel
-from latnas.words.solver import SearchGap, Solver
+from latnas.words.solver import Solver, or_nearly
 
 SCANNED = 60
 """Solutions of the solver, whose costs are linear, that are predicted exactly."""
+
+NODE_LIMIT = 100_000
+"""Four times what any of the shipped tables took for so many."""
 
 
 def largest_within(space: Space, latency: LatencyModel, budget: float, count: int) -> list[Architecture]:
     """Up to `count` networks of most multiply-adds that are predicted to be within `budget`; of equal ones the fastest
     first.
     """
-    found: list[Architecture] = []
-    with suppress(SearchGap):  # what it has found by then are the largest
-        found += islice(by_macs(space, latency, budget), SCANNED)
+    found = islice(by_macs(space, latency, budget), SCANNED)
     return largest_first(found, space, latency, budget)[:count]
 
 
@@ -39,8 +39,8 @@ def largest_first(
 def by_macs(space: Space, latency: LatencyModel, budget: float) -> Iterator[Architecture]:
     """Networks by falling multiply-adds whose linear cost is within `budget`, as far as the linear cost can be trusted.
 
-    Raises:
-        SearchGap: there may be more, too deep to be found.
+    Where a limit on multiply-adds is what binds, the first ones are near it, and not surely the largest: in `mbconv` of
+    16 channels 95 and 99.97 % of the limit (20 and 5 million).
     """
     solver = Solver(
         macs_cost(space.trace).vectors(SETTING), latency.cost.vectors(SETTING), fixed=latency.cost.fixed(SETTING)
@@ -51,6 +51,6 @@ def by_macs(space: Space, latency: LatencyModel, budget: float) -> Iterator[Arch
         return Architecture.from_indices(SETTING, space.decisions, indices)
 
     solutions = solver.best_first(
-        slack * budget, space.solver_limits, accept=lambda indices: space.allows(architecture(indices))
+        slack * budget, space.solver_limits, lambda indices: space.allows(architecture(indices)), NODE_LIMIT
     )
-    return (architecture(solution.items) for solution in solutions)
+    return (architecture(solution.items) for solution in or_nearly(solutions))

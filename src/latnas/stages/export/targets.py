@@ -22,7 +22,6 @@ from latnas.words.front import Front
 from latnas.words.latency import LatencyModel
 from latnas.words.limits import NO_LIMITS, Limits
 from latnas.words.manifest import Kind
-from latnas.words.solver import SearchGap
 
 ATTEMPTS = 4
 """How many times a few candidates are measured before a budget counts as missed."""
@@ -126,11 +125,7 @@ def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[t
 
 def _most_macs(space: Space, latency: LatencyModel, budget: float, front: Front, count: int) -> list[Architecture]:
     """The networks of most multiply-adds that are predicted to be within the budget, those of the front among them."""
-    found = scored_within(front, space, budget)
-    try:
-        found += islice(by_macs(space, latency, budget), SCANNED)
-    except SearchGap as gap:
-        raise LatnasError(f"the network with most multiply-adds within {budget:.4g} ms was not found: {gap}") from gap
+    found = [*scored_within(front, space, budget), *islice(by_macs(space, latency, budget), SCANNED)]
     return largest_first(found, space, latency, budget)[:count]
 
 
