@@ -12,7 +12,11 @@ from small import Heard, as_typed, contents, latnas, profile_config, search_conf
 
 from latnas.cli.show_plan import plan_json, show_plan
 from latnas.data.randomness import generator
+from latnas.data.sources import load_images
 from latnas.errors import UsageError
+from latnas.ranking.features import Reduction
+from latnas.spaces.space import make_space
+from latnas.stages.common import estimate
 from latnas.stages.common.estimate import (
     PACKING_SECONDS,
     SECONDS_PER_FILE,
@@ -26,6 +30,7 @@ from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.plan import DRAWS, LATENCY_DRAWS, PlanConfig, Planned, plan
 from latnas.stages.profile import profile
+from latnas.words.architecture import Architecture
 from latnas.words.limits import RESOURCES
 
 
@@ -104,6 +109,17 @@ def test_files_in_int8_take_longer_by_what_they_are_tested_on() -> None:
     few, many = (replace(PLAIN, tested=tested) for tested in (640, 64_000))
     more = [export_seconds(replace(one, int8=True), EACH, 1) - export_seconds(one, EACH, 1) for one in (few, many)]
     assert 0 < more[0] < more[1]
+
+
+def test_what_is_timed_for_an_estimate_keeps_to_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `mbconv` hardly a random network has at most 5 million multiply-adds; the others take three times as long."""
+    timed: list[Architecture] = []
+    monkeypatch.setattr(estimate, "_seconds_of_step", lambda space, sample, *_: timed.extend(sample) or 1.0)
+    monkeypatch.setattr(estimate, "features_of", lambda sample, *_: timed.extend(sample))
+    limits = SearchOptions(max_macs="5M").limits
+    space = make_space("mbconv", image_size=28, channels=1, classes=10, width=16, depth=3).limited(limits)
+    estimate.time_steps(space, load_images("digits"), Reduction())
+    assert timed and all(space.keeps(one) for one in timed)
 
 
 def test_a_plan_says_what_the_options_of_its_export_add(small_table: Path, planned: Planned) -> None:

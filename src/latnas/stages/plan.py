@@ -161,7 +161,7 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
         budgets = () if latency is None else _budgets(config, space, latency, drawn)
         limits, all_limits = _limits(config.limits, whole, drawn)
         bar.update(3, 4, "random networks")
-        seconds = _seconds(config, whole, data, has_table=table is not None)
+        seconds = _seconds(config, space, data, has_table=table is not None)
         bar.update(4, 4, "timed steps")
     return Planned(whole, data.name, table, stale, reach, within, budgets, limits, all_limits, config, seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -11,11 +12,13 @@ import torch
 
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
+from latnas.hypernet.propose import random_within
 from latnas.ranking.features import Reduction, features_of, resized
 from latnas.spaces.space import Space
 from latnas.stages.common.options import SearchOptions
 from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture
+from latnas.words.costs import params_cost
 
 STEPS = 3
 BATCH_SIZE = 64
@@ -158,9 +161,9 @@ def speed_of(workers: int) -> float:
 
 
 def time_steps(space: Space, data: ImageData, reduction: Reduction, batch_size: int = BATCH_SIZE) -> StepSeconds:
-    """Times a few steps; takes some seconds itself."""
-    random = generator(0, "estimate")
-    sample = [space.random(random) for _ in range(SAMPLE)]
+    """Times a few steps of random networks within the space's limits; takes some seconds itself."""
+    random, size = generator(0, "estimate"), params_cost(space.trace)
+    sample = [random_within(space, size, math.inf, random, draws=100) for _ in range(SAMPLE)]
     small = space.reduced(reduction.width, reduction.image_size)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
