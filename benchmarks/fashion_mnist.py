@@ -85,7 +85,7 @@ class Preset:
 MBCONV = {"space": "mbconv", "width": 16, "depth": 3}
 PRESETS = {
     "two-hours": Preset(
-        1, MBCONV, {"max_macs": "5M", "pool": 400, "trainings": 40, "training_steps": 300}, {"epochs": 6}
+        1, MBCONV, {"max_macs": "5M", "pool": 400, "trainings": 40, "training_steps": 300}, {"epochs": 10}
     ),
     "reach": Preset(
         3, MBCONV, {"max_macs": "5M", "pool": 1000, "trainings": 60, "training_steps": 300}, {"epochs": 16}
