@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from latnas.hypernet.propose import dearest
 from latnas.spaces.space import SETTING
 from latnas.stages.common.largest import largest_within
 from latnas.stages.common.reach import budget_range
@@ -14,6 +15,7 @@ from latnas.stages.profile import ProfileConfig, profile
 from latnas.stages.search.learning import Problem, with_largest
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
+from latnas.words.limits import Limits
 from latnas.words.table import load_table
 
 BUDGETS = 5
@@ -50,6 +52,23 @@ def test_the_largest_within_a_budget_are_those_that_a_search_through_all_finds(
     for lam in problem.budgets.spread(BUDGETS):
         budget = problem.budgets.budget_ms(lam)
         assert largest_within(problem.space, problem.latency, budget, 3) == within(problem, every, lam)[:3]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 1.0])
+def test_below_a_limit_on_multiply_adds_the_largest_is_found_to_within_a_hair_of_the_range(
+    problem: Problem, every: list[Architecture], share: float
+) -> None:
+    macs = macs_cost(problem.space.trace)
+    least, greatest = (bound(macs.cost(one) for one in every) for bound in (min, max))
+    space = problem.space.limited(Limits(macs=int(least + share * (greatest - least))))
+    kept = [one for one in every if space.keeps(one)]
+    for lam in problem.budgets.spread(BUDGETS):
+        budget = problem.budgets.budget_ms(lam)
+        fitting = [macs.cost(one) for one in within(problem, kept, lam)]
+        (found,) = largest_within(space, problem.latency, budget, 1) or [None]
+        assert found is None if not fitting else found is not None and space.keeps(found)
+        assert found is None or macs.cost(found) >= fitting[0] - 0.002 * (greatest - least)
+    assert macs.cost(dearest(space, macs, 1)[0]) >= max(map(macs.cost, kept)) - 0.002 * (greatest - least)
 
 
 def test_a_search_knows_the_largest_within_each_budget_beside_what_it_found_and_each_network_once(

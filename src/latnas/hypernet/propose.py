@@ -7,6 +7,7 @@ Everything here keeps to the limits of the space that it is given (`Space.limite
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import islice
 
@@ -78,7 +79,23 @@ def cheapest(space: Space, cost: AdditiveCost, count: int) -> list[Architecture]
 
 def dearest(space: Space, cost: AdditiveCost, count: int) -> list[Architecture]:
     """Up to `count` canonical architectures of greatest cost, the dearest first."""
-    return _of_highest_score(space, list(cost.vectors(SETTING)), cost, count)
+    scores = list(cost.vectors(SETTING))
+    found = _of_highest_score(space, scores, cost, count)
+    if (most := limit_on(cost, space)) < math.inf:
+        found = sorted(
+            {*found, *_of_highest_score(space, scores, cost, count, most)}, key=lambda a: (-cost.cost(a), a.key)
+        )
+    return found[:count]
+
+
+def limit_on(cost: AdditiveCost, space: Space) -> float:
+    """The space's limit on this very cost; infinite where it has none.
+
+    As its budget a solver knows the limit but for 1/4096 of the range, and has no trouble with sums just below it.
+    """
+    vectors = cost.vectors(SETTING)
+    same = (limit.most for limit in space.solver_limits if all(map(np.array_equal, limit.costs, vectors)))
+    return min(same, default=math.inf)
 
 
 def extremes(space: Space, cost: AdditiveCost) -> tuple[Architecture, Architecture]:
@@ -91,7 +108,7 @@ def extremes(space: Space, cost: AdditiveCost) -> tuple[Architecture, Architectu
 
 
 def _of_highest_score(
-    space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, count: int, budget: float = np.inf
+    space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, count: int, budget: float = math.inf
 ) -> list[Architecture]:
     """The canonical architectures of highest summed score whose cost is within `budget`, and the space's limits."""
     solver = Solver(scores, cost.vectors(SETTING), fixed=cost.fixed(SETTING))
