@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -203,6 +204,30 @@ def test_a_bar_away_from_a_terminal_is_a_line_now_and_then(
         "measuring: 30/40 rounds, about 10 s left",
         "measuring: 30/40 rounds, 30.0 s",
     ]
+
+
+def test_a_night_s_log_is_some_dozen_lines_and_parts_of_tasks_are_told_to_a_tenth(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with ConsoleReporter().bar("training") as bar:
+        for second in range(0, 8 * 3600, 2):
+            now[0] = float(second)
+            bar.update(5 * second / (8 * 3600), 5, "networks")
+    lines = capsys.readouterr().err.splitlines()
+    assert 80 < len(lines) < 160
+    assert lines[0] == "training: 0/5 networks, about 8.0 h left"
+    assert any(re.fullmatch(r"training: 2\.\d/5 networks, about [34]\.\d h left", line) for line in lines), lines
+
+
+def test_a_bar_that_was_told_nothing_says_how_long_it_took(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.time, "monotonic", lambda: 7.0)
+    with ConsoleReporter().bar("timing"):
+        pass
+    assert capsys.readouterr().err == "timing: 0.0 s\n"
 
 
 def test_the_time_left_is_told_from_what_this_process_has_done(

@@ -11,11 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-PLAIN_INTERVAL_SECONDS = 10.0
+from latnas.words.reporting import duration
+
+PLAIN_INTERVAL_SECONDS, PLAIN_INTERVAL_SHARE = 10.0, 0.05
+"""Between lines of a log: at least so long, and such a share of the time so far, or nights would fill thousands."""
 
 
 class ConsoleReporter:
-    """Shows bars on a terminal, and a line every few seconds where stderr is no terminal."""
+    """Shows bars on a terminal, and a line now and then where stderr is no terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -74,10 +77,11 @@ class _PlainBar(_Bar):
         if self._start is None:
             self._start = (now, done)  # what an earlier process had done took this one no time
         self._last = f"{_counted(done)}/{_counted(total)} {note}".rstrip()
-        if now - self._said >= PLAIN_INTERVAL_SECONDS and done < total:
+        interval = max(PLAIN_INTERVAL_SECONDS, PLAIN_INTERVAL_SHARE * (now - self._began))
+        if now - self._said >= interval and done < total:
             began, before = self._start
             seconds = (now - began) * (total - done) / (done - before) if done > before else None
-            left = "" if seconds is None else f", about {seconds:.0f} s left"
+            left = "" if seconds is None else f", about {duration(seconds)} left"
             self._console.print(f"{self._name}: {self._last}{left}")
             self._said = now
 

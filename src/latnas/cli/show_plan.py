@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from latnas.cli.console import print_table
-from latnas.stages.common.estimate import duration
 from latnas.stages.common.options import SearchOptions, typed
 from latnas.stages.plan import PlanConfig, Planned, Reach, Share
 from latnas.words.budgets import format_ms
 from latnas.words.limits import RESOURCES
+from latnas.words.reporting import duration
 from latnas.words.table import LatencyTable
 
 

@@ -44,3 +44,10 @@ class Silent:
 class _SilentProgress:
     def update(self, done: float, total: float, note: str = "") -> None:
         pass
+
+
+def duration(seconds: float) -> str:
+    """In the unit that one would say it in."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -100,13 +100,6 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
     )
 
 
-def duration(seconds: float) -> str:
-    """In the unit that one would say it in."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def trainings_within(seconds: float, steps: int, each: StepSeconds, workers: int) -> int:
     """How many short trainings of so many steps take about so long; at least one."""
     return max(int(seconds * speed_of(workers) / (steps * each.reduced)), 1)

@@ -10,7 +10,7 @@ from latnas.data.images import ImageData
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space
-from latnas.stages.common.estimate import STEPS_WORTH_TIMING, duration, search_seconds, time_steps
+from latnas.stages.common.estimate import STEPS_WORTH_TIMING, search_seconds, time_steps
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import FRONT
@@ -30,7 +30,7 @@ from latnas.training.trainer import Recipe
 from latnas.words.budgets import BudgetRange, format_ms
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
-from latnas.words.reporting import Reporter, Silent
+from latnas.words.reporting import Reporter, Silent, duration
 
 
 @dataclass(frozen=True)
