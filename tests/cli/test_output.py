@@ -157,6 +157,9 @@ def test_the_spread_over_seeds_is_shown_beside_the_accuracy_of_the_file(exported
     alone = show.export_row(ExportedFile(path.parent, manifest))
     several = show.export_row(ExportedFile(path.parent, manifest.model_copy(update={"repeats": repeats})))
     assert several[5] == f"{alone[5]}; 2 seeds: 85.0% (20.0% to 100.0%)"
+    smaller = manifest.model_copy(update={"repeats": repeats, "precision": "int8"})
+    told = show.export_row(ExportedFile(path.parent, smaller))[5]
+    assert told.endswith("; 2 seeds before int8: 85.0% (20.0% to 100.0%)"), "the file's own accuracy is that in int8"
 
 
 @pytest.mark.parametrize("command", ["profile", "verify", "search", "export", "verify files"])

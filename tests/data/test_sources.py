@@ -238,6 +238,10 @@ def grey(count: int, *shape: int) -> Any:
             {"x_train": np.zeros((12, SIDE, SIDE))},
             "x_train holds float64, x_test uint8. Save both on one scale.",
         ),
+        (
+            {"x_train": np.full((12, SIDE, SIDE), 0.5), "x_test": np.full((6, SIDE, SIDE), 255.0)},
+            "x_train is in [0, 1], x_test goes up to 255. Save both on one scale.",
+        ),
         # labels
         ({"y_train": np.arange(11) % 2}, "y_train has 11 labels for 12 images"),
         ({"y_test": np.arange(7) % 2}, "y_test has 7 labels for 6 images"),

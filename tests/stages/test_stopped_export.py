@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from small import EXPORT, Typed, as_typed, contents, copied, latnas, run_in
 
-from latnas.errors import INTERRUPTED
-from latnas.stages.export import packing
+from latnas.errors import INTERRUPTED, LatnasError
+from latnas.stages.export import deriving, packing
 from latnas.stages.export.measuring import Bench
 from latnas.training.trainer import Trainer
 
@@ -42,6 +42,25 @@ def exported(folder: Path) -> dict[str, Any]:
         told = json.loads(content) if path.endswith(".json") else content
         found[path] = {n: v for n, v in told.items() if n not in ("created", "raw_ms")} if told != content else content
     return found
+
+
+def test_what_was_written_before_an_export_failed_is_in_the_set(here: Path) -> None:
+    """As where a later network is refused in int8: what is finished by then lies there, and is told of."""
+    (run,) = (run_in(here),)
+
+    def fail(*_: Any) -> None:
+        raise LatnasError("no luck")
+
+    with pytest.MonkeyPatch.context() as patched:
+        real, calls = deriving.write, []
+        patched.setattr(deriving, "write", lambda *given: fail() if calls else calls.append(1) or real(*given))
+        typed = latnas("export", "--lambda", "0", "--lambda", "0.5", *as_typed(LONGER), "--quiet")
+    assert (typed.code, typed.raised) == (1, None)
+    (exports,) = run.glob("exports/*")
+    networks = json.loads((exports / "set.json").read_text())["networks"]
+    listed = {one["folder"]: one["files"]["model.onnx"] for one in networks}
+    there = {path.parent.name: json.loads(path.read_text())["sha256"] for path in exports.glob("*/manifest.json")}
+    assert len(there) > 1 and listed == there
 
 
 def test_an_export_that_was_interrupted_anywhere_goes_on_with_the_same_command_to_the_same_files(

@@ -154,6 +154,21 @@ def test_a_budget_read_from_a_message_can_be_typed(budgets: BudgetRange, lam: fl
     assert budgets.lam(parse_ms(slowest)) == pytest.approx(0, abs=1e-6)
 
 
+@given(ranges())
+def test_the_name_of_either_end_of_a_range_means_that_end(budgets: BudgetRange) -> None:
+    for end in (budgets.fastest_ms, budgets.slowest_ms):
+        meant = budgets.meant(parse_ms(budget_name(end)))
+        assert budgets.fastest_ms <= meant <= budgets.slowest_ms
+        assert budget_name(meant) == budget_name(end)
+
+
+@given(ranges(), LAMBDAS)
+def test_a_budget_within_a_range_or_clearly_outside_of_it_means_itself(budgets: BudgetRange, lam: float) -> None:
+    ends = (budgets.fastest_ms / 1.01, budgets.slowest_ms * 1.01)
+    for ms in (budgets.budget_ms(lam), *ends):
+        assert budgets.meant(ms) == pytest.approx(ms, rel=1e-12)
+
+
 def test_the_middle_of_lambda_is_the_geometric_mean() -> None:
     assert BudgetRange(2.0, 8.0).budget_ms(0.5) == pytest.approx(4.0)
     assert BudgetRange(2.0, 8.0).lam(4.0) == pytest.approx(0.5)

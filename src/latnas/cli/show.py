@@ -15,7 +15,7 @@ from latnas.stages.export import ExportedFile
 from latnas.stages.search import Searched
 from latnas.words.architecture import Decision
 from latnas.words.budgets import format_ms
-from latnas.words.manifest import ReachedAccuracy, Repeats
+from latnas.words.manifest import Manifest, ReachedAccuracy
 from latnas.words.sites import SpaceTrace
 
 KINDS = {"search": "search", "random": "random", "most-macs": "most multiply-adds"}
@@ -108,7 +108,7 @@ def export_row(file: ExportedFile) -> list[str]:
         interval(predicted.value, predicted.low, predicted.high),
         measured,
         manifest.status,
-        f"{_percent(accuracy)}{_spread(manifest.repeats)}",
+        f"{_percent(accuracy)}{_spread(manifest)}",
         f"{manifest.params:,}",
         f"{file.folder.name}/model.onnx",
     ]
@@ -118,11 +118,12 @@ def _percent(accuracy: ReachedAccuracy) -> str:
     return f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
 
 
-def _spread(repeats: Repeats | None) -> str:
-    """What the same training reached from all seeds."""
-    if repeats is None:
+def _spread(manifest: Manifest) -> str:
+    """What the same training reached from all seeds, before what was trained first was made smaller."""
+    if (repeats := manifest.repeats) is None:
         return ""
-    return f"; {len(repeats.seeds)} seeds: {repeats.mean:.1%} ({repeats.low:.1%} to {repeats.high:.1%})"
+    before = "" if manifest.precision == "fp32" else f" before {manifest.precision}"
+    return f"; {len(repeats.seeds)} seeds{before}: {repeats.mean:.1%} ({repeats.low:.1%} to {repeats.high:.1%})"
 
 
 def interval(value_ms: float, low_ms: float, high_ms: float) -> str:

@@ -28,6 +28,10 @@ def from_arrays(arrays: dict[str, Array], name: str, file: str, size: int | None
         check_images(arrays[key], f"{file}: {key}", any_size=size is not None)
     _check_alike(arrays["x_train"], arrays[keys[-1]], file, any_size=size is not None)
     pixel_type = arrays["x_train"].dtype
+    if pixel_type.kind == "f" and arrays["x_train"].max() <= 1 < arrays[keys[-1]].max():
+        raise LatnasError(
+            f"{file}: x_train is in [0, 1], x_test goes up to {arrays['x_test'].max():g}. Save both on one scale."
+        )
     # Decided for both together: a dark test set must not be brightened.
     unit = pixel_type.kind == "f" and max(arrays[key].max() for key in keys) <= 1
     notes = []

@@ -61,6 +61,11 @@ class BudgetRange:
         lam = math.log(self.slowest_ms / budget_ms) / math.log(self.slowest_ms / self.fastest_ms)
         return min(max(lam, 0.0), 1.0)
 
+    def meant(self, budget_ms: float) -> float:
+        """The budget itself; where it is outside by what `budget_name` rounds off an end, that end."""
+        nearest = min(max(budget_ms, self.fastest_ms), self.slowest_ms)
+        return nearest if budget_name(nearest) == budget_name(budget_ms) else budget_ms
+
     def spread(self, n: int) -> list[float]:
         """n evenly spaced lambdas from 0 to 1, both included; for n = 1 the loosest budget alone, [0.0].
 

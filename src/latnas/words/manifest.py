@@ -72,7 +72,7 @@ class ReachedAccuracy(_Frozen):
 class Repeats(_Frozen):
     """Test accuracies of the same training from several seeds, and their mean with its 95 percent interval (Student's).
 
-    The first seed's network is the one that ships.
+    The first seed's network is the one that ships. Where that is in int8 or fp16, these are from before.
     """
 
     seeds: tuple[int, ...]

@@ -136,6 +136,6 @@ def check_against_torch(file: bytes, network: nn.Module, images: Tensor, form: F
     if not largest <= most or same < least * count:
         raise TargetMissedError(
             f"the exported file does not compute what the network computes: outputs differ by {largest:.2e} of their "
-            f"scale, {count - same} of {count} images get another class. Nothing was written; please report this."
+            f"scale, {count - same} of {count} images get another class. It was not written; please report this."
         )
     return Check(images=count, largest_difference=largest, same_class=same / count)

@@ -169,7 +169,7 @@ def in_int8(file: bytes, data: ImageData, config: Mapping[str, Any], name: str) 
         raise TargetMissedError(
             f"in int8 {name} loses {100 * (before.value - after.value):.2g} percentage points of accuracy: "
             f"{before.value:.2%} before, {after.value:.2%} after, on {len(compared)} images of the split select; "
-            f"--int8-tolerance allows {config['tolerance']:g}. Nothing was written. Allow more, or leave --int8 out."
+            f"--int8-tolerance allows {config['tolerance']:g}. It was not written. Allow more, or leave --int8 out."
         )
     return made, quantised
 

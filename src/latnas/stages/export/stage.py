@@ -19,6 +19,7 @@ from latnas.stages.export.on_device import SCRIPT, leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
+from latnas.words.export_set import exported_folders
 from latnas.words.front import Front, load_front
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table
@@ -62,9 +63,12 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
                 leave_script(job, job.exports / made)
         left = [target for target in targets if target.folder not in done]
         files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}
-        if left:
-            files |= {file.folder.name: file for file in _make(job, front, left, stale)}
-        write_set(job.exports, table)
+        try:
+            if left:
+                files |= {file.folder.name: file for file in _make(job, front, left, stale)}
+        finally:
+            if exported_folders(job.exports):  # a budget that is refused leaves the files of the others
+                write_set(job.exports, table)
         return [files[target.folder] for target in targets]
 
 

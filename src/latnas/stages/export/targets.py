@@ -114,7 +114,7 @@ def random_fitting(
 
 def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[tuple[float, float]]:
     wanted = [(lam, budgets.budget_ms(lam)) for lam in config.lambdas]
-    wanted += [(budgets.lam(ms), ms) for ms in config.budgets_ms]
+    wanted += [(budgets.lam(ms), ms) for ms in map(budgets.meant, config.budgets_ms)]
     if config.all:
         wanted += [(choice.lam, choice.budget_ms) for choice in front.budgets]
     if not wanted:  # limits alone: the best within them at any latency of the run
