@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
+from small import search_config
 
 from latnas.hypernet.propose import dearest
 from latnas.spaces.space import SETTING
 from latnas.stages.common.largest import largest_within
 from latnas.stages.common.reach import budget_range
-from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.common.tables import latency_of, shipped_tables, space_of
 from latnas.stages.profile import ProfileConfig, profile
 from latnas.stages.search.learning import Problem, with_largest
+from latnas.stages.search.pool import initial_pool
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
 from latnas.words.limits import Limits
+from latnas.words.reporting import Silent
 from latnas.words.table import load_table
 
 BUDGETS = 5
@@ -71,10 +75,32 @@ def test_below_a_limit_on_multiply_adds_the_largest_is_found_to_within_a_hair_of
     assert macs.cost(dearest(space, macs, 1)[0]) >= max(map(macs.cost, kept)) - 0.002 * (greatest - least)
 
 
+def test_where_latencies_do_not_add_up_a_network_that_nearly_fills_the_budget_is_found_all_the_same() -> None:
+    """Those of most multiply-adds by linear costs are over the budget, as ONNX Runtime runs `darts`."""
+    table = load_table(next(shipped_tables().glob("cpu-onnxruntime-darts-*.json")))
+    here = space_of(table)
+    latency = latency_of(table, here)
+    budget = budget_range("auto", here, latency).budget_ms(0.9)
+    (found,) = largest_within(here, latency, budget, 1)
+    assert 0.9 * budget < latency.predict_ms(found) <= budget
+
+
+@pytest.mark.parametrize("limit", [{"macs": 42_500_000}, {"params": 230_000}])
+def test_in_a_space_too_large_to_look_through_limits_leave_a_pool_and_a_largest_network(limit: dict[str, int]) -> None:
+    table = load_table(next(shipped_tables().glob("cpu-onnxruntime-darts-*.json")))
+    here = space_of(table).limited(Limits(**limit))
+    latency, macs = latency_of(table, here), macs_cost(here.trace)
+    pool = initial_pool(here, search_config(Path(), pool=24), [latency]).architectures
+    assert len(pool) >= 24 and all(here.keeps(one) for one in pool)
+    (largest,) = largest_within(here, latency, 0.652, 1)
+    assert here.keeps(largest) and latency.predict_ms(largest) <= 0.652
+    assert macs.cost(largest) > 22_000_000, "what a solver with the latency alone as its budget had found"
+
+
 def test_a_search_knows_the_largest_within_each_budget_beside_what_it_found_and_each_network_once(
     problem: Problem, every: list[Architecture]
 ) -> None:
     largest = [within(problem, every, lam)[0] for lam in problem.budgets.spread(BUDGETS)]
     found = [every[0], largest[1], every[7]]
-    known = with_largest(found, problem, BUDGETS)
+    known = with_largest(found, problem, BUDGETS, Silent())
     assert known[:3] == found and set(known) == {*found, *largest} and len(known) == len(set(known))

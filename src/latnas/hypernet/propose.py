@@ -22,7 +22,8 @@ from latnas.words.costs import AdditiveCost
 from latnas.words.limits import NO_LIMITS
 from latnas.words.solver import Solver, or_nearly
 
-NODE_LIMIT = 50_000
+NODE_LIMIT, LIMITED_NODE_LIMIT = 50_000, 5_000
+"""Of the solver, without limits and within them: there it knows less of what is left, and looking on brings little."""
 
 
 def best_within(space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, budget: float) -> Architecture | None:
@@ -117,8 +118,13 @@ def _of_highest_score(
         return space.allows(Architecture.from_indices(SETTING, space.decisions, indices))
 
     # Where the best canonical ones lie too deep among equal computations there are fewer.
-    solutions = or_nearly(solver.best_first(budget, space.solver_limits, accept, NODE_LIMIT))
+    solutions = or_nearly(solver.best_first(budget, space.solver_limits, accept, node_limit(space)))
     return [Architecture.from_indices(SETTING, space.decisions, one.items) for one in islice(solutions, count)]
+
+
+def node_limit(space: Space) -> int:
+    """How many partial solutions are looked at before nearly the best have to do."""
+    return NODE_LIMIT if space.limits == NO_LIMITS else LIMITED_NODE_LIMIT
 
 
 def _noise(size: int, random: torch.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,8 @@ Accept = Callable[[tuple[int, ...]], bool]
 EDGE = 1e-9
 WHOLE = -1
 
-MOST_UNPROVEN = 100
+MOST_COMPLETED = 1000
+"""At the node limit so many of the most promising prefixes are completed."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,8 @@ class Solver:
         heap: list[tuple[float, int, int, _Node, int]] = []
         serial = count()
 
-        def push_child(parent: _Node, rank: int) -> None:
-            """Puts the parent's child of this rank on the heap, or the next that no limit rules out."""
+        def child(parent: _Node, rank: int) -> tuple[float, _Node, int] | None:
+            """The parent's child of this rank or the next that no limit rules out, after what it can gain; its rank."""
             d, left = parent.depth, parent.left
             if (d, left) not in ranked:
                 gains = bounds.gains(d, left)
@@ -216,17 +217,31 @@ class Solver:
                 after = left - int(self.rounded_costs[d][item])
                 node = _Node(parent, item, float(bounds.values[d][item]), d + 1, after, spent)
                 if can_hold(node):
-                    minus_bound = -(parent.plus(gain) + bounds.allowance)
-                    heapq.heappush(heap, (minus_bound, -d, next(serial), node, position))
-                    return
+                    return gain, node, position
+            return None
+
+        def push_child(parent: _Node, rank: int) -> None:
+            if (found := child(parent, rank)) is not None:
+                gain, node, position = found
+                minus_bound = -(parent.plus(gain) + bounds.allowance)
+                heapq.heappush(heap, (minus_bound, -parent.depth, next(serial), node, position))
+
+        def fits(items: tuple[int, ...]) -> bool:
+            return self.cost(items) <= budget and all(limit.spent(items) <= limit.most for limit in limits)
 
         def expand(node: _Node) -> None:
             if node.depth < len(self.scores):
                 push_child(node, 0)
-                return
-            items = node.items()
-            if self.cost(items) <= budget and all(limit.spent(items) <= limit.most for limit in limits):
+            elif fits(items := node.items()):
                 heapq.heappush(heap, (-self.score(items), -node.depth, next(serial), node, WHOLE))
+
+        def completed(node: _Node) -> tuple[int, ...] | None:
+            """Items of the likeliest whole solution that begins so; None where that does not fit."""
+            while node.depth < len(self.scores):
+                if (found := child(node, 0)) is None:
+                    return None
+                node = found[1]
+            return items if fits(items := node.items()) else None
 
         found: float | None = None
         looked_at = 0
@@ -240,19 +255,18 @@ class Solver:
                     yield Solution(items, -minus_bound, self.cost(items))
                 continue
             if looked_at == node_limit:
-                raise SearchGap(-minus_bound, found, self._reached(heap, accept))
+                ends = (completed(entry[3]) for entry in heapq.nsmallest(MOST_COMPLETED, heap))
+                raise SearchGap(-minus_bound, found, self._best(filter(None, ends), accept))
             looked_at += 1
             if node.parent is not None:
                 push_child(node.parent, rank + 1)
             expand(node)
 
-    def _reached(
-        self, heap: Sequence[tuple[float, int, int, _Node, int]], accept: Accept | None
-    ) -> tuple[Solution, ...]:
-        """The best whole solutions on the heap."""
-        whole = ((-minus_score, node.items()) for minus_score, *_, node, rank in sorted(heap) if rank == WHOLE)
-        accepted = ((score, items) for score, items in whole if accept is None or accept(items))
-        return tuple(Solution(items, score, self.cost(items)) for score, items in islice(accepted, MOST_UNPROVEN))
+    def _best(self, items: Iterable[tuple[int, ...]], accept: Accept | None) -> tuple[Solution, ...]:
+        """Those that are accepted, each once, by falling score."""
+        accepted = (one for one in dict.fromkeys(items) if accept is None or accept(one))
+        solutions = (Solution(one, self.score(one), self.cost(one)) for one in accepted)
+        return tuple(sorted(solutions, key=lambda one: (-one.score, one.items)))
 
     def _fitting(self, name: str, vectors: Sequence[ArrayLike]) -> Vectors:
         """The vectors as arrays, one number for each score."""

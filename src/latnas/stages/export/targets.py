@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import torch
 
@@ -13,7 +12,7 @@ from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.hypernet.propose import cheapest, random_within
 from latnas.spaces.space import Space
-from latnas.stages.common.largest import SCANNED, by_macs, largest_first, largest_within
+from latnas.stages.common.largest import largest_first, largest_within
 from latnas.stages.common.limits import narrowed
 from latnas.stages.export.config import ExportConfig
 from latnas.words.architecture import Architecture
@@ -125,7 +124,7 @@ def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[t
 
 def _most_macs(space: Space, latency: LatencyModel, budget: float, front: Front, count: int) -> list[Architecture]:
     """The networks of most multiply-adds that are predicted to be within the budget, those of the front among them."""
-    found = [*scored_within(front, space, budget), *islice(by_macs(space, latency, budget), SCANNED)]
+    found = [*scored_within(front, space, budget), *largest_within(space, latency, budget, count)]
     return largest_first(found, space, latency, budget)[:count]
 
 

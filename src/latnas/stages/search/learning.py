@@ -157,12 +157,14 @@ class Rounds:
         self._step = step_in(state, "search_step", path)
 
 
-def with_largest(found: Sequence[Architecture], problem: Problem, budgets: int) -> list[Architecture]:
+def with_largest(found: Sequence[Architecture], problem: Problem, budgets: int, report: Reporter) -> list[Architecture]:
     """With what one would take without a search: the network of most multiply-adds within each of so many budgets."""
     known = {one.key: one for one in found}
-    for lam in problem.budgets.spread(budgets):
-        for one in largest_within(problem.space, problem.latency, problem.budgets.budget_ms(lam), 1):
-            known.setdefault(one.key, one)
+    with report.bar("the largest within each budget") as bar:
+        for number, lam in enumerate(problem.budgets.spread(budgets), start=1):
+            for one in largest_within(problem.space, problem.latency, problem.budgets.budget_ms(lam), 1):
+                known.setdefault(one.key, one)
+            bar.update(number, budgets, "budgets")
     return list(known.values())
 
 

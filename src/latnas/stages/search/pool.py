@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 
 from latnas.data.randomness import generator
-from latnas.hypernet.propose import extremes, random_within
+from latnas.hypernet.propose import cheapest, dearest, random_within
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.search.config import SearchConfig
@@ -41,7 +41,9 @@ def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyMod
     if listed:
         return Pool(tuple(listed), is_whole_space=True)
     random, cost = generator(config.seed, "pool"), params_cost(space.trace)
-    pool = {a.key: a for cost in generic_costs(space.trace, MIXTURES, config.seed) for a in extremes(space, cost)}
+    costs = generic_costs(space.trace, MIXTURES, config.seed)
+    ends = chain.from_iterable((*cheapest(space, cost, 1), *dearest(space, cost, 1)) for cost in costs)
+    pool = {one.key: one for one in ends}  # one that lies too deep among what limits leave is done without
     in_vain = 0
     for _ in range(10 * config.pool):
         if len(pool) >= config.pool or in_vain == DRAWS_IN_VAIN:

@@ -85,7 +85,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
             model = trained_long(model, contest, every_opinion, first, report)
         rounds = Rounds(problem, config, data, trainer, folder, writer)
         found = rounds.run(shared.pool, partial(model.of, report=report), report)
-        found = with_largest(found, problem, config.budgets)
+        found = with_largest(found, problem, config.budgets, report)
         if not begun.joins and not (run.supernet / WEIGHTS).exists():
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
