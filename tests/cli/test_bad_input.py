@@ -151,7 +151,7 @@ WORDS = {
     "a range of nothing": Case([*SEARCHED, "--budget-range", ""], WRONG_USAGE, "is not a range of budgets"),
     "a range of one budget": Case([*SEARCHED, "--budget-range", "2ms:2ms"], WRONG_USAGE, "holds one budget only"),
     "a range below the fastest network": Case(
-        [*SEARCHED, "--budget-range", "1us:2us"], WRONG_USAGE, "Type: latnas search --budget-range 0."
+        [*SEARCHED, "--budget-range", "1us:2us"], WRONG_USAGE, "type: latnas search --budget-range 0."
     ),
     "a pool too small": Case([*SEARCHED, "--pool", 1], WRONG_USAGE, "--pool: Input should be greater than or equal"),
     "an unknown executor": Case([*SEARCHED, "--executor", "ray:2"], WRONG_USAGE, "there is no executor 'ray:2'. Use"),

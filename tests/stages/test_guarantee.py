@@ -277,8 +277,9 @@ def test_where_no_network_can_keep_a_budget_the_nearest_is_named_and_can_be_expo
     assert file.manifest.status == "missed" and file.manifest.margin is not None
     assert file.manifest.margin < 0 and nearest is not None
     assert budget < nearest <= fastest * HEADROOM * 1.001
-    assert file.advice.endswith(f"within reach is {budget_name(nearest)}: latnas export --budget "
-                                    f"{budget_name(nearest)} --run {world.job.run.path}")  # fmt: skip
+    command = f"latnas export --budget {budget_name(nearest)} --run {world.job.run.path}"
+    given = " --epochs 1 --finalists 3 --rounds 4"
+    assert file.advice.endswith(f"within reach is {budget_name(nearest)}: {command}{given}")
     (again,) = world.derive(MadeUpBench(world, takes, lambda one: 1.05 * takes(one)), nearest)
     assert again.manifest.status == "verified" and again.advice == ""
 

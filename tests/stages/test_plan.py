@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,16 @@ def test_a_plan_counts_each_training_that_is_asked_for_and_says_the_search_that_
     shown = latnas("plan", "--data", "digits", "--tables", small_table / "latency_tables", "-q", *as_typed(asked))
     assert (shown.code, shown.raised) == (0, None)
     assert " ".join(as_typed(asked)) in shown.stdout.splitlines()[-1]
+
+
+def test_limits_in_the_search_that_a_plan_names_can_be_typed(small_table: Path) -> None:
+    limits = ("--max-size", "500kB", "--max-memory", "300kB", "--max-params", "9000")
+    words = ("--data", "digits", "--tables", small_table / "latency_tables", "-q")
+    shown = latnas("plan", *words, *limits)
+    assert (shown.code, shown.raised) == (0, None)
+    again = latnas("plan", *words, *shlex.split(shown.stdout.splitlines()[-1])[5:])
+    assert (again.code, again.raised) == (0, None)
+    assert again.stdout.splitlines()[-1] == shown.stdout.splitlines()[-1]
 
 
 def test_a_plan_takes_every_option_that_decides_how_long_a_search_takes_and_passes_it_on(small_table: Path) -> None:

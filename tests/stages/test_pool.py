@@ -5,13 +5,16 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 
+from latnas.errors import UsageError
+from latnas.hypernet.propose import cheapest
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS, expression
 from latnas.spaces.space import SETTING, make_space
 from latnas.stages.search import SearchConfig
 from latnas.stages.search.pool import LISTABLE, all_architectures, initial_pool
 from latnas.words.architecture import Architecture, count_architectures
-from latnas.words.costs import params_cost
+from latnas.words.costs import macs_cost, params_cost
 from latnas.words.limits import Limits
 
 SPACE = make_space("nasbench201", image_size=8, channels=1, classes=10, width=2, depth=1)
@@ -25,6 +28,14 @@ def test_a_pool_as_large_as_the_space_is_one_of_each_computation() -> None:
     assert len(pool) == len(set(computed)) == 5772
     assert set(computed) == {expression(cell) for cell in product(OPERATIONS, repeat=6)} - {""}
     assert all(SPACE.is_canonical(architecture) for architecture in pool)
+
+
+def test_limits_that_leave_too_few_networks_to_learn_from_are_refused_before_anything_is_trained() -> None:
+    space = make_space("mbconv", image_size=28, channels=1, classes=10, width=16, depth=3)
+    cost = macs_cost(space.trace)
+    least = int(cost.cost(cheapest(space, cost, 1)[0]))
+    with pytest.raises(UsageError, match=f"--max-macs {least} leaves 1 of the networks .* learns from 4 at least"):
+        initial_pool(space.limited(Limits(macs=least)), SearchConfig(space="mbconv"))
 
 
 def test_a_smaller_pool_is_drawn_with_the_seed() -> None:

@@ -13,7 +13,7 @@ from small import Heard, contents, copied, front_in, profile_config, run_in
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import Space
-from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.common.tables import latency_of, shipped_tables, space_of
 from latnas.stages.predict import RANDOM, PredictConfig, predict
 from latnas.stages.profile import profile
 from latnas.words.architecture import Architecture
@@ -124,6 +124,14 @@ def test_a_run_stands_for_the_choices_of_its_front(small_run: Path) -> None:
             assert one.architecture == network.as_architecture
             assert one.latency.to_json() == network.predicted_ms.model_dump()
             assert (one.params, one.macs) == (network.params, network.macs)
+
+
+def test_a_run_and_a_table_of_another_space_do_not_go_together(small_run: Path) -> None:
+    other = next(shipped_tables().glob("cpu-onnxruntime-mbconv-*.json"))
+    with pytest.raises(UsageError, match="chose is no architecture of space 'mbconv'"):
+        predict(predict_config(small_run, run=str(run_in(small_run)), table=other))
+    with pytest.raises(UsageError, match="is a table of space 'mbconv', not 'darts'"):
+        predict(predict_config(small_run, space="darts", table=other))
 
 
 def test_a_run_brings_its_own_table_unless_another_is_named(small_run: Path, tmp_path: Path) -> None:

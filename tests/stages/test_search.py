@@ -145,7 +145,7 @@ def test_a_range_partly_out_of_reach_is_refused_and_the_range_that_is_offered_in
     high = max(slow * slowest, low * 1.2)
     with pytest.raises(UsageError, match=reason) as caught:
         budget_range(f"{low}ms:{high}ms", space, latency)
-    offered = re.search(r"Type: latnas search --budget-range (\S+)$", str(caught.value))
+    offered = re.search(r"type: latnas search --budget-range (\S+)$", str(caught.value))
     assert offered is not None
     taken = budget_range(offered[1], space, latency)
     assert fastest <= taken.fastest_ms < taken.slowest_ms <= slowest * 1.001
@@ -179,6 +179,11 @@ def test_a_long_search_says_first_how_long_it_will_take_and_comes_out_the_same(
     (front_in(here) / "front.json").unlink()
     search(search_config(here), again)
     assert not any("will take" in line for line in again.said), "most of it is done"
+
+
+def test_a_search_may_do_without_a_warm_up(small_table: Path, tmp_path: Path) -> None:
+    here = copied(small_table, tmp_path / "here")
+    assert quick_search(search_config(here, warmup_steps=0)).front.budgets
 
 
 def test_the_config_that_a_run_records_is_what_decided_it(small_run: Path) -> None:

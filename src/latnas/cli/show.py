@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from latnas.cli.console import print_table
 from latnas.latency.profiler import PluginReport
 from latnas.latency.runtimes import SettingStatus
-from latnas.stages.common.runs import RunFolder
+from latnas.stages.common.runs import RUNS, RunFolder
 from latnas.stages.export import ExportedFile
 from latnas.stages.search import Searched
 from latnas.words.architecture import Decision
@@ -59,8 +60,9 @@ def show_searched(result: Searched) -> None:
     print_table(
         f"{len(result.front.networks)} architectures scored; the choice within each budget", columns, rows, left=0
     )
-    several = len(RunFolder(result.run).fronts()) > 1
-    named = f" --table {result.front_path.parent.name}" if several else ""
+    elsewhere, several = result.run.parent != RUNS, len(RunFolder(result.run).fronts()) > 1
+    named = f" --run {shlex.quote(str(result.run))}" if elsewhere else ""
+    named += f" --table {result.front_path.parent.name}" if several else ""
     print(f"run: {result.run}\nnext: latnas export --all{named}, or latnas export --lambda 0.5{named}")
 
 

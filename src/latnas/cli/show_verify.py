@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from latnas.cli.console import print_table
 from latnas.cli.show import KINDS
+from latnas.stages.common.runs import RunFolder
 from latnas.stages.export import VerifiedFile, VerifiedRun
 from latnas.words.budgets import format_ms
 
@@ -86,3 +88,18 @@ def _optional_ms(ms: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:+.1%}"
+
+
+def advice(result: VerifiedRun) -> str:
+    """What to do about files that are not what their manifests say."""
+    run, faults = shlex.quote(str(result.run)), {fault for file in result.failed for fault in file.faults}
+    several = len(RunFolder(result.run).fronts()) > 1
+    parts = [f"Measure again in quiet: latnas verify {run}{f' --table {result.front}' if several else ''}"]
+    if faults - {"missing", "changed"}:
+        parts.append(
+            "where the device is slower for good, measure it anew and search by that table: latnas profile, then "
+            f"latnas search --from {run} --table TABLE.json"
+        )
+    if faults & {"missing", "changed"}:
+        parts.append("the command that exported a missing or changed file makes it again")
+    return "; ".join(parts)

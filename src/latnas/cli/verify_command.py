@@ -47,7 +47,4 @@ def verify(
             show_verify.show_verified(result)
         if result.failed:
             named = "; ".join(f"{file.folder.name}: {', '.join(file.faults)}" for file in result.failed)
-            raise TargetMissedError(
-                f"not as exported ({named}). Measure again in quiet: latnas verify {result.run}; or make the files "
-                f"again: latnas export --run {result.run} --all"
-            )
+            raise TargetMissedError(f"not as exported ({named}). {show_verify.advice(result)}")

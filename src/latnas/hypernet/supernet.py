@@ -40,6 +40,8 @@ def warm_up_task(config: Mapping[str, Any], folder: Path) -> dict[str, int]:
     space = make_space(config["space"], **config["options"])
     trainer = supernet_trainer(space, data, Recipe(**config["recipe"]), config["seed"])
     trainer.run(lambda step: uniform_paths(space, config["seed"], step), folder / CHECKPOINT, until=config["until"])
+    if not trainer.done:  # a search may do without
+        trainer.save(folder / CHECKPOINT)
     return {"steps": trainer.done}
 
 

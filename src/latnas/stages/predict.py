@@ -12,7 +12,7 @@ from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import SETTING, Space
-from latnas.stages.common.runs import FRONT, TABLE, choose_front, open_run
+from latnas.stages.common.runs import FRONT, RUNS, TABLE, choose_front, open_run
 from latnas.stages.common.tables import find_table, latency_of, space_of, warn_if_stale
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
@@ -32,7 +32,7 @@ class PredictConfig(BaseModel):
 
     architecture: tuple[str, ...] = ()
     run: str | None = None
-    runs: Path = Path("runs")
+    runs: Path = RUNS
     random: int | None = Field(None, ge=1, le=10_000)
     table: Path | None = None
     tables: Path = Path("latency_tables")
@@ -74,6 +74,8 @@ def predict(config: PredictConfig, report: Reporter | None = None) -> Predicted:
     latency = latency_of(table, space)
     params, macs = params_cost(space.trace), macs_cost(space.trace)
     networks = []
+    for _, architecture in chosen:
+        _check(architecture, space, f"what run {config.run} chose")
     for name, architecture in [*_named(config, space), *chosen, *_random(config, space, bool(chosen))]:
         canonical = space.canonical(architecture)
         networks.append(
@@ -102,15 +104,19 @@ def _named(config: PredictConfig, space: Space) -> Iterator[tuple[str, Architect
     for text in config.architecture:
         path = Path(text)
         architecture = _from_file(path) if path.suffix == ".json" else _from_text(text, space)
-        try:
-            architecture.check(space.decisions)
-        except LatnasError as error:
-            raise UsageError(
-                f"{text} is no architecture of space {space.name!r}: {error} See its items: latnas spaces"
-            ) from error
+        _check(architecture, space, text)
         if not space.is_valid(architecture):
             raise UsageError(f"the network {text} does not connect its input to its output.")
         yield (path.parent.name or path.name if path.suffix == ".json" else "given"), architecture
+
+
+def _check(architecture: Architecture, space: Space, what: str) -> None:
+    try:
+        architecture.check(space.decisions)
+    except LatnasError as error:
+        raise UsageError(
+            f"{what} is no architecture of space {space.name!r}: {error} See its items: latnas spaces"
+        ) from error
 
 
 def _from_file(path: Path) -> Architecture:

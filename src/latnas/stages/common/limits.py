@@ -91,5 +91,6 @@ def _too_tight(space: Space, command: str, resource: Resource, least: int, who: 
     return (
         f"{who} space {space.name!r} with width {space.options.width} and depth {space.options.depth} keeps to "
         f"{resource.typed(space.limits.most(resource) or 0)}: the smallest {resource.label} is "
-        f"{resource.shown(least)}. Type: {command} {kept}{' ' if kept else ''}{resource.typed(least)}"
+        f"{resource.shown(least)}. Keep the other options and type: "
+        f"{command} {kept}{' ' if kept else ''}{resource.typed(least)}"
     )

@@ -93,6 +93,15 @@ class SearchOptions(BaseModel):
 
 def typed(command: str, config: BaseModel, *names: str) -> str:
     """The command with those of the config's fields that were given, as flags."""
-    given = [name for name in names if name in config.model_fields_set and getattr(config, name) is not None]
-    flags = [f"--{name.replace('_', '-')} {shlex.quote(str(getattr(config, name)))}" for name in given]
+    limits = {resource.option: resource.typed for resource in RESOURCES}
+    flags = []
+    for name in names:
+        value = getattr(config, name)
+        if name not in config.model_fields_set or value is None or value is False:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name in limits:
+            flags.append(limits[name](value))
+        else:
+            flags.append(flag if value is True else f"{flag} {shlex.quote(str(value))}")
     return " ".join([command, *flags])

@@ -68,7 +68,7 @@ def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRan
             reachable = f"{_rounded(surely)}:{_rounded(slowest)}"
         raise UsageError(
             f"the range {written} is partly out of reach with table {latency.table.name}: {side}{within}. "
-            f"Type: latnas search --budget-range {reachable}"
+            f"Keep the other options and type: latnas search --budget-range {reachable}"
         )
     return BudgetRange(*wanted)
 

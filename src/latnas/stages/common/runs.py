@@ -20,6 +20,9 @@ from latnas.errors import LatnasError, UsageError
 from latnas.words.files import read_text, write_atomically
 from latnas.words.limits import Limits
 
+RUNS = Path("runs")
+"""Where runs lie unless another folder is named."""
+
 SCHEMA = "latnas-run-1"
 LATEST = "latest"
 NEEDED = ("space", "data", "images")

@@ -34,7 +34,10 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
     if named is not None:
         if not named.is_file():
             raise UsageError(f"there is no table {named}. Measure one: latnas profile")
-        return named, load_table(named)
+        table = load_table(named)
+        if space is not None and space != table.space:
+            raise UsageError(f"{named} is a table of space {table.space!r}, not {space!r}. Name one of the two.")
+        return named, table
     fitting = fitting_tables(space, data, folder)
     wanted = f" of space {space!r}" if space else ""
     if not fitting:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latnas.errors import UsageError
 from latnas.stages.common.options import MaxMacs, MaxMemory, MaxSize, MostParams
+from latnas.stages.common.runs import RUNS
 from latnas.stages.export.form import Form
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_ms
@@ -21,7 +22,7 @@ class WhichExports(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str | None = None
-    runs: Path = Path("runs")
+    runs: Path = RUNS
     table: str | None = None
     lambdas: tuple[float, ...] = ()
     budgets: tuple[str, ...] = ()

@@ -6,10 +6,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+from latnas.stages.common.options import typed
+from latnas.stages.common.runs import RUNS
 from latnas.stages.export.choosing import Choice, choose
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms
 from latnas.stages.export.job import Job
+from latnas.stages.export.kept import WHICH
 from latnas.stages.export.last_word import measure_files
 from latnas.stages.export.lessons import Lessons
 from latnas.stages.export.measuring import Bench
@@ -131,7 +134,8 @@ def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
     near = budget_name(nearest_ms)
     if nearest_ms <= front.slowest_ms:
         limits = f" {target.limits.typed}" if target.limits.limited else ""
-        command = f"latnas export --budget {near}{limits}{_where(job)}"
+        recipe = sorted(ExportConfig.model_fields.keys() - WHICH)
+        command = typed(f"latnas export --budget {near}{limits}{_where(job)}", job.config, *recipe)
     else:
         run = shlex.quote(str(job.run.path))
         command = f"latnas search --from {run} --budget-range {near}:{budget_name(2 * nearest_ms)}"
@@ -141,6 +145,6 @@ def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
 def _where(job: Job) -> str:
     """Which run and which front, as far as they have to be named."""
     config = job.config
-    latest = config.run is None and config.runs == ExportConfig.model_fields["runs"].default
+    latest = config.run is None and config.runs == RUNS
     run = "" if latest else f" --run {shlex.quote(str(job.run.path))}"
     return run + ("" if config.table is None else f" --table {shlex.quote(config.table)}")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from latnas.data.sources import absolute
 from latnas.stages.common.options import SearchOptions
+from latnas.stages.common.runs import RUNS
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_range
 
@@ -37,7 +38,7 @@ class SearchConfig(SearchOptions):
     table: Path | None = None
     tables: Path = Path("latency_tables")
     name: str | None = Field(None, pattern=r"^[^./\\][^/\\]*$")  # of a folder in `out`, never a way out of it
-    out: Path = Path("runs")
+    out: Path = RUNS
     seed: int = Field(0, ge=0, lt=2**63)
     executor: str = "local:2"
     from_run: str | None = None

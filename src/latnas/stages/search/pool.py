@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import chain, product
 
 from latnas.data.randomness import generator
+from latnas.errors import UsageError
 from latnas.hypernet.propose import cheapest, dearest, random_within
+from latnas.ranking.judge import LEAST_LABELS
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.search.config import SearchConfig
@@ -36,9 +38,22 @@ def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyMod
     """Distinct canonical architectures within the space's limits: all, where there are no more than `config.pool`.
 
     Elsewhere random ones, the ends of every generic cost, and the fastest and slowest of each table.
+
+    Raises:
+        UsageError: the limits leave too few to learn from.
     """
+    pool = _pool(space, config, tables)
+    if (left := len(pool.architectures)) < LEAST_LABELS:
+        raise UsageError(
+            f"{space.limits.typed} leaves {left} of the networks of space {space.name!r}, and a search learns from "
+            f"{LEAST_LABELS} at least. Allow more; latnas plan says what limits leave."
+        )
+    return pool
+
+
+def _pool(space: Space, config: SearchConfig, tables: Sequence[LatencyModel]) -> Pool:
     listed = all_architectures(space, config.pool)
-    if listed:
+    if listed is not None:
         return Pool(tuple(listed), is_whole_space=True)
     random, cost = generator(config.seed, "pool"), params_cost(space.trace)
     costs = generic_costs(space.trace, MIXTURES, config.seed)
