@@ -16,9 +16,12 @@ from small import copied, export_config, front_in, run_in
 from latnas.cli.schemas import FILES, write_schemas
 from latnas.errors import LatnasError
 from latnas.stages.export import export
+from latnas.stages.export.model_card import model_card
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import SET, changed_files, exported_folders, load_set
-from latnas.words.manifest import load_manifest
+from latnas.words.limits import Amounts, Limits
+from latnas.words.manifest import LimitsReached, Repeats, load_manifest
+from latnas.words.table import load_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,6 +80,26 @@ def test_the_card_has_a_row_for_each_network_and_its_code_runs_beside_it(exporte
     done = subprocess.run([sys.executable, "-c", code], cwd=exports, capture_output=True, text=True, check=True)
     names = json.loads(done.stdout.replace("'", '"'))
     assert len(names) == 4 and set(names) <= set(load_set(exports / SET).classes)
+
+
+def test_the_card_says_how_many_networks_there_are_and_what_decided_them(exported_run: Path) -> None:
+    exports, table = exports_in(exported_run), load_table(front_in(exported_run) / "table.json")
+    (_, one), (_, other) = exported_folders(exports)[:2]
+    repeats = Repeats(seeds=(0, 1), values=(0.9, 0.8), mean=0.85, low=0.2, high=1.0)
+    limits = LimitsReached.of(Limits(params=60_000), Amounts(one.params, one.macs, 1, 1))
+    changed = one.model_copy(
+        update={"limits": limits, "repeats": repeats, "training": {**one.training, "patience": 3, "flip": True}}
+    )
+    found = load_set(exports / SET)
+    found = found.model_copy(update={"networks": (*found.networks[:2], found.networks[0])})
+    page = model_card(found, [changed, other, one], table)
+    assert "3 files of 2 networks of the search space" in page
+    (row,) = (line for line in page.splitlines() if "number of parameters 60,000" in line)
+    assert "; 2 seeds: 85.0% (20.0% to 100.0%)" in row
+    assert "mirrored left to right at random" in page and "weights of the epoch that was best on them ship" in page
+    on_gpu = table.model_copy(update={"environment": {"cpu": "Some CPU", "gpu": "Some GPU"}})
+    page = model_card(found.model_copy(update={"device": "cuda"}), [one, other, one], on_gpu)
+    assert "device `cuda` (Some GPU)" in page and "limits beside the budget" not in page
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"schema": "latnas-set-1"}', '{"schema": "latnas-set-9"}', "\0"])

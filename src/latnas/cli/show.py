@@ -13,10 +13,11 @@ from latnas.latency.profiler import PluginReport
 from latnas.latency.runtimes import SettingStatus
 from latnas.stages.common.runs import RUNS, RunFolder
 from latnas.stages.export import ExportedFile
+from latnas.stages.export.model_card import spread
 from latnas.stages.search import Searched
 from latnas.words.architecture import Decision
 from latnas.words.budgets import format_ms
-from latnas.words.manifest import Manifest, ReachedAccuracy
+from latnas.words.manifest import ReachedAccuracy
 from latnas.words.sites import SpaceTrace
 
 KINDS = {"search": "search", "random": "random", "most-macs": "most multiply-adds"}
@@ -110,7 +111,7 @@ def export_row(file: ExportedFile) -> list[str]:
         interval(predicted.value, predicted.low, predicted.high),
         measured,
         manifest.status,
-        f"{_percent(accuracy)}{_spread(manifest)}",
+        f"{_percent(accuracy)}{spread(manifest)}",
         f"{manifest.params:,}",
         f"{file.folder.name}/model.onnx",
     ]
@@ -118,14 +119,6 @@ def export_row(file: ExportedFile) -> list[str]:
 
 def _percent(accuracy: ReachedAccuracy) -> str:
     return f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
-
-
-def _spread(manifest: Manifest) -> str:
-    """What the same training reached from all seeds, before what was trained first was made smaller."""
-    if (repeats := manifest.repeats) is None:
-        return ""
-    before = "" if manifest.precision == "fp32" else f" before {manifest.precision}"
-    return f"; {len(repeats.seeds)} seeds{before}: {repeats.mean:.1%} ({repeats.low:.1%} to {repeats.high:.1%})"
 
 
 def interval(value_ms: float, low_ms: float, high_ms: float) -> str:

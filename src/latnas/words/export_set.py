@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -99,7 +100,8 @@ def exported_network(folder: Path, manifest: Manifest) -> ExportedNetwork:
 
 
 def exported_folders(exports: Path) -> list[tuple[Path, Manifest]]:
-    """Every whole export in the folder of a front's exports, loosest budget first, the search's before the baselines.
+    """Every whole export in the folder of a front's exports, loosest budget first, the search's before the baselines,
+    the most parameters that are allowed first.
 
     A folder without a manifest is one that an export did not finish: it is no part of the set.
 
@@ -112,7 +114,13 @@ def exported_folders(exports: Path) -> list[tuple[Path, Manifest]]:
         if (path.parent / MODEL).exists()
     ]
     kinds = ("search", "random", "most-macs")
-    return sorted(found, key=lambda pair: (-pair[1].budget_ms, kinds.index(pair[1].kind), pair[0].name))
+
+    def place(pair: tuple[Path, Manifest]) -> tuple[float, int, float, str]:
+        folder, manifest = pair
+        most = None if manifest.limits is None else manifest.limits.params.most
+        return -manifest.budget_ms, kinds.index(manifest.kind), -(most or math.inf), folder.name
+
+    return sorted(found, key=place)
 
 
 def load_set(path: Path) -> ExportSet:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import ExportedNetwork, ExportSet
+from latnas.words.limits import RESOURCES
 from latnas.words.manifest import Manifest
 from latnas.words.quantities import format_bytes
 from latnas.words.table import LatencyTable
@@ -43,8 +45,8 @@ def model_card(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTa
     """
     parts = [
         f"# Image classifiers for {found.data}, each within a latency budget on one device",
-        _introduction(found, table),
-        _networks(found.networks),
+        _introduction(found, manifests, table),
+        _networks(found.networks, manifests),
         _latency(found, table),
         "## How to run one",
         _loading(found),
@@ -55,10 +57,23 @@ def model_card(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTa
     return "\n\n".join(parts) + "\n"
 
 
-def _introduction(found: ExportSet, table: LatencyTable) -> str:
-    processor = table.environment.get("cpu") or table.environment.get("gpu") or found.device
+def spread(manifest: Manifest) -> str:
+    """What the same training reached from all seeds, before what was trained first was made smaller."""
+    if (repeats := manifest.repeats) is None:
+        return ""
+    before = "" if manifest.precision == "fp32" else f" before {manifest.precision}"
+    return f"; {len(repeats.seeds)} seeds{before}: {repeats.mean:.1%} ({repeats.low:.1%} to {repeats.high:.1%})"
+
+
+def _introduction(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTable) -> str:
+    kinds = ("cpu",) if found.device == "cpu" else ("gpu", "cpu")
+    processor = next(filter(None, map(table.environment.get, kinds)), found.device)
+    files, networks = len(manifests), len({json.dumps(one.architecture, sort_keys=True) for one in manifests})
+    shared = "" if networks == files else f" of {networks} networks"
+    baselines = any(one.kind != "search" for one in manifests)
     return (
-        f"{len(found.networks)} networks of the search space `{table.space}`, found by one search with "
+        f"{files} files{shared} of the search space `{table.space}`, "
+        f"{'chosen by one search, and baselines beside its choices,' if baselines else 'chosen by one search'} with "
         f"latnas for the device `{found.device}` ({processor}) and the runtime "
         f"`{found.runtime}`. They tell {len(found.classes)} classes apart: {', '.join(found.classes)}."
     )
@@ -70,12 +85,24 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _networks(networks: Sequence[ExportedNetwork]) -> str:
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(one) for one in networks)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def _networks(networks: Sequence[ExportedNetwork], manifests: Sequence[Manifest]) -> str:
+    rows = [_row(one, manifest) for one, manifest in zip(networks, manifests, strict=True)]
+    columns: tuple[str, ...] = COLUMNS
+    if any(map(_limits, manifests)):
+        columns = (*COLUMNS, "limits beside the budget")
+        rows = [(*row, _limits(manifest) or "none") for row, manifest in zip(rows, manifests, strict=True)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ("---",) * len(columns), *rows])
 
 
-def _row(one: ExportedNetwork) -> tuple[str, ...]:
+def _limits(manifest: Manifest) -> str:
+    """What the search or the export kept the network to, such as `--max-params 60,000`."""
+    if manifest.limits is None:
+        return ""
+    most = {resource: getattr(manifest.limits, resource.name).most for resource in RESOURCES}
+    return ", ".join(f"{one.label} {one.shown(limit)}" for one, limit in most.items() if limit is not None)
+
+
+def _row(one: ExportedNetwork, manifest: Manifest) -> tuple[str, ...]:
     return (
         f"[{one.folder}]({one.folder})",
         KINDS[one.kind],
@@ -84,7 +111,7 @@ def _row(one: ExportedNetwork) -> tuple[str, ...]:
         format_ms(one.predicted_ms),
         "not measured" if one.measured_ms is None else format_ms(one.measured_ms),
         one.status,
-        f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%})",
+        f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%}){spread(manifest)}",
         f"{one.params:,}",
         format_bytes(one.bytes),
     )
@@ -135,12 +162,20 @@ def _trained(training: Mapping[str, Any]) -> str:
     more = f", label smoothing {training['label_smoothing']:g}" if training["label_smoothing"] else ""
     more += f"; an average of the weights ships, of decay {training['ema']:g}" if training["ema"] else ""
     more += f"; taught by {training['distilled_from']}" if training["distilled_from"] else ""
+    if training.get("patience"):
+        more += "; a part of the training images was held out, and the weights of the epoch that was best on them ship"
     more += f"; stopped after {training['stopped_after']} epochs" if training["stopped_after"] else ""
     return (
         f"{training['epochs']} epochs ({training['steps']:,} steps of {training['batch_size']} images) from {start}: "
         f"SGD with Nesterov momentum {training['momentum']:g}, learning rate {training['learning_rate']:g} falling to "
-        f"zero along a cosine, weight decay {training['weight_decay']:g}{more}"
+        f"zero along a cosine, weight decay {training['weight_decay']:g}{_augmented(training)}{more}"
     )
+
+
+def _augmented(training: Mapping[str, Any]) -> str:
+    ways = ["mirrored left to right at random"] if training.get("flip") else []
+    ways += [] if training.get("pad", 0) == 0 else ["moved at random by up to an eighth of their side"]
+    return f", images {' and '.join(ways)}" if ways else ", images as they are"
 
 
 def _provenance(found: ExportSet, manifest: Manifest) -> str:
