@@ -13,7 +13,7 @@ from PIL import Image
 
 from latnas.data.arrays import from_arrays
 from latnas.data.images import ImageData
-from latnas.data.sources import DATA_SETS, absolute, load_images
+from latnas.data.sources import DATA_SETS, absolute, load_images, mirroring
 from latnas.errors import LatnasError, UsageError
 
 SIDE = 8
@@ -146,7 +146,22 @@ def test_a_data_set_is_the_same_from_another_folder_once_its_path_is_absolute(
     saved(tmp_path / "mine.npz", arrays())
     assert absolute("mine.npz") == str(tmp_path / "mine.npz")
     assert absolute("mine.npz@16") == f"{tmp_path / 'mine.npz'}@16"
+    assert absolute("mine.npz@16@unmirrored") == f"{tmp_path / 'mine.npz'}@16@unmirrored"
     assert absolute("digits") == "digits" and absolute("digits@16") == "digits@16"
+
+
+def test_images_are_mirrored_in_training_unless_one_says_not_to_and_that_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path / "mine.npz", arrays())
+    plain, kept = load_images(str(path)), load_images(f"{path}@16@unmirrored")
+    (told,) = mirroring(plain)
+    assert plain.mirrors and not kept.mirrors and kept.size == 16 and mirroring(kept) == []
+    offered = load_images(told.rpartition("--data ")[2])
+    assert not offered.mirrors and offered.fingerprint == plain.fingerprint
+    assert load_images("fashion-mini").mirrors and not load_images("fashion-mini@unmirrored").mirrors
+    assert mirroring(load_images("fashion-mini")) == []
+    named = Path(path).rename(tmp_path / "x@unmirrored")
+    with pytest.raises(UsageError, match="file of no known kind"):  # such a file is that file
+        load_images(str(named))
 
 
 def test_a_size_may_follow_any_name_and_makes_images_square(tmp_path: Path) -> None:

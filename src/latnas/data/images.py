@@ -63,6 +63,7 @@ class ImageData:
         notes: what was done to the data that the user should know, one sentence each.
         validation: so many images, the last of `train`, are a validation split that the source came with.
         spec: what to type as --data for it.
+        mirrors: whether an image and its mirror image mean the same, so that training may take either: not for digits.
     """
 
     name: str
@@ -72,15 +73,11 @@ class ImageData:
     notes: tuple[str, ...] = ()
     validation: int = 0
     spec: str = ""
+    mirrors: bool = True
 
     @property
     def channels(self) -> int:
         return self.train.images.shape[1]
-
-    @property
-    def mirrors(self) -> bool:
-        """Whether an image and its mirror image mean the same: not for digits."""
-        return self.name != "digits"
 
     @property
     def size(self) -> int:

@@ -21,6 +21,7 @@ from latnas.data.pixels import LARGEST_SIDE, SMALLEST_SIDE
 from latnas.errors import LatnasError, UsageError
 
 DEFAULT = "fashion-mini"
+UNMIRRORED = "@unmirrored"
 KINDS = (
     "Or name a file with the arrays x_train, y_train, x_test and y_test: --data FILE.npz; "
     "or --data FILE.parquet; or --data FOLDER with a folder of image files for each class, Parquet or IDX files."
@@ -30,7 +31,7 @@ KINDS = (
 def load_images(spec: str, root: Path | None = None, available_bytes: int | None = None) -> ImageData:
     """The data set `spec`: a name in `DATA_SETS`, a file or a folder, whose path is relative to `root` if given.
 
-    SPEC@64 resizes the images to 64x64 pixels.
+    SPEC@64 resizes the images to 64x64 pixels; training mirrors those of SPEC@unmirrored and SPEC@64@unmirrored never.
 
     Args:
         spec: what was typed as --data.
@@ -42,13 +43,22 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
         UsageError: there is no such data set, file or folder.
         LatnasError: it does not hold labelled images in one of the ways that docs/data.md describes.
     """
-    named, size = _named_size(spec, root)
+    sized, mirrors = _mirrored(spec, root)
+    named, size = _named_size(sized, root)
     if named in DATA_SETS:
-        data = DATA_SETS[named](size)
-    else:
-        path = _path(named, root)
-        data = _loaders(path)(path, size, available_bytes)
-    return replace(data, spec=spec)
+        return replace(DATA_SETS[named](size), spec=spec, mirrors=mirrors and named != "digits")
+    path = _path(named, root)
+    return replace(_loaders(path)(path, size, available_bytes), spec=spec, mirrors=mirrors)
+
+
+def mirroring(data: ImageData) -> list[str]:
+    """What to know before a training, at most one sentence: of images that nobody here has looked at."""
+    if not data.mirrors or data.name in DATA_SETS:
+        return []
+    return [
+        f"training mirrors images of {data.spec} left to right at random. Where that changes what they mean, as with "
+        f"letters, digits and signs: --data {data.spec}{UNMIRRORED}"
+    ]
 
 
 def images_of_task(spec: str) -> ImageData:
@@ -58,10 +68,11 @@ def images_of_task(spec: str) -> ImageData:
 
 def absolute(spec: str) -> str:
     """The same data set from whatever folder it is loaded: paths are made absolute."""
-    named, size = _named_size(spec, None)
+    sized, mirrors = _mirrored(spec, None)
+    named, size = _named_size(sized, None)
     if named in DATA_SETS:
         return spec
-    return f"{_path(named, None).resolve()}{'' if size is None else f'@{size}'}"
+    return f"{_path(named, None).resolve()}{'' if size is None else f'@{size}'}{'' if mirrors else UNMIRRORED}"
 
 
 @cache
@@ -78,6 +89,13 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}. Check the path given as --data.") from error
+
+
+def _mirrored(spec: str, root: Path | None) -> tuple[str, bool]:
+    """What is left of a spec, and whether training may mirror its images."""
+    if not spec.endswith(UNMIRRORED) or _exists(_path(spec, root)):
+        return spec, True
+    return spec.removesuffix(UNMIRRORED), False
 
 
 def _named_size(spec: str, root: Path | None) -> tuple[str, int | None]:

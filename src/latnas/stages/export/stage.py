@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
-from latnas.errors import UsageError
+from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.runs import FRONT, TABLE, choose_front, images_of, limits_of, open_run
 from latnas.stages.common.tables import latency_of, open_profiler, space_of, why_stale
@@ -66,9 +67,12 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         try:
             if left:
                 files |= {file.folder.name: file for file in _make(job, front, left, stale)}
-        finally:
-            if exported_folders(job.exports):  # a budget that is refused leaves the files of the others
-                write_set(job.exports, table)
+        except LatnasError:
+            with suppress(LatnasError):  # where nothing can be written the first error is the one to tell
+                if exported_folders(job.exports):
+                    write_set(job.exports, table)  # with the files that were finished before
+            raise
+        write_set(job.exports, table)
         return [files[target.folder] for target in targets]
 
 

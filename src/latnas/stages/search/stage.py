@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from latnas.data.images import ImageData
+from latnas.data.sources import mirroring
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space
@@ -141,5 +142,5 @@ def _introduce(begun: Beginning, budgets: BudgetRange, report: Reporter) -> None
     report.say(f"budgets from {format_ms(budgets.fastest_ms)} to {format_ms(budgets.slowest_ms)} ({shown} range)")
     for resource in config.limits.limited:
         report.say(f"limit on {resource.label}: {resource.shown(config.limits.most(resource) or 0)}")
-    for note in begun.data.notes:
+    for note in [*begun.data.notes, *mirroring(begun.data)]:
         report.say(note)
