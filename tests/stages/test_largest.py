@@ -10,6 +10,7 @@ from small import search_config
 
 from latnas.hypernet.propose import dearest
 from latnas.spaces.space import SETTING
+from latnas.stages.common import largest
 from latnas.stages.common.largest import largest_within
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.tables import latency_of, shipped_tables, space_of
@@ -75,8 +76,11 @@ def test_below_a_limit_on_multiply_adds_the_largest_is_found_to_within_a_hair_of
     assert macs.cost(dearest(space, macs, 1)[0]) >= max(map(macs.cost, kept)) - 0.002 * (greatest - least)
 
 
-def test_where_latencies_do_not_add_up_a_network_that_nearly_fills_the_budget_is_found_all_the_same() -> None:
+def test_where_latencies_do_not_add_up_a_network_that_nearly_fills_the_budget_is_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Those of most multiply-adds by linear costs are over the budget, as ONNX Runtime runs `darts`."""
+    monkeypatch.setattr(largest, "SCANNED", 5)
     table = load_table(next(shipped_tables().glob("cpu-onnxruntime-darts-*.json")))
     here = space_of(table)
     latency = latency_of(table, here)
@@ -85,16 +89,15 @@ def test_where_latencies_do_not_add_up_a_network_that_nearly_fills_the_budget_is
     assert 0.9 * budget < latency.predict_ms(found) <= budget
 
 
-@pytest.mark.parametrize("limit", [{"macs": 42_500_000}, {"params": 230_000}])
-def test_in_a_space_too_large_to_look_through_limits_leave_a_pool_and_a_largest_network(limit: dict[str, int]) -> None:
+def test_in_a_space_too_large_to_look_through_a_limit_leaves_a_pool_and_a_largest_network() -> None:
     table = load_table(next(shipped_tables().glob("cpu-onnxruntime-darts-*.json")))
-    here = space_of(table).limited(Limits(**limit))
+    here = space_of(table).limited(Limits(macs=40_000_000))
     latency, macs = latency_of(table, here), macs_cost(here.trace)
-    pool = initial_pool(here, search_config(Path(), pool=24), [latency]).architectures
-    assert len(pool) >= 24 and all(here.keeps(one) for one in pool)
-    (largest,) = largest_within(here, latency, 0.652, 1)
-    assert here.keeps(largest) and latency.predict_ms(largest) <= 0.652
-    assert macs.cost(largest) > 22_000_000, "what a solver with the latency alone as its budget had found"
+    pool = initial_pool(here, search_config(Path(), pool=16), [latency]).architectures
+    assert len(pool) >= 16 and all(here.keeps(one) for one in pool)
+    (found,) = largest_within(here, latency, 1.0, 1)
+    assert here.keeps(found) and latency.predict_ms(found) <= 1.0
+    assert macs.cost(found) > 39_000_000
 
 
 def test_a_search_knows_the_largest_within_each_budget_beside_what_it_found_and_each_network_once(
