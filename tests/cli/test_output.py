@@ -192,11 +192,17 @@ def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr() == ("", "table [bold]x[/bold] of [1, 2]\nwarning: [red]\n")
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the console's clock shows, at position 0."""
+    seconds = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
 def test_a_bar_away_from_a_terminal_is_a_line_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], now: list[float]
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     with ConsoleReporter().bar("measuring") as bar:
         for second in range(31):
             now[0] = float(second)
@@ -212,10 +218,8 @@ def test_a_bar_away_from_a_terminal_is_a_line_now_and_then(
 
 
 def test_a_night_s_log_is_some_dozen_lines_and_parts_of_tasks_are_told_to_a_tenth(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], now: list[float]
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     with ConsoleReporter().bar("training") as bar:
         for second in range(0, 8 * 3600, 2):
             now[0] = float(second)
@@ -227,19 +231,16 @@ def test_a_night_s_log_is_some_dozen_lines_and_parts_of_tasks_are_told_to_a_tent
 
 
 def test_a_bar_that_was_told_nothing_says_how_long_it_took(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], now: list[float]
 ) -> None:
-    monkeypatch.setattr(console.time, "monotonic", lambda: 7.0)
     with ConsoleReporter().bar("timing"):
         pass
     assert capsys.readouterr().err == "timing: 0.0 s\n"
 
 
 def test_the_time_left_is_told_from_what_this_process_has_done(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], now: list[float]
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     with ConsoleReporter().bar("training") as bar:
         bar.update(80, 100, "steps")  # an earlier process did these
         now[0] = 10.0

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from latnas.cli.console import print_table
@@ -61,10 +62,14 @@ def show_searched(result: Searched) -> None:
     print_table(
         f"{len(result.front.networks)} architectures scored; the choice within each budget", columns, rows, left=0
     )
-    elsewhere, several = result.run.parent != RUNS, len(RunFolder(result.run).fronts()) > 1
-    named = f" --run {shlex.quote(str(result.run))}" if elsewhere else ""
-    named += f" --table {result.front_path.parent.name}" if several else ""
+    named = f" --run {shlex.quote(str(result.run))}" if result.run.parent != RUNS else ""
+    named += which_front(result.run, result.front_path.parent.name)
     print(f"run: {result.run}\nnext: latnas export --all{named}, or latnas export --lambda 0.5{named}")
+
+
+def which_front(run: Path, front: str) -> str:
+    """The flag that names a front, where its run has several."""
+    return f" --table {front}" if len(RunFolder(run).fronts()) > 1 else ""
 
 
 def exported_json(files: Sequence[ExportedFile]) -> dict[str, Any]:

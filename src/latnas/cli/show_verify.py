@@ -6,8 +6,7 @@ import shlex
 from typing import Any
 
 from latnas.cli.console import print_table
-from latnas.cli.show import KINDS
-from latnas.stages.common.runs import RunFolder
+from latnas.cli.show import KINDS, which_front
 from latnas.stages.export import VerifiedFile, VerifiedRun
 from latnas.words.budgets import format_ms
 
@@ -93,8 +92,7 @@ def _percent(share: float | None) -> str:
 def advice(result: VerifiedRun) -> str:
     """What to do about files that are not what their manifests say."""
     run, faults = shlex.quote(str(result.run)), {fault for file in result.failed for fault in file.faults}
-    several = len(RunFolder(result.run).fronts()) > 1
-    parts = [f"Measure again in quiet: latnas verify {run}{f' --table {result.front}' if several else ''}"]
+    parts = [f"Measure again in quiet: latnas verify {run}{which_front(result.run, result.front)}"]
     if faults - {"missing", "changed"}:
         parts.append(
             "where the device is slower for good, measure it anew and search by that table: latnas profile, then "
