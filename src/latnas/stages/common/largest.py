@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from latnas.hypernet.propose import limit_on, node_limit
@@ -18,7 +18,7 @@ SCANNED = 20
 
 SLACKS = (2, 1, 0, -1, -2, -3, -4, -6, -8)
 """By how many standard errors of the linear costs the budget is widened, until a prediction is within it. Of the tables
-that ship, in `darts` by ONNX Runtime the largest networks by linear costs take 4 errors longer than these say."""
+that ship, in `darts` by ONNX Runtime the largest by linear costs take more than two errors longer than these say."""
 
 
 def largest_within(space: Space, latency: LatencyModel, budget: float, count: int) -> list[Architecture]:
@@ -26,20 +26,24 @@ def largest_within(space: Space, latency: LatencyModel, budget: float, count: in
     first.
     """
     error = latency.table.calibration.linear_error
-    found: list[Architecture] = []
+    ms: dict[Architecture, float] = {}
     for linear_budget in dict.fromkeys(budget * (1.0 + slack * error) for slack in SLACKS):
-        found = largest_first([*found, *_by_macs(space, latency, linear_budget)], space, latency, budget)
-        if len(found) >= count:
+        fresh = [one for one in _by_macs(space, latency, linear_budget) if one not in ms]
+        ms |= {one: latency.predict_ms(one) for one in fresh}
+        if sum(each <= budget for each in ms.values()) >= count:
             break
-    return found[:count]
+    return _ranked(ms, space, budget)[:count]
 
 
 def largest_first(
     architectures: Iterable[Architecture], space: Space, latency: LatencyModel, budget: float
 ) -> list[Architecture]:
     """Those that are predicted to be within the budget, each once: by falling multiply-adds, then by latency."""
+    return _ranked({one: latency.predict_ms(one) for one in architectures}, space, budget)
+
+
+def _ranked(ms: Mapping[Architecture, float], space: Space, budget: float) -> list[Architecture]:
     macs = macs_cost(space.trace)
-    ms = {one: latency.predict_ms(one) for one in architectures}
     fitting = [one for one in ms if ms[one] <= budget]
     return sorted(fitting, key=lambda one: (-macs.cost(one), ms[one], one.key))
 

@@ -95,7 +95,7 @@ def _networks(networks: Sequence[ExportedNetwork], manifests: Sequence[Manifest]
 
 
 def _limits(manifest: Manifest) -> str:
-    """What the search or the export kept the network to, such as `--max-params 60,000`."""
+    """What the search or the export kept the network to, such as `number of parameters 60,000`."""
     if manifest.limits is None:
         return ""
     most = {resource: getattr(manifest.limits, resource.name).most for resource in RESOURCES}
