@@ -37,6 +37,17 @@ def test_a_flag_wins_over_the_environment_which_wins_over_the_file_which_wins_ov
     assert (config.pool, config.draws, config.rounds, config.seed) == (40, 30, 3, 0)
 
 
+def test_a_variable_of_one_command_wins_over_the_one_of_all_and_leaves_other_commands_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LATNAS_SEED", "5")
+    monkeypatch.setenv("LATNAS_SEARCH_ROUNDS", "3")
+    monkeypatch.setenv("LATNAS_SEARCH_SEED", "6")
+    search, profile = resolve(SearchConfig, {}, None, "search"), resolve(ProfileConfig, {}, None, "profile")
+    assert (search.rounds, search.seed) == (3, 6)
+    assert (profile.rounds, profile.seed) == (ProfileConfig().rounds, 5)
+
+
 def test_a_flag_that_is_zero_or_false_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATNAS_SEED", "5")
     assert resolve(SearchConfig, {"seed": 0}, None, "search").seed == 0
@@ -66,6 +77,7 @@ def test_a_file_speaks_in_toml(tmp_path: Path) -> None:
         ({"training_steps": 0}, {"LATNAS_TRAINING_STEPS": "9"}, "", "--training-steps: "),
         ({}, {"LATNAS_POOL": "many"}, "", "LATNAS_POOL: "),
         ({}, {"LATNAS_POOL": "1"}, "[search]\npool = 20\n", "LATNAS_POOL: "),
+        ({}, {"LATNAS_SEARCH_POOL": "1", "LATNAS_POOL": "9"}, "", "LATNAS_SEARCH_POOL: "),
         ({}, {}, "[search]\npool = 1\n", "pool in {file}: "),
         ({}, {}, "[search]\npool = [1]\n", "pool in {file}: "),
         ({"draws": 3}, {"LATNAS_SEED": "0"}, '[search]\npool = "x"\n', "pool in {file}: "),

@@ -26,18 +26,19 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
         model: the config of a stage.
         flags: what was typed; None and () mean "not typed".
         file: TOML with a table for each stage, such as [search]; keys are the config's fields.
-            In the environment these are LATNAS_POOL and so on, with commas in lists.
+            In the environment these are LATNAS_POOL and so on, with commas in lists; LATNAS_SEARCH_POOL is for this
+            stage alone and wins over LATNAS_POOL.
         section: which table.
 
     Raises:
         UsageError: a key that does not exist, or a value that the model refuses; it says which layer it came from.
     """
     typed = {name: value for name, value in flags.items() if value is not None and value != ()}
+    variables = {name: variable for name in model.model_fields if (variable := _variable(section, name)) is not None}
     environment = {
-        name: _parts(os.environ[PREFIX + name.upper()]) if get_origin(field.annotation) is tuple
-        else os.environ[PREFIX + name.upper()]
-        for name, field in model.model_fields.items()
-        if PREFIX + name.upper() in os.environ
+        name: _parts(os.environ[variable]) if get_origin(model.model_fields[name].annotation) is tuple
+        else os.environ[variable]
+        for name, variable in variables.items()
     }  # fmt: skip
     written = _read(file, section) if file is not None else {}
     unknown = sorted(written.keys() - model.model_fields.keys())
@@ -53,7 +54,7 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
         problem = error.errors(include_url=False, include_context=False)[0]
         name = str(problem["loc"][0]) if problem["loc"] else section
         flag = f"--{name.replace('_', '-')}"
-        where = flag if name in typed else PREFIX + name.upper() if name in environment else f"{name} in {file}"
+        where = flag if name in typed else variables.get(name) or f"{name} in {file}"
         raise UsageError(f"{where}: {problem['msg']}. See latnas {section} --help") from error
 
 
@@ -74,6 +75,12 @@ def _read(file: Path, section: str) -> dict[str, Any]:
             raise UsageError(f"{file}: {name} must be a table, [{name}].")
     found: dict[str, Any] = tables.get(section, {})
     return found
+
+
+def _variable(section: str, name: str) -> str | None:
+    """The variable of the environment that sets this field: the one of this section alone, or the one of all."""
+    both = (f"{PREFIX}{section.upper()}_{name.upper()}", f"{PREFIX}{name.upper()}")
+    return next((variable for variable in both if variable in os.environ), None)
 
 
 def _parts(text: str) -> list[str]:
