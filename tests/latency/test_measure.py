@@ -273,6 +273,18 @@ def test_the_factors_are_quantiles_of_the_single_calls_in_calm_rounds_only() -> 
     assert 1.0 < result.p50_factor < result.p90_factor < 2.0
 
 
+@pytest.mark.parametrize("slow_from", [20, 40])
+def test_the_factors_of_a_device_that_has_become_slower_are_those_of_a_steady_one(slow_from: int) -> None:
+    """Eight percent: all rounds are calm. Floors are those of the faster time, and so are single calls."""
+    world = World(
+        lambda name, round, n: n * BASE[name] * (1.25 if n == 1 else 1.0) * (1.08 if round >= slow_from else 1)
+    )
+    result = world.measure(rounds=100)
+    assert result.calm_rounds == 100
+    assert result.items["conv"].floor_seconds == pytest.approx(BASE["conv"], rel=0.002)
+    assert result.factors["anchor"] == pytest.approx((1.25, 1.25), rel=0.002)
+
+
 def test_single_calls_are_noted_of_the_anchor_and_of_witnesses() -> None:
     extra = {"anchor": 1.25, "conv": 1.5, "pool": 1.75, "network": 1.0}
     world = World(lambda name, round, n: n * BASE[name] * (extra[name] if n == 1 else 1.0))

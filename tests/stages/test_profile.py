@@ -510,6 +510,32 @@ def test_once_the_networks_are_chosen_operations_get_no_further_round(
     assert len(networks.read_text().splitlines()) == 2
 
 
+def test_operations_that_were_deleted_after_the_networks_were_chosen_are_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        fail_in_round(patched, tmp_path, 6, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            profile(profile_config(tmp_path))
+    (operations,) = tmp_path.rglob("*-operations.jsonl")
+    operations.unlink()
+    table = profile(profile_config(tmp_path)).table
+    assert {entry.halves for entry in table.operations.values()} == {0.0}, "one round has no two halves"
+
+
+def test_a_finished_profile_leaves_the_rounds_of_another_call_for_the_same_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        fail_in_round(patched, tmp_path, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            profile(profile_config(tmp_path, operations=False))
+    kept = contents(tmp_path)
+    assert len(kept) == 2
+    profile(profile_config(tmp_path))
+    assert contents(tmp_path).items() > kept.items()
+
+
 def test_an_interruption_before_the_first_round_is_over_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -617,6 +643,23 @@ def test_a_profile_out_of_time_says_which_networks_have_not_settled(tmp_path: Pa
     assert set(table.unsettled) == networks, "one round has no two halves that could agree"
     assert {entry.halves for entry in table.calibration.networks} == {1.0}
     assert table.doubtful.keys() >= {entry.label for entry in table.operations.values()}
+
+
+def test_a_device_that_is_hardly_ever_calm_is_warned_of_with_a_command_for_the_same_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [0]
+
+    def slower_and_slower(self: AnalyticRunner, n: int) -> float:
+        calls[0] += 1
+        return RUN(self, n) * 1.002 ** calls[0]
+
+    monkeypatch.setattr(AnalyticRunner, "run", slower_and_slower)
+    heard = Heard()
+    profile(profile_config(tmp_path, rounds=8, max_seconds=180.0), heard)
+    (warning,) = (text for text in heard.warned if "rounds were calm" in text)
+    command = "latnas profile --rounds 16 --max-seconds 360 --device analytic --width 4 --depth 1 --data digits"
+    assert command in warning and "--calibrate 4" in warning
 
 
 def test_what_has_settled_gets_no_more_rounds_than_it_needs(tmp_path: Path) -> None:

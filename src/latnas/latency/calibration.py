@@ -52,6 +52,10 @@ SQUARES_MUST_GAIN = 1.15
 CONVERGED = 1e-4
 
 
+class ContradictionError(LatnasError):
+    """What was measured of whole networks contradicts what is known of their parts altogether."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """The milliseconds of the fixed rest, of each part and of a thousand elements of each context class.
@@ -127,7 +131,8 @@ def calibrate(
             predicted worse than others when they are left out.
 
     Raises:
-        LatnasError: fewer than four networks, or measurements that contradict the prior altogether.
+        LatnasError: fewer than four networks.
+        ContradictionError: the measurements contradict the prior altogether.
     """
     if len(sample.networks) < LEAST_NETWORKS:
         raise LatnasError(
@@ -140,9 +145,9 @@ def calibrate(
     # Where a price is wrong enough, a network would take no time at all.
     possible = {freedom: one for freedom, one in solutions.items() if np.all(one.of(problem) > 0)}
     if not possible:
-        raise LatnasError(
+        raise ContradictionError(
             "what was measured of whole networks has nothing to do with what is in them, so this table would be "
-            "worthless. The device was probably busy: measure again with more rounds (latnas profile --rounds 2000)."
+            "worthless: the device was probably busy"
         )
     errors = _left_out_in_earnest(problem, _shortlist(possible))
     # Squared errors must gain something: on devices with wild outliers they are no worse on few networks by luck.

@@ -121,7 +121,8 @@ class Measurements:
 
     `rounds` were finished, of `asked_rounds`; fewer if time ran out or everything had settled. `drift` is, for each
     round, how much slower than in calm ones all items were, by their median; rounds within 10 percent are calm. The
-    factors are median and 90th percentile of the anchor's single calls in calm rounds, over its floor. Where less than
+    factors are median and 90th percentile of the anchor's single calls in calm rounds, over its floor, both at the
+    level of their era. Where less than
     a quarter of the rounds was calm, the calmest quarter counts and `too_few_calm_rounds` is set. `factors` has both
     for each item of whose single calls a note was taken.
     """
@@ -218,6 +219,11 @@ def measure(
     return summarise(records, list(runners), anchor, rounds, tolerance)
 
 
+def single_calls(name: str, runner: Runner, count: int) -> list[float]:
+    """Seconds of so many calls, one by one. Raises MeasurementError where the runner fails."""
+    return [_run(name, runner, 1) for _ in range(count)]
+
+
 def summarise(
     records: Sequence[RoundRecord], names: Sequence[str], anchor: str, asked_rounds: int, tolerance: float
 ) -> Measurements:
@@ -235,7 +241,8 @@ def summarise(
     items = {name: _item_times(name, records, chosen) for name in names}
     factors = {}
     for name in dict.fromkeys([anchor, *(name for record in records for name in record.singles)]):
-        singles = [s for record in records if record.index in chosen for s in record.singles.get(name, ())]
+        calm = [(record.singles.get(name, ()), chosen[record.index]) for record in records if record.index in chosen]
+        singles = [seconds / level for calls, level in calm for seconds in calls]
         if name in items and singles:
             p50, p90 = np.quantile(singles, (0.5, 0.9)) / items[name].floor_seconds
             factors[name] = (max(1.0, float(p50)), max(1.0, float(p90)))
@@ -276,7 +283,7 @@ def _round(
         else:
             discarded.append(name)
         if name in singly:
-            calls = [_run(name, runners[name], 1) for _ in range(ANCHOR_SINGLES)]
+            calls = single_calls(name, runners[name], ANCHOR_SINGLES)
             singles[name] = tuple(call for call in calls if _is_a_time(call))
             discarded += [name] * (len(calls) - len(singles[name]))
     return RoundRecord(index, bursts, singles, tuple(discarded))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from latnas.latency.measure import MeasurementError, measure
+from latnas.latency.measure import MeasurementError, measure, single_calls
 from latnas.latency.ort_session import (
     CPU,
     CUDA,
@@ -194,7 +194,7 @@ def conditions_of(manifest: Mapping[str, Any]) -> Conditions:
         factors = {"floor": 1.0, "p50": _positive(how["p50_factor"]), "p90": _positive(how["p90_factor"])}
         anchor_ms = _positive(how["anchor_ms"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CannotMeasureError(f"the manifest's device is damaged: {error!r}. Export again: latnas export") from error
+        raise CannotMeasureError(f"the manifest's device is damaged: {error!r}. Export it again.") from error
     if name == "onnxruntime":
         chosen = tuple(filter(None, settings.split(",")))
         return Conditions(device, chosen, threads, batch, precision, factors, anchor_ms, remark="")
@@ -262,7 +262,7 @@ def _look(bench: Bench) -> Found:
     )
     own = {"floor": 1.0, "p50": found.factors[MODEL][0], "p90": found.factors[MODEL][1]}
     floor_ms = found.items[MODEL].floor_seconds * 1e3
-    p50_ms, p90_ms = np.quantile([runner.run(1) for _ in range(CALLS)], (0.5, 0.9)) * 1e3
+    p50_ms, p90_ms = np.quantile(single_calls(MODEL, runner, CALLS), (0.5, 0.9)) * 1e3
     drift = None
     if bench.anchor is not None and conditions.anchor_ms is not None:
         drift = found.items[ANCHOR].floor_seconds * 1e3 / conditions.anchor_ms

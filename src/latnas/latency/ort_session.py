@@ -113,4 +113,6 @@ def open_session(file: bytes, options: Any, providers: Sequence[tuple[str, dict[
 def _load_cuda_libraries() -> None:
     """Loads those that pip has installed, which the system's loader does not find. It prints on stdout."""
     with redirect_stdout(io.StringIO()):
-        ort.preload_dlls()
+        preload = getattr(ort, "preload_dlls", None)  # there since ONNX Runtime 1.21
+        if preload is not None:
+            preload()

@@ -45,8 +45,9 @@ class _Frozen(BaseModel):
 class OperationEntry(_Frozen):
     """One operation at one shape, measured alone.
 
-    `floor_ms` is its fastest burst, the runtime's cost of a call included; `overhead_ms` is that of an empty graph with
-    the same input. `halves` is the relative difference between the floors of the odd and the even rounds.
+    `floor_ms` is the mean of its faster bursts, the runtime's cost of a call included; `overhead_ms` is that of an
+    empty graph with the same input. `halves` is the relative difference between the floors of the odd and the even
+    rounds.
     """
 
     label: str

@@ -48,8 +48,8 @@ def look_again(
 ) -> dict[str, Times]:
     """Measures workloads, those that fail a few times more; of each a look that passes counts, else the fastest.
 
-    A floor is the fastest of many bursts: more of them can only lower it, and a device that is busy for a minute raises
-    the floors of large networks by a tenth.
+    A floor is the mean of the faster bursts, and nothing but the network makes it low: a device that is busy for a
+    minute raises the floors of large networks by a tenth.
     """
     found = bench.measure(workloads, names, what)
     for _ in range(SECOND_LOOKS):

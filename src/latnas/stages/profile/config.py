@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from latnas.stages.common.options import typed
 from latnas.words.table import Quote
 
 WHICH_TABLE = ("device", "runtime", "space", "width", "depth", "data", "batch", "threads", "precision", "out")
+MOST_ROUNDS = 100_000
 
 
 class ProfileConfig(BaseModel):
@@ -33,9 +35,19 @@ class ProfileConfig(BaseModel):
     quote: Quote = "p50"
     calibrate: int = Field(40, ge=4, le=200)
     operations: bool = True
-    rounds: int = Field(800, ge=4, le=100_000)
+    rounds: int = Field(800, ge=4, le=MOST_ROUNDS)
     tolerance: float = Field(0.005, gt=0, lt=1)
     max_seconds: float | None = Field(180.0, gt=0, allow_inf_nan=False)
     verify: int = Field(0, ge=0, le=1000)
     seed: int = Field(0, ge=0, lt=2**63)
     out: Path = Path("latency_tables")
+
+
+def longer(config: ProfileConfig, calibrate: int | None = None) -> str:
+    """The command that measures the same table for twice as long, and `calibrate` networks where that is given."""
+    limit = "" if config.max_seconds is None else f" --max-seconds {2 * config.max_seconds:.0f}"
+    whole = "" if config.operations else " --no-operations"
+    networks = "" if calibrate is None else f" --calibrate {calibrate}"
+    which = (*WHICH_TABLE, "quote", "seed", *(("calibrate",) if calibrate is None else ()))
+    command = f"latnas profile --rounds {min(2 * config.rounds, MOST_ROUNDS)}{limit}{whole}{networks}"
+    return typed(command, config, *which)

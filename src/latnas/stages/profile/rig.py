@@ -72,7 +72,7 @@ class Rig:
             LatnasError: a workload cannot be run, or the device failed; what was measured is kept.
         """
         runners = {**self._prepare(workloads, names or {}), ANCHOR: self._anchor}
-        partial = Path(f"{self._partial}-{phase}.jsonl")
+        partial = self._rounds(phase)
         try:
             previous = [RoundRecord.from_json(value) for value in read_lines(partial)]
         except ValueError as error:
@@ -103,10 +103,17 @@ class Rig:
                 f"{error}. What was measured is kept in {partial}; the same command goes on from there."
             ) from error
 
-    def forget(self) -> None:
-        """Deletes the rounds: their table is written."""
-        for path in self._partial.parent.glob(f"{self._partial.name}-*"):
-            path.unlink(missing_ok=True)
+    def has_rounds(self, phase: str) -> bool:
+        """Whether an interrupted call has left rounds of this phase."""
+        return self._rounds(phase).exists()
+
+    def forget(self, *phases: str) -> None:
+        """Deletes the rounds of these phases: their table is written."""
+        for phase in phases:
+            self._rounds(phase).unlink(missing_ok=True)
+
+    def _rounds(self, phase: str) -> Path:
+        return Path(f"{self._partial}-{phase}.jsonl")
 
     def _prepare(self, workloads: Mapping[str, Workload], names: Mapping[str, str]) -> dict[str, Runner]:
         runners: dict[str, Runner] = {}

@@ -15,13 +15,13 @@ from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.latency.agreement import agreement
-from latnas.latency.calibration import Fit, calibrate, freedoms
+from latnas.latency.calibration import ContradictionError, Fit, calibrate, freedoms
 from latnas.latency.measure import ItemTimes, Measurements
 from latnas.latency.profiler import Profiler, ProfilerPlugin, RunSettings, choose, open_plugin
 from latnas.latency.runtimes import Runtime, parse_runtime
 from latnas.latency.workload import Workload, identity_workload
 from latnas.spaces.space import Space, make_space
-from latnas.stages.profile.config import ProfileConfig
+from latnas.stages.profile.config import ProfileConfig, longer
 from latnas.stages.profile.doubts import doubtful_operations
 from latnas.stages.profile.networks import (
     Chosen,
@@ -108,7 +108,8 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     operations: dict[str, OperationEntry] = {}
     if config.operations:
         # Once the networks are chosen, nothing may change the prior that they were chosen by.
-        limit = 0.0 if chosen.exists() else None if seconds is None else SHARE_OF_OPERATIONS * seconds
+        settled = chosen.exists() and rig.has_rounds("operations")
+        limit = 0.0 if settled else None if seconds is None else SHARE_OF_OPERATIONS * seconds
         operations = _measure_operations(space, rig, limit, config.batch)
     prior = parts_of_operations(operations, trace) if operations else _rough_prior(space)
     contexts = _contexts_of(space, report)
@@ -120,13 +121,22 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
 
     floors = [_ms(measured.items[one.architecture.key]) for one in networks]
     sample = sample_of([one.architecture for one in networks], contexts)
-    fit = calibrate(sample, floors, prior, typical=sample_of([one.architecture for one in kept.typical], contexts))
-    linear = calibrate(sample, floors, prior, freedoms(contexts=False))
+    typical = sample_of([one.architecture for one in kept.typical], contexts)
+    try:
+        fit = calibrate(sample, floors, prior, typical=typical)
+        linear = calibrate(sample, floors, prior, freedoms(contexts=False))
+    except ContradictionError as error:
+        raise LatnasError(f"{error}. What was measured is kept; to add to it: {longer(config)}") from error
     if not fit.is_informative:
         report.warn(
             f"predictions are off by {fit.mean_error:.0%}, and guessing the same time for every network by "
             f"{fit.error_of_a_constant:.0%}: the device was busy, or too few networks were measured. Measure again in "
-            "quiet: latnas profile --calibrate 60 --rounds 2000"
+            f"quiet: {longer(config, max(60, config.calibrate))}"
+        )
+    if measured.too_few_calm_rounds:
+        report.warn(
+            f"only {measured.calm_rounds} of {measured.rounds} rounds were calm: the device was busy, or its clock "
+            f"changed. Measure again in quiet: {longer(config)}"
         )
     halves = [measured.items[one.architecture.key].halves for one in networks]
     sums = prior.of_items("ms")
@@ -183,7 +193,8 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     )  # fmt: skip
     path = config.out / f"{given.name}.json"
     table.save(path)
-    rig.forget()
+    rig.forget("operations", "networks")
+    chosen.unlink(missing_ok=True)
     return Profiled(path, table, config)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.latency.agreement import agreement
+from latnas.stages.common.options import typed
 from latnas.stages.common.tables import latency_of, warn_if_stale
-from latnas.stages.profile.config import ProfileConfig
+from latnas.stages.profile.config import WHICH_TABLE, ProfileConfig
 from latnas.stages.profile.networks import Drawn, at_random, near_front
 from latnas.stages.profile.rig import ANCHOR, Rig
 from latnas.stages.profile.stage import profile, setting_of
@@ -96,14 +97,14 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
     references = _references(table)
     networks = [*(one.architecture for one in drawn), *references]
     measured = rig.measure("fresh networks", {one.key: rig.network(one) for one in networks}, config.max_seconds)
-    rig.forget()
+    rig.forget("fresh networks")
     before_ms = {ANCHOR: table.anchor.floor_ms, **{one.key: floor_ms for one, floor_ms in references.items()}}
     ratios = [1e3 * measured.items[key].floor_seconds / floor_ms for key, floor_ms in before_ms.items()]
     drift = float(np.median(ratios))
     if not 1 / DRIFTED < drift < DRIFTED:
         report.warn(
             f"networks of the table take {drift:.2f} times what they took when it was measured: the device is busy, or "
-            "has changed. Make a new table: latnas profile"
+            f"has changed. Make a new table: {typed('latnas profile', config, *WHICH_TABLE)}"
         )
     verified = tuple(
         Verified(
