@@ -32,7 +32,7 @@ from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
 from latnas.words.manifest import Measured, RawTimes, load_manifest
-from latnas_profilers.analytic import AnalyticProfiler, inference_seconds
+from latnas_profilers.analytic import AnalyticProfiler, AnalyticRunner, inference_seconds
 
 FILES = {"model.onnx", "manifest.json", "measure.py", "model.py", "weights.safetensors"}
 
@@ -352,6 +352,37 @@ def test_without_the_device_of_the_table_the_files_are_unverified_and_say_that_n
     assert (file.manifest.measured_ms, file.manifest.raw_ms, file.manifest.within_budget) == (None, None, None)
     assert file.manifest.predicted_ms.high <= file.manifest.budget_ms
     assert any("files will be unverified" in line and "elsewhere" in line for line in heard.warned)
+
+
+def test_where_nothing_can_be_measured_a_file_that_may_be_over_its_budget_is_warned_of(
+    exported_run: Path, tmp_path: Path
+) -> None:
+    here, heard = copied(exported_run, tmp_path / "here"), Heard()
+    path = front_in(here) / "table.json"
+    table = json.loads(path.read_text())
+    table["environment"]["host"] = "elsewhere"
+    table["calibration"]["high"] = 3.0
+    path.write_text(json.dumps(table))
+    (file,) = export(export_config(here, lambdas=(1.0,)), heard)
+    assert file.manifest.predicted_ms.high > file.manifest.budget_ms
+    assert any(f"{file.folder.name} may take up to" in line and "latnas verify" in line for line in heard.warned)
+
+
+def test_a_device_that_fails_in_single_calls_is_an_error(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = AnalyticRunner.run, [0]
+
+    def fails_late(self: AnalyticRunner, n: int) -> float:
+        calls[0] = calls[0] + 1 if n == 1 else 0
+        if calls[0] > 100:
+            raise RuntimeError("the device was unplugged")
+        return real(self, n)
+
+    monkeypatch.setattr(AnalyticRunner, "run", fails_late)
+    here = copied(exported_run, tmp_path / "here")
+    with pytest.raises(LatnasError, match=r"RuntimeError: the device was unplugged\. Type the same command"):
+        export(export_config(here, lambdas=(0.0,)))
 
 
 def test_a_device_that_cannot_run_a_network_is_an_error_that_names_it(

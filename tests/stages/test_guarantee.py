@@ -19,6 +19,7 @@ from small import Heard, contents, copied, export_config, front_in, run_in
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.spaces.space import Space
+from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import ExportConfig, ExportedFile, deriving, export, stage
@@ -289,7 +290,23 @@ def test_where_not_even_the_loosest_budget_of_the_run_is_within_reach_another_se
     (file,) = world.derive(MadeUpBench(world, takes, takes), world.budget_ms(0.5))
     nearest = file.manifest.nearest_ms
     assert nearest is not None and nearest > world.front.slowest_ms
-    assert f": latnas search --from {world.job.run.path} --budget-range {budget_name(nearest)}:" in file.advice
+    assert ": the table knows no network as slow as that; measure it anew: latnas profile --device" in file.advice
+
+
+def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(world: World) -> None:
+    """A front that was searched for tight budgets alone, on a device that takes half as long again."""
+    tight = world.budget_ms(0.9)
+    front = world.front.model_copy(update={"slowest_ms": tight})
+    changed = replace(world, front=front)
+    takes: Milliseconds = lambda one: 1.5 * world.latency.predict_ms(one)  # noqa: E731
+    (file,) = changed.derive(MadeUpBench(changed, takes, takes), tight)
+    nearest = file.manifest.nearest_ms
+    assert nearest is not None and nearest > tight
+    run, table = world.job.run.path, world.job.run.front(world.job.exports.name) / "table.json"
+    start = f": latnas search --from {run} --table {table} --budget-range "
+    assert start in file.advice
+    wanted = budget_range(file.advice.partition(start)[2], world.job.space, world.latency)
+    assert wanted.fastest_ms == pytest.approx(nearest, rel=1e-3)
 
 
 def test_where_the_search_scored_no_network_that_is_fast_enough_the_solver_finds_one(world: World) -> None:
@@ -423,12 +440,22 @@ def missing_file(folder: Path) -> None:
     (folder / "model.onnx").unlink()
 
 
+def damaged_weights(folder: Path) -> None:
+    (folder / "weights.safetensors").write_bytes(b"no weights")
+
+
+def missing_source(folder: Path) -> None:
+    (folder / "model.py").unlink()
+
+
 def missed_before(folder: Path) -> None:
     value = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**value, "status": "missed"}))
 
 
-@pytest.mark.parametrize("damage", [damaged_file, damaged_manifest, missing_file, missed_before])
+@pytest.mark.parametrize(
+    "damage", [damaged_file, damaged_manifest, damaged_weights, missing_file, missing_source, missed_before]
+)
 def test_only_what_is_missing_or_damaged_or_missed_is_made_again(
     verified: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,11 +468,12 @@ def test_only_what_is_missing_or_damaged_or_missed_is_made_again(
 
     monkeypatch.setattr(deriving, "train_each", noted)
     first, second = export(export_config(verified, all=True))
-    whole = first.onnx.read_bytes()
+    whole = {path.name: path.read_bytes() for path in first.folder.iterdir() if path.name != "manifest.json"}
     damage(first.folder)
     again, other = export(export_config(verified, all=True))
     assert asked == [first.manifest.budget_ms]
-    assert again.onnx.read_bytes() == whole and again.manifest.status == "verified-in-pytorch"
+    assert {name: (again.folder / name).read_bytes() for name in whole} == whole
+    assert again.manifest.status == "verified-in-pytorch"
     assert other.manifest == second.manifest
 
 

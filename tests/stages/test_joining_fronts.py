@@ -245,3 +245,46 @@ def test_a_run_that_is_named_goes_on_only_as_it_was_begun(small_run: Path, tmp_p
         path.unlink()
     with pytest.raises(UsageError, match=r"had hardly begun\. Type its command again: latnas search"):
         search(resumed())
+
+
+def measured_again(here: Path) -> Path:
+    """The table of the run, as a device that has become 1.5 times slower would have it."""
+    (path,) = (here / "latency_tables").glob("*.json")
+    table = json.loads(path.read_text())
+    for prices in (table["calibration"]["prices"], table["calibration"]["linear"]):
+        prices["fixed_ms"] = {name: 1.5 * ms for name, ms in prices["fixed_ms"].items()}
+        for parts in prices["parts_ms"]["default"].values():
+            parts.update({name: 1.5 * ms for name, ms in parts.items()})
+    path.write_text(json.dumps({**table, "created": "2026-11-29T03:15:00+00:00"}))
+    return path
+
+
+def test_a_table_that_was_measured_again_gives_a_front_of_its_own(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    own, first, before = front_in(here).name, load_front(front_in(here) / "front.json"), contents(run_in(here))
+    table = measured_again(here)
+    found = finished(here, table=table)
+    assert {path: contents(run_in(here))[path] for path in before} == before, "nothing that was there has changed"
+    name = found.front_path.parent.name
+    assert name.startswith(f"{own}-") and found.front.table == own and RunFolder(found.run).fronts() == [own, name]
+    assert found.front.fastest_ms == pytest.approx(1.5 * first.fastest_ms, rel=0.05)
+    assert load_table(found.front_path.with_name("table.json")) == load_table(table)
+    assert finished(here).front_path == found.front_path, "the same again is finished"
+    assert quick_search(joined(here, from_run=None, resume=run_in(here).name, table=table)).front == found.front
+
+
+def test_a_search_typed_again_after_its_table_was_measured_again_is_refused_with_what_to_type(
+    small_run: Path, tmp_path: Path
+) -> None:
+    whole, here = copied(small_run, tmp_path / "whole"), tmp_path / "here"
+    before = contents(run_in(whole))
+    table = measured_again(whole)
+    with pytest.raises(UsageError, match=rf"earlier measurement .* latnas search --from \S+ --table {table}"):
+        quick_search(search_config(whole))
+    assert contents(run_in(whole)) == before
+    copied(whole, here)
+    (front_in(here) / "front.json").unlink()
+    with pytest.raises(UsageError, match=r"To go on with the earlier: latnas search --resume \S+"):
+        quick_search(search_config(here))
+    resumed = quick_search(joined(here, from_run=None, resume=run_in(here).name))
+    assert resumed.front_path.read_bytes() == (front_in(whole) / "front.json").read_bytes()

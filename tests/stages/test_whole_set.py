@@ -114,3 +114,22 @@ def test_the_published_schemas_are_those_of_the_code(tmp_path: Path) -> None:
     published = {path.name: path.read_text() for path in (ROOT / "docs" / "schemas").iterdir()}
     assert published == {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert published.keys() == {f"{name}.json" for name in FILES}
+
+
+def test_files_beside_the_model_that_were_damaged_or_lost_are_made_again_and_never_become_the_exported_ones(
+    exported_run: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    exports = exports_in(here)
+    loose = load_set(exports / SET).networks[0].folder
+    (exports / loose / "model.py").unlink()
+    (exports / loose / "weights.safetensors").write_bytes(b"broken")
+    lost = [f"{loose}/model.py", f"{loose}/weights.safetensors"]
+    export(export_config(here, lambdas=(1.0,)))
+    found = changed_files(exports, load_set(exports / SET).networks)
+    assert sorted(found) == lost, "the export of another budget hides nothing"
+    export(export_config(here, lambdas=(0.0,)))
+    assert changed_files(exports, load_set(exports / SET).networks) == []
+    for name in ("model.py", "weights.safetensors"):
+        folder = exports_in(exported_run) / loose
+        assert (exports / loose / name).read_bytes() == (folder / name).read_bytes()

@@ -15,9 +15,10 @@ from latnas.spaces.space import make_space
 from latnas.stages.common.estimate import ExportSizes, export_seconds, profile_seconds, search_seconds, time_steps
 from latnas.stages.common.options import SearchOptions
 from latnas.stages.export import ExportConfig, export
-from latnas.stages.profile import ProfileConfig, profile
+from latnas.stages.profile import ProfileConfig, Profiled, profile, setting_of
 from latnas.stages.search import SearchConfig, search
 from latnas.words.reporting import Reporter
+from latnas.words.table import load_table
 
 PROFILE_SECONDS = 30.0
 SECONDS_PER_ROUND = 0.1
@@ -66,7 +67,7 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
     began = time.monotonic()
     for line in _plan(sizes):
         report.say(line)
-    profiled = profile(
+    profiled = _profiled(
         ProfileConfig(
             width=sizes.width,
             depth=sizes.depth,
@@ -98,6 +99,15 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
         [show.export_row(file) for file in files],
     )
     print(f"files: {files[0].folder.parent}\nThe whole demo took {seconds:.0f} s.")
+
+
+def _profiled(config: ProfileConfig, report: Reporter) -> Profiled:
+    """The table of an earlier demo, by which its search and its files stay; a new one where there is none."""
+    path = config.out / f"{setting_of(config, report).name}.json"
+    if not path.is_file():
+        return profile(config, report)
+    report.say(f"measured already: {path}; delete it and {config.out.with_name('runs')} for a demo from the start")
+    return Profiled(path, load_table(path), config)
 
 
 def _plan(sizes: Preset) -> list[str]:

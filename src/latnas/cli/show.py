@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from latnas.cli.console import print_table
 from latnas.latency.profiler import PluginReport
 from latnas.latency.runtimes import SettingStatus
-from latnas.stages.common.runs import RUNS, RunFolder
+from latnas.stages.common.runs import RunFolder, which_front, which_run
 from latnas.stages.export import ExportedFile
 from latnas.stages.export.model_card import spread
 from latnas.stages.search import Searched
@@ -62,14 +60,9 @@ def show_searched(result: Searched) -> None:
     print_table(
         f"{len(result.front.networks)} architectures scored; the choice within each budget", columns, rows, left=0
     )
-    named = f" --run {shlex.quote(str(result.run))}" if result.run.parent != RUNS else ""
-    named += which_front(result.run, result.front_path.parent.name)
+    run = RunFolder(result.run)
+    named = which_run(run) + which_front(run, result.front_path.parent.name)
     print(f"run: {result.run}\nnext: latnas export --all{named}, or latnas export --lambda 0.5{named}")
-
-
-def which_front(run: Path, front: str) -> str:
-    """The flag that names a front, where its run has several."""
-    return f" --table {front}" if len(RunFolder(run).fronts()) > 1 else ""
 
 
 def exported_json(files: Sequence[ExportedFile]) -> dict[str, Any]:

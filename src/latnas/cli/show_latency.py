@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from latnas.cli.console import print_table
@@ -53,7 +54,8 @@ def show_profiled(result: Profiled) -> None:
     print_table(table.name, ["", ""], rows)
     for label, reason in list(table.doubtful.items())[:ROWS_SHOWN]:
         print(f"doubtful: {label} {reason}")
-    print(f"table: {result.path}\nnext: {typed(f'latnas search --table {result.path}', result.config, 'data')}")
+    command = f"latnas search --table {quote(str(result.path))}"
+    print(f"table: {result.path}\nnext: {typed(command, result.config, 'data')}")
     print(f"or check it: {typed('latnas profile --verify 20', result.config, *WHICH_TABLE)}")
 
 

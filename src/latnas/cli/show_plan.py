@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 from typing import Any
 
 from latnas.cli.console import print_table
@@ -51,12 +52,12 @@ def show_plan(plan: Planned) -> None:
         return
     path, table = plan.table
     calibration = table.calibration
-    quality = calibration.quality
+    quality, command = calibration.quality, f"latnas search --table {quote(str(path))}"
     print(
         f"table: {path}\nits error: {quality.mean_error:.1%} on average, {quality.within5:.0%} within 5 %; "
         f"90 % interval {calibration.low - 1:+.1%} to {calibration.high - 1:+.1%}; "
         f"{'stale' if plan.stale else 'measured here'}"
-        f"\nnext: {typed(f'latnas search --table {path}', plan.config, 'data', 'seed', *SearchOptions.model_fields)}"
+        f"\nnext: {typed(command, plan.config, 'data', 'seed', *SearchOptions.model_fields)}"
     )
 
 

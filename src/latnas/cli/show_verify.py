@@ -6,7 +6,8 @@ import shlex
 from typing import Any
 
 from latnas.cli.console import print_table
-from latnas.cli.show import KINDS, which_front
+from latnas.cli.show import KINDS
+from latnas.stages.common.runs import RunFolder, which_front
 from latnas.stages.export import VerifiedFile, VerifiedRun
 from latnas.words.budgets import format_ms
 
@@ -92,11 +93,11 @@ def _percent(share: float | None) -> str:
 def advice(result: VerifiedRun) -> str:
     """What to do about files that are not what their manifests say."""
     run, faults = shlex.quote(str(result.run)), {fault for file in result.failed for fault in file.faults}
-    parts = [f"Measure again in quiet: latnas verify {run}{which_front(result.run, result.front)}"]
+    parts = [f"Measure again in quiet: latnas verify {run}{which_front(RunFolder(result.run), result.front)}"]
     if faults - {"missing", "changed"}:
         parts.append(
-            "where the device is slower for good, measure it anew and search by that table: latnas profile, then "
-            f"latnas search --from {run} --table TABLE.json"
+            f"where the device is slower for good, measure it anew and search by that table: {result.again}, "
+            f"then latnas search --from {run}"
         )
     if faults & {"missing", "changed"}:
         parts.append("the command that exported a missing or changed file makes it again")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from latnas.errors import LatnasError
 from latnas.words.files import read_bytes, write_atomically
 from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Status, load_manifest
 from latnas.words.versioned import read_versioned
@@ -132,15 +133,27 @@ def load_set(path: Path) -> ExportSet:
     return read_versioned(ExportSet, path, SCHEMA, "set", "Export again: latnas export --all")
 
 
+def still_listed(exports: Path) -> dict[str, ExportedNetwork]:
+    """Of a set that was written earlier, the folders whose manifest is as it was then, by name; none without a set."""
+    try:
+        listed = load_set(exports / SET).networks
+    except LatnasError:
+        return {}  # not written yet, or damaged: then it is written anew
+    return {one.folder: one for one in listed if _has_hash(exports / one.folder / MANIFEST, one.files.get(MANIFEST))}
+
+
 def changed_files(exports: Path, listed: Sequence[ExportedNetwork]) -> list[str]:
     """`folder/file` of every file that is not what the set says, or is missing."""
-    changed = []
-    for network in listed:
-        for name, sha256 in network.files.items():
-            path = exports / network.folder / name
-            if not path.is_file() or hashlib.sha256(read_bytes(path)).hexdigest() != sha256:
-                changed.append(f"{network.folder}/{name}")
-    return changed
+    return [
+        f"{network.folder}/{name}"
+        for network in listed
+        for name, sha256 in network.files.items()
+        if not _has_hash(exports / network.folder / name, sha256)
+    ]
+
+
+def _has_hash(path: Path, sha256: str | None) -> bool:
+    return path.is_file() and hashlib.sha256(read_bytes(path)).hexdigest() == sha256
 
 
 def _is_part(path: Path) -> bool:

@@ -211,4 +211,10 @@ def load_manifest(path: Path) -> Manifest:
     Raises:
         LatnasError: not a manifest, or of another version.
     """
-    return read_versioned(Manifest, path, SCHEMA, "manifest", "Export again: latnas export")
+    return read_versioned(
+        Manifest,
+        path,
+        SCHEMA,
+        "manifest",
+        "Export again by the command that made it; the whole front: latnas export --all",
+    )

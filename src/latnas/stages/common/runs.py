@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -196,6 +197,17 @@ def choose_front(run: RunFolder, named: str | None) -> str:
     if named is None and len(known) > 1:
         raise UsageError(f"run {run.path} has several fronts; name one: --table {' | --table '.join(known)}")
     return named or known[0]
+
+
+def which_run(run: RunFolder) -> str:
+    """The flag that names a run, where it is not the one that is meant without."""
+    latest = RUNS / LATEST
+    return "" if latest.exists() and latest.resolve() == run.path.resolve() else f" --run {quote(str(run.path))}"
+
+
+def which_front(run: RunFolder, front: str) -> str:
+    """The flag that names a front, where its run has several."""
+    return f" --table {front}" if len(run.fronts()) > 1 else ""
 
 
 def images_of(run: RunFolder, named: str | None = None) -> ImageData:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 
 from latnas.data.images import ImageData
 from latnas.errors import LatnasError, UsageError
@@ -42,12 +43,15 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
     wanted = f" of space {space!r}" if space else ""
     if not fitting:
         extra = f" --space {space}" if space else ""
+        where = "" if folder == FOLDER else f" --out {quote(str(folder))}"
         raise UsageError(
             f"no latency table{wanted} for {data.channels}x{data.size}x{data.size} images with {len(data.classes)} "
-            f"classes was measured on this host. Measure one: latnas profile{extra} --data {data.spec}"
+            f"classes was measured on this host. Measure one: latnas profile{extra} --data {quote(data.spec)}{where}"
         )
     if len(fitting) > 1:
-        listed = "".join(f"\n  --table {path}  # {table.device} with {table.runtime}" for path, table in fitting)
+        listed = "".join(
+            f"\n  --table {quote(str(path))}  # {table.device} with {table.runtime}" for path, table in fitting
+        )
         raise UsageError(f"several tables{wanted} fit; name one:{listed}")
     return fitting[0]
 
@@ -92,7 +96,7 @@ def check_images(table: LatencyTable, data: ImageData) -> None:
         raise UsageError(
             f"the table {table.name} is for {options['channels']}x{options['image_size']}x{options['image_size']} "
             f"images with {options['classes']} classes; {data.name} has {data.channels}x{data.size}x{data.size} with "
-            f"{len(data.classes)}. Measure one: latnas profile --space {table.space} --data {data.spec}"
+            f"{len(data.classes)}. Measure one: latnas profile --space {table.space} --data {quote(data.spec)}"
         )
 
 
@@ -109,6 +113,18 @@ def open_profiler(table: LatencyTable) -> Profiler:
     """
     plugin = load_plugin(parse_runtime(table.runtime).name)
     return open_plugin(plugin, table.device, settings_of(table))
+
+
+def profile_again(table: LatencyTable, data: str) -> str:
+    """The command that measures the device and the space of a table anew, for the images that `data` names."""
+    options = table.options
+    usual = {"batch": (table.batch, 1), "threads": (table.threads, 1), "precision": (table.precision, "fp32"),
+             "quote": (table.quote, "p50")}  # fmt: skip
+    unusual = "".join(f" --{name} {value}" for name, (value, default) in usual.items() if value != default)
+    return (
+        f"latnas profile --device {table.device} --runtime {quote(table.runtime)} --space {table.space} "
+        f"--width {options['width']} --depth {options['depth']} --data {quote(data)}{unusual}"
+    )
 
 
 def differences(table: LatencyTable) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 from latnas.stages.common.options import typed
-from latnas.stages.common.runs import RUNS
+from latnas.stages.common.reach import predicted_ends
+from latnas.stages.common.runs import TABLE, which_front, which_run
+from latnas.stages.common.tables import profile_again
 from latnas.stages.export.choosing import Choice, choose
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms
@@ -132,19 +134,26 @@ def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
 def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
     """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches."""
     near = budget_name(nearest_ms)
-    if nearest_ms <= front.slowest_ms:
-        limits = f" {target.limits.typed}" if target.limits.limited else ""
-        recipe = sorted(ExportConfig.model_fields.keys() - WHICH)
-        command = typed(f"latnas export --budget {near}{limits}{_where(job)}", job.config, *recipe)
-    else:
-        run = shlex.quote(str(job.run.path))
-        command = f"latnas search --from {run} --budget-range {near}:{budget_name(2 * nearest_ms)}"
-    return f"The nearest budget to {budget_name(target.budget_ms)} within reach is {near}: {command}"
+    return f"The nearest budget to {budget_name(target.budget_ms)} within reach is {near}: " + (
+        _export(job, target, near) if nearest_ms <= front.slowest_ms else _search(job, nearest_ms)
+    )
 
 
-def _where(job: Job) -> str:
-    """Which run and which front, as far as they have to be named."""
-    config = job.config
-    latest = config.run is None and config.runs == RUNS
-    run = "" if latest else f" --run {shlex.quote(str(job.run.path))}"
-    return run + ("" if config.table is None else f" --table {shlex.quote(config.table)}")
+def _export(job: Job, target: Target, budget: str) -> str:
+    """The command for another budget, with the same recipe."""
+    limits = f" {target.limits.typed}" if target.limits.limited else ""
+    named = which_run(job.run) + which_front(job.run, job.exports.name)
+    recipe = sorted(ExportConfig.model_fields.keys() - WHICH)
+    return typed(f"latnas export --budget {budget}{limits}{named}", job.config, *recipe)
+
+
+def _search(job: Job, tight_ms: float) -> str:
+    """The command for a front that begins with this budget."""
+    _, slowest = predicted_ends(job.space, job.latency)
+    loose_ms = min(2 * tight_ms, job.latency.predict_ms(slowest))
+    if tight_ms >= loose_ms:
+        again = profile_again(job.table, job.data.spec)
+        return f"the table knows no network as slow as that; measure it anew: {again}"
+    table = quote(str(job.run.front(job.exports.name) / TABLE))
+    span = f"{budget_name(tight_ms)}:{budget_name(loose_ms)}"
+    return f"latnas search --from {quote(str(job.run.path))} --table {table} --budget-range {span}"

@@ -10,7 +10,9 @@ from pathlib import Path
 from latnas.errors import LatnasError
 from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.export.job import Job
+from latnas.stages.export.on_device import SCRIPT
 from latnas.stages.export.targets import Target
+from latnas.words.export_set import changed_files, still_listed
 from latnas.words.files import read_bytes
 from latnas.words.manifest import Manifest, load_manifest
 
@@ -32,7 +34,7 @@ def recipe_digest(job: Job, target: Target) -> str:
 
 
 def kept(job: Job, target: Target) -> Manifest | None:
-    """The manifest of a target whose file is there whole, verified, and what the same command would make again.
+    """The manifest of a target whose files are there whole, verified, and what the same command would make again.
 
     None where networks learn from one another: who teaches is known once all are chosen. Their trainings are kept.
     """
@@ -44,8 +46,16 @@ def kept(job: Job, target: Target) -> Manifest | None:
         and manifest.kind == target.kind
         and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
         and manifest.recipe_digest == recipe_digest(job, target)
+        and not _damaged(job.exports, target.folder)
     )
     return manifest if same else None
+
+
+def _damaged(exports: Path, folder: str) -> bool:
+    """Whether something that was exported into this folder is not there any more, or is another file."""
+    listed = still_listed(exports).get(folder)
+    lost = [] if listed is None else changed_files(exports, [listed])
+    return any(name != f"{folder}/{SCRIPT}" for name in lost)
 
 
 def verified_in(folder: Path) -> Manifest | None:

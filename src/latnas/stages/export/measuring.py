@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.errors import LatnasError
-from latnas.latency.measure import MeasurementError, Runner, measure
+from latnas.latency.measure import MeasurementError, Runner, measure, single_calls
 from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
@@ -57,12 +57,15 @@ class Bench:
         table: whose factors turn floors into the quoted statistic, and whose anchor is measured beside everything.
         profiler: of the table's runtime and device, on this machine.
         log: `measurements.jsonl`, to which every measurement is appended.
+        again: the command that measures the table anew.
     """
 
     def __init__(
-        self, table: LatencyTable, profiler: Profiler, space: Space, log: Path, rounds: int, report: Reporter
-    ) -> None:
+        self, table: LatencyTable, profiler: Profiler, space: Space, log: Path, rounds: int, again: str,
+        report: Reporter,
+    ) -> None:  # fmt: skip
         self._table, self._profiler, self._log, self._rounds, self._report = table, profiler, log, rounds, report
+        self._again = again
         supernet = space.network(seed=0)
         anchor = Architecture.from_json(table.anchor.architecture)
         self.example = space.example(table.batch)
@@ -92,14 +95,16 @@ class Bench:
                     rounds=max(self._rounds, math.ceil(LEAST_BURSTS / len(runners))),
                     progress=lambda done, all_: bar.update(done, all_, "rounds"),
                 )
-            singles = {key: sorted(runners[key].run(1) for _ in range(SINGLE_CALLS)) for key in workloads}
+            singles = {
+                key: sorted(single_calls(f"network {names[key]}", runners[key], SINGLE_CALLS)) for key in workloads
+            }
         except MeasurementError as error:
             raise LatnasError(f"{error}. Type the same command to try again.") from error
         drift = found.items[ANCHOR].floor_seconds * 1e3 / self._table.anchor.floor_ms
         if not 1 / BUSY < drift < BUSY:
             self._report.warn(
                 f"the anchor network takes {drift:.2f} times what it took when the table was measured: the device is "
-                "busy, or has changed. Measure again in quiet, or make a new table: latnas profile"
+                "busy, or has changed. Measure again in quiet, or make a new table: " + self._again
             )
         result = {}
         for key in workloads:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.runs import FRONT, TABLE, choose_front, images_of, limits_of, open_run
-from latnas.stages.common.tables import latency_of, open_profiler, space_of, why_stale
+from latnas.stages.common.tables import latency_of, open_profiler, profile_again, space_of, why_stale
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.deriving import derive
 from latnas.stages.export.job import Job
@@ -20,6 +20,7 @@ from latnas.stages.export.on_device import SCRIPT, leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
+from latnas.words.budgets import format_ms
 from latnas.words.export_set import exported_folders
 from latnas.words.front import Front, load_front
 from latnas.words.reporting import Reporter, Silent
@@ -104,11 +105,25 @@ def _check_form(config: ExportConfig, table: LatencyTable, report: Reporter) -> 
         )
 
 
+def _warn_of_doubtful(files: Sequence[ExportedFile], report: Reporter) -> None:
+    """Where nothing is measured, the upper end of the interval decides; but the fastest network may be over it too."""
+    for file in files:
+        budget_ms, predicted = file.manifest.budget_ms, file.manifest.predicted_ms
+        if file.manifest.kind == "search" and predicted.high > budget_ms:
+            report.warn(
+                f"no network that is known surely keeps {format_ms(budget_ms)}: {file.folder.name} may take up to "
+                f"{format_ms(predicted.high)}. Choose a looser budget, or look on the device: latnas verify"
+            )
+
+
 def _make(job: Job, front: Front, targets: Sequence[Target], stale: str | None) -> list[ExportedFile]:
     """The files that are missing; `stale` says why the device of the table is not present, None where it is."""
     table, log, latency = job.table, job.exports / MEASUREMENTS, job.latency
     if stale is not None:
         job.report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
-        return derive(job, front, targets, None, Lessons(latency))
-    bench = Bench(table, open_profiler(table), job.space, log, job.config.rounds, job.report)
+        files = derive(job, front, targets, None, Lessons(latency))
+        _warn_of_doubtful(files, job.report)
+        return files
+    again = profile_again(table, job.data.spec)
+    bench = Bench(table, open_profiler(table), job.space, log, job.config.rounds, again, job.report)
     return derive(job, front, targets, bench, read_lessons(log, front, latency, job.config.form))

@@ -77,7 +77,12 @@ class VerifiedFile:
 
 @dataclass(frozen=True)
 class VerifiedRun:
-    """The files of one front. `conditions` are what differs here from the table's, by name, none of it hardware."""
+    """The files of one front.
+
+    Attributes:
+        conditions: what differs here from the table's, by name, none of it hardware.
+        again: the command that measures the table anew.
+    """
 
     run: Path
     front: str
@@ -85,6 +90,7 @@ class VerifiedRun:
     tolerance: float
     conditions: Mapping[str, str]
     files: tuple[VerifiedFile, ...]
+    again: str
 
     @property
     def failed(self) -> tuple[VerifiedFile, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from shlex import quote
 
 from pydantic import Field
 
@@ -14,8 +15,8 @@ from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.sustained import Sustained, sustain
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
-from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run
-from latnas.stages.common.tables import differences, listed, open_profiler, space_of
+from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run, which_front, which_run
+from latnas.stages.common.tables import differences, listed, open_profiler, profile_again, space_of
 from latnas.stages.export.config import WhichExports
 from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
@@ -80,7 +81,8 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
     with run.lock():
         contents = {file.folder: _content(file) for file in chosen}
         profiler, space = open_profiler(table), space_of(table)
-        bench = Bench(table, profiler, space, run.exports(name) / MEASUREMENTS, config.rounds, report)
+        again = profile_again(table, str(run.read_config()["data"]))
+        bench = Bench(table, profiler, space, run.exports(name) / MEASUREMENTS, config.rounds, again, report)
         workloads = {
             file.manifest.sha256: _workload(file, content, bench, space)
             for file in chosen
@@ -100,7 +102,7 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
         if any(file.after != file.before for file in files):
             write_set(run.exports(name), table)
     _warn(files, config.tolerance, report)
-    return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files))
+    return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files), again)
 
 
 def _chosen(config: VerifyConfig, run: RunFolder, name: str, front: Front) -> list[ExportedFile]:
@@ -111,9 +113,10 @@ def _chosen(config: VerifyConfig, run: RunFolder, name: str, front: Front) -> li
     """
     paths = sorted(run.exports(name).glob("*/manifest.json"))
     files = [ExportedFile(path.parent, load_manifest(path)) for path in paths]
+    which = which_run(run) + which_front(run, name)
     files.sort(key=lambda file: -file.manifest.budget_ms)
     if not files:
-        raise UsageError(f"nothing of {run.path} was exported yet for {name}. Export: latnas export --all")
+        raise UsageError(f"nothing of {run.path} was exported yet for {name}. Export: latnas export --all{which}")
     wanted = [budget_name(front.budget_range.budget_ms(lam)) for lam in config.lambdas]
     wanted += [budget_name(ms) for ms in config.budgets_ms]
     exported = dict.fromkeys(budget_name(file.manifest.budget_ms) for file in files)
@@ -121,7 +124,7 @@ def _chosen(config: VerifyConfig, run: RunFolder, name: str, front: Front) -> li
         if one not in exported:
             raise UsageError(
                 f"nothing was exported for {one}; exported are {', '.join(exported)}. "
-                f"Export it: latnas export --budget {one}"
+                f"Export it: latnas export --budget {one}{which}"
             )
     return [file for file in files if not wanted or budget_name(file.manifest.budget_ms) in wanted]
 
@@ -138,9 +141,10 @@ def _conditions(table: LatencyTable, run: RunFolder, name: str) -> dict[str, str
     except LatnasError as error:
         differing, elsewhere = {}, str(error).rstrip(".")
     if elsewhere:
+        command = f"latnas verify {quote(str(run.path))}{which_front(run, name)}"
         raise LatnasError(
-            f"the device of table {table.name} is not here ({elsewhere}). Type on that device: latnas verify {run.path}"
-            f"; or copy {run.exports(name)} to it and type in the folder of a file: python measure.py"
+            f"the device of table {table.name} is not here ({elsewhere}). Type on that device: {command}; or copy "
+            f"{run.exports(name)} to it and type in the folder of a file: python measure.py"
         )
     return differing
 
@@ -167,7 +171,7 @@ def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) ->
     except LatnasError as error:
         raise LatnasError(
             f"{file.folder / 'manifest.json'} names no network of space {space.name!r}: {error} "
-            "Export again: latnas export"
+            f"Export again: latnas export --budget {budget_name(file.manifest.budget_ms)}"
         ) from error
     return form.finalist(network, space, batch, takes_files=False)
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from latnas.stages.export.model_card import model_card
-from latnas.words.export_set import CARD, SET, ExportSet, exported_folders, exported_network
+from latnas.stages.export.on_device import SCRIPT
+from latnas.words.export_set import (
+    CARD,
+    SET,
+    ExportedNetwork,
+    ExportSet,
+    exported_folders,
+    exported_network,
+    still_listed,
+)
 from latnas.words.files import write_atomically
 from latnas.words.table import LatencyTable
 
@@ -13,11 +22,15 @@ from latnas.words.table import LatencyTable
 def write_set(exports: Path, table: LatencyTable) -> ExportSet:
     """Writes both anew, from the manifests that lie in the folder of a front's exports.
 
+    Where a manifest is as an earlier set has it, so are the hashes of what lies beside it: a file that was damaged
+    since then does not become the exported one.
+
     Raises:
         LatnasError: a manifest or a file is damaged.
     """
     folders = exported_folders(exports)
     manifests = [manifest for _, manifest in folders]
+    earlier = still_listed(exports)
     found = ExportSet(
         table=table.name,
         runtime=table.runtime,
@@ -27,8 +40,17 @@ def write_set(exports: Path, table: LatencyTable) -> ExportSet:
         quote=table.quote,
         data=manifests[0].data,
         classes=manifests[0].classes,
-        networks=tuple(exported_network(folder, manifest) for folder, manifest in folders),
+        networks=tuple(
+            _as_exported(exported_network(folder, manifest), earlier.get(folder.name)) for folder, manifest in folders
+        ),
     )
     write_atomically(exports / CARD, model_card(found, manifests, table))
     found.save(exports / SET)
     return found
+
+
+def _as_exported(now: ExportedNetwork, earlier: ExportedNetwork | None) -> ExportedNetwork:
+    if earlier is None:
+        return now
+    lasting = {name: sha256 for name, sha256 in earlier.files.items() if name != SCRIPT}  # which is left anew at need
+    return now.model_copy(update={"files": {**now.files, **lasting}})

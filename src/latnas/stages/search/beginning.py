@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +24,7 @@ from latnas.stages.common.runs import (
     read_toml,
     to_toml,
 )
-from latnas.stages.common.tables import check_images, find_table
+from latnas.stages.common.tables import check_images, find_table, profile_again
 from latnas.stages.search import accuracy
 from latnas.stages.search.config import NOT_PART_OF_THE_RUN, OF_A_FRONT, SearchConfig
 from latnas.words.budgets import budget_name, parse_range
@@ -73,6 +75,16 @@ class Beginning:
         """Whether nothing is left to do."""
         return _is_finished(self.run, self.name, self.own)
 
+    def check_measurement(self) -> None:
+        """Raises UsageError where the front was begun by a table of the same name that was measured at another time."""
+        if _is_of_another_measurement(self.run, self.name, self.table):
+            run, table = quote(str(self.run.path)), quote(str(self.table_path))
+            raise UsageError(
+                f"{self.run.path} was searched with an earlier measurement of {self.table_path} and stays by that. "
+                f"A front by the new one, once the run is finished: latnas search --from {run} --table {table}. "
+                f"To go on with the earlier: latnas search --resume {run}. All anew: choose another --name"
+            )
+
     def record(self) -> None:
         """Writes down the table, and what decides the front where the run's config does not."""
         if self.joins:
@@ -109,7 +121,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
     begun = run.begun()
     if not begun:
         raise UsageError(f"the search of {run.path} had hardly begun. Type its command again: latnas search")
-    named, own = None if config.table is None else _table_name(config.table, begun), begun[0]
+    named, own = None if config.table is None else _front_of(run, config.table, begun), begun[0]
     if named is not None and named not in begun:
         raise UsageError(f"run {run.path} has no front for table {named!r}. It has: {', '.join(begun)}.")
     open_ = [name for name in begun if not _is_finished(run, name, own)]
@@ -138,6 +150,8 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     check_images(table, data)
     _check_space(table, load_table(run.front(own) / TABLE), run, data)
     name = _front_name(table.name, full.wanted_range, parse_range(run.read_config()["budget_range"]))
+    if _is_of_another_measurement(run, name, table):
+        name = f"{name}-{hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:6]}"
     if name in begun:
         _check_front(full, _as_recorded(config, run, _front_values(run, name)), run, name)
     return Beginning(full, data, path, table, run, name, own, run.read_config())
@@ -155,6 +169,12 @@ def _front_name(table: str, wanted: Range, of_run: Range) -> str:
     if wanted == of_run:
         return table
     return f"{table}-auto" if wanted is None else f"{table}-{budget_name(wanted[0])}-{budget_name(wanted[1])}"
+
+
+def _is_of_another_measurement(run: RunFolder, name: str, table: LatencyTable) -> bool:
+    """Whether a front of this name was begun by a table that measured the same conditions at another time."""
+    kept = run.front(name) / TABLE
+    return kept.exists() and load_table(kept) != table
 
 
 def _front_values(run: RunFolder, name: str) -> dict[str, Any]:
@@ -204,8 +224,8 @@ def _check_space(table: LatencyTable, own: LatencyTable, run: RunFolder, data: I
         shown = ", ".join(f"{name} {value}" for name, value in own.options.items())
         raise UsageError(
             f"{run.path} knows networks of space {own.space!r} ({shown}), and the table {table.name} is for others. "
-            f"Measure one that fits: latnas profile --device {table.device} --runtime {table.runtime} --space "
-            f"{own.space} --width {own.options['width']} --depth {own.options['depth']} --data {data.spec}"
+            f"Measure one that fits: "
+            + profile_again(table.model_copy(update={"space": own.space, "options": own.options}), data.spec)
         )
 
 
@@ -219,9 +239,12 @@ def _check_front(full: SearchConfig, known: SearchConfig, run: RunFolder, name: 
             )
 
 
-def _table_name(typed: Path, begun: list[str]) -> str:
+def _front_of(run: RunFolder, typed: Path, begun: list[str]) -> str:
     """The front that --table means: by its own name, or by the file of its table."""
-    return load_table(typed).name if str(typed) not in begun and typed.is_file() else str(typed)
+    if str(typed) in begun or not typed.is_file():
+        return str(typed)
+    table = load_table(typed)
+    return next((name for name in begun if not _is_of_another_measurement(run, name, table)), table.name)
 
 
 def _named_data(config: SearchConfig) -> str | None:

@@ -64,6 +64,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     warn_if_stale(begun.table, report)
     space = limited_space(space_of(begun.table), config.limits, data.classes, begun.table.name)
     latency = latency_of(begun.table, space)
+    begun.check_measurement()
     budgets = budget_range(config.budget_range, space, latency)
     run.create(begun.recorded)
     _introduce(begun, budgets, report)
