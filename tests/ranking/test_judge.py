@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from latnas.errors import LatnasError
-from latnas.ranking.features import FEATURES
+from latnas.ranking.features import FEATURES, SIZES
 from latnas.ranking.judge import CANDIDATES, CAUTION, HALF_SAY, Judge, Structure, fit_judge, prior_scores
 from latnas.ranking.label_model import Parts, columns
 
@@ -207,11 +207,25 @@ def test_a_degenerate_network_does_not_set_the_scale() -> None:
     assert 0 < with_it.short_accuracy("", broken).value < with_it.short_accuracy("", pool[0]).value
 
 
+def test_sizes_far_below_those_of_the_pool_still_tell_networks_apart() -> None:
+    """Within tight budgets all networks are smaller than any of a random pool."""
+    pool = rows(100, seed=8)
+    labels = [truth(row) for row in pool[:12]]
+    judge = judge_of(pool, labels)
+    spread = judge.scale.spread["log_params"]
+    small = [{**pool[0], "log_params": judge.scale.middle["log_params"] - far * spread} for far in (4, 6, 8)]
+    sizes = [judge.opinions("", row)[1] for row in small]
+    assert np.diff(sizes) == pytest.approx(2 * [-2 / judge.size.std])
+    values = [judge.score("", row).value for row in small]
+    assert values == sorted(values, reverse=True) and len(set(values)) == 3
+
+
 def test_the_prior_is_the_mean_of_standardised_features() -> None:
     pool = rows(101, seed=9)
     matrix = np.array([[row[name] for name in CANDIDATES[0]] for row in pool])
     low, middle, high = np.percentile(matrix, [16, 50, 84], axis=0)
-    expected = ((matrix - middle) / ((high - low) / 2)).clip(-3, 3).mean(1)
+    most = [np.inf if name in SIZES else 3 for name in CANDIDATES[0]]
+    expected = np.clip((matrix - middle) / ((high - low) / 2), -np.array(most), most).mean(1)
     np.testing.assert_allclose(prior_scores(pool), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -256,7 +270,7 @@ def test_a_score_is_the_mean_of_features_size_and_short_training_by_reliability(
     short, doubt = np.array([judge.model.predict(one, alone(str(n))) for n, one in enumerate(standard)]).T
     opinions = (
         (prior_scores(pool), prior_scores(pool)[:10]),
-        (((sizes - middle) / ((high - low) / 2)).clip(-3, 3), ((sizes[:10] - middle) / ((high - low) / 2)).clip(-3, 3)),
+        ((sizes - middle) / ((high - low) / 2), (sizes[:10] - middle) / ((high - low) / 2)),
         (short - CAUTION * doubt, np.array(labels)),
     )
     views = [(values - of_labelled.mean()) / of_labelled.std() for values, of_labelled in opinions]

@@ -163,12 +163,29 @@ def test_left_out_errors_are_those_of_models_that_never_saw_the_network() -> Non
     for left in range(14):
         kept = np.arange(14) != left
         line = np.polynomial.Polynomial.fit(size_M[kept], reached[kept], 2)
-        beyond_M = (reached - line(size_M) - model.leaning * others_MA.sum(1)) / model.corrections.scale
+        within_M = np.clip(size_M, size_M[kept].min(), size_M[kept].max())
+        beyond_M = (reached - line(within_M) - model.leaning * others_MA.sum(1)) / model.corrections.scale
         process = solved(gram_MM[np.ix_(kept, kept)], model.corrections.process.noise, beyond_M[kept])
         expected = model.corrections.scale * (beyond_M[left] - gram_MM[left, kept] @ process.weights_K)
         assert model.left_out[left] == pytest.approx(expected)
     found = model.score("25", pool[25])
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.95, 13) * np.sqrt(np.mean(model.left_out**2)))
+    assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.95, 13) * np.sqrt(np.mean(model.left_out**2)))
+
+
+@pytest.mark.parametrize("bend", [0.0, -0.02])
+def test_intervals_hold_accuracies_after_a_long_training_as_often_as_they_say(bend: float) -> None:
+    """Caution, and size that never counts against a network, are in the value alone."""
+    within = []
+    for seed in range(20):
+        pool = rows(60, seed=100 + seed)
+        noise = np.random.default_rng(seed).normal(0, 0.02, 60)
+        reached = 0.6 + 0.01 * sizes(pool) + bend * sizes(pool) ** 2 + noise
+        model = fitted(view_of(pool), pool, reached[:20])
+        inside = (sizes(pool) > sizes(pool[:20]).min()) & (sizes(pool) < sizes(pool[:20]).max())
+        for index in np.flatnonzero(inside)[np.flatnonzero(inside) >= 20]:
+            score = model.score(str(index), pool[index])
+            within.append(score.low <= reached[index] <= score.high)
+    assert 0.85 < np.mean(within) < 0.97
 
 
 def test_equal_networks_of_equal_accuracy_are_all_expected_to_reach_it() -> None:

@@ -153,7 +153,8 @@ class Learner:
     @torch.no_grad()
     def draw(self, lam: float, random: torch.Generator) -> Architecture:
         """A valid architecture from H(lambda), in canonical form; a uniform one if H yields no valid one."""
-        return self._draw(self.hypernetwork.item_logits(torch.tensor([[lam]])), 0, random)
+        drawn = self._draw(self.hypernetwork.item_logits(torch.tensor([[lam]])), 0, random)
+        return self._space.random(random) if drawn is None else self._space.canonical(drawn)
 
     def paths(self, step: int) -> Sequence[Selection]:
         """The paths of a step of the shared weights: half of them from H, so that they are good near the front."""
@@ -197,7 +198,8 @@ class Learner:
         pool = torch.arange(len(held_out))
         chosen, labels = held_out.batch(batch_indices(pool, self._learning.supernet_batch, self._seed, step))
         images, decisions = to_unit(chosen), self._space.decisions
-        paths = [self._draw(logits, row, random) for _ in range(2)]
+        drawn = [self._draw(logits, row, random) for _ in range(2)]
+        paths = [self._space.random(random) if one is None else self._space.canonical(one) for one in drawn]
         losses = []
         with torch.no_grad(), batch_statistics(supernet):
             for path in paths:
@@ -208,9 +210,12 @@ class Learner:
                         f"the search diverged at step {step}: the shared weights' loss is {losses[-1]} for lambda "
                         f"{lam:.3f} along the path {path}. Try another seed."
                     )
-        first, second = (log_probability(logits, row, path.indices(decisions)) for path in paths)
+        # Of the paths as they were drawn: what H says of their canonical forms is the gradient of something else.
+        scores = [log_probability(logits, row, one.indices(decisions)) for one in drawn if one is not None]
+        if len(scores) < 2:
+            return torch.zeros(()), sum(losses) / 2
         advantage = max(-1.0, min(1.0, losses[0] - losses[1]))
-        return 0.5 * advantage * (first - second), sum(losses) / 2
+        return 0.5 * advantage * (scores[0] - scores[1]), sum(losses) / 2
 
     def _refuse_divergence(self, step: int, losses_M: Tensor, lambdas_M: Tensor, samples: list[Tensor]) -> None:
         for row in torch.nonzero(~torch.isfinite(losses_M)).flatten().tolist():
@@ -221,9 +226,10 @@ class Learner:
                 f"lambda {float(lambdas_M[row]):.3f} along the path {path}. Try another seed."
             )
 
-    def _draw(self, logits: list[Tensor], row: int, random: torch.Generator) -> Architecture:
+    def _draw(self, logits: list[Tensor], row: int, random: torch.Generator) -> Architecture | None:
+        """A valid one, as it was drawn; None if H yields none."""
         for _ in range(ATTEMPTS):
             drawn = sampled_architecture(logits, row, self._space.decisions, SETTING, random)
             if self._space.is_valid(drawn):
-                return self._space.canonical(drawn)
-        return self._space.random(random)
+                return drawn
+        return None

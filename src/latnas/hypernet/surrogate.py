@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from latnas.data.randomness import generator
 from latnas.ranking.gaussian import solved
 from latnas.spaces.space import SETTING
 from latnas.words.architecture import Architecture, Decision
@@ -27,7 +28,8 @@ SMOOTH = (0.0, 0.1, 0.3, 1.0)
 SHARPNESS = (1.0, 3.0, 10.0)
 NOISE = (0.01, 0.03, 0.1, 0.3, 1.0)
 MOST_KNOWN = 1000
-"""A fit takes time cubic in the number of known architectures. The last are kept: what was proposed lately."""
+"""A fit takes time cubic in the number of known architectures. Half are the last, which were proposed lately; the
+others are drawn from all before."""
 
 LEAST_SPREAD = 1e-6
 
@@ -96,14 +98,15 @@ def fit_surrogate(
     decisions: Sequence[Decision],
     costs: Sequence[AdditiveCost],
 ) -> Surrogate:
-    """Fits to at least two architectures; deterministic. Scores are standardised first.
+    """Fits to at least two architectures; deterministic. Scores are standardised first, by all that are known.
 
     Args:
         costs: that the scores are expected to follow, such as parameters and multiply-adds.
     """
-    one_hot_KI = one_hot_items(architectures[-MOST_KNOWN:], decisions).double()
-    targets_K = torch.tensor(list(scores[-MOST_KNOWN:]), dtype=torch.float64)
-    targets_K = (targets_K - targets_K.mean()) / targets_K.std().clamp_min(LEAST_SPREAD)
+    all_scores = torch.tensor(list(scores), dtype=torch.float64)
+    kept_K = _kept(len(architectures))
+    one_hot_KI = one_hot_items([architectures[index] for index in kept_K], decisions).double()
+    targets_K = ((all_scores - all_scores.mean()) / all_scores.std().clamp_min(LEAST_SPREAD))[kept_K]
     incidence_IP = torch.block_diag(*(torch.from_numpy(decision.incidence) for decision in decisions))
     parts_run = float((one_hot_KI @ incidence_IP).sum(1).mean())
     vectors = [torch.cat([torch.from_numpy(v) for v in cost.vectors(SETTING)]) for cost in costs]
@@ -123,3 +126,12 @@ def fit_surrogate(
             fits += [(solved(gram_KK, noise, targets_K.numpy()), kernel) for noise in NOISE]
     best, kernel = max(fits, key=lambda fit: fit[0].likelihood)
     return replace(model, kernel=kernel, known=known, weights_K=torch.from_numpy(best.weights_K))
+
+
+def _kept(count: int) -> list[int]:
+    """Places of those of `count` architectures that a fit has time for, in order."""
+    latest = MOST_KNOWN // 2
+    if count <= MOST_KNOWN:
+        return list(range(count))
+    drawn = torch.randperm(count - latest, generator=generator(0, "what a surrogate is fitted to"))
+    return [*sorted(drawn[: MOST_KNOWN - latest].tolist()), *range(count - latest, count)]

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from latnas.errors import LatnasError
-from latnas.ranking.features import FEATURES
+from latnas.ranking.features import FEATURES, SIZES
 from latnas.ranking.label_model import (
     LEAST_LABEL_SPREAD,
     LEAST_SPREAD,
@@ -59,6 +59,8 @@ CLEARLY = 0.95
 """An error is clearly smaller if it is at most this share of another: hardly different sets of features stay apart."""
 
 CLIP = 3.0
+"""Of what a proxy says, in deviations."""
+
 COVERAGE = 0.9
 
 Structure = Callable[[str], Parts]
@@ -80,9 +82,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Scale:
-    """How features are standardised: by medians and percentiles of the pool, and cut at three deviations.
+    """How features are standardised: by medians and percentiles of the pool; proxies are cut at three deviations.
 
-    A few degenerate networks have proxies a thousand deviations away.
+    A few degenerate networks have proxies a thousand deviations away. Sizes are never cut: within tight budgets all
+    networks are smaller than any of a random pool, and differ by a factor of six.
     """
 
     middle: Mapping[str, float]
@@ -102,7 +105,8 @@ class Scale:
         raw_NF = np.array([[row[name] for name in names] for row in rows])
         _check(raw_NF)
         middle_F, spread_F = (np.array([of[name] for name in names]) for of in (self.middle, self.spread))
-        standard_NF: np.ndarray = np.clip((raw_NF - middle_F) / spread_F, -CLIP, CLIP)
+        most_F = np.array([np.inf if name in SIZES else CLIP for name in names])
+        standard_NF: np.ndarray = np.clip((raw_NF - middle_F) / spread_F, -most_F, most_F)
         return standard_NF
 
 

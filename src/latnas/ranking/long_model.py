@@ -122,6 +122,10 @@ class LongModel:
         """Root of the mean squared left-out error."""
         return root_mean_square(self.left_out)
 
+    def reached(self, size: float) -> float:
+        """What networks of this size reach on average; beyond what was trained it stays."""
+        return float(_at(self.size, size))
+
     def worth(self, size: float) -> float:
         """The most that any network no larger than this would reach by its size; beyond what was trained it stays."""
         least, most = self.size.domain
@@ -131,7 +135,7 @@ class LongModel:
 
     def score(self, key: str, features: Mapping[str, float], caution: float = DOUBT) -> Score:
         """What the network called `key` is ranked by: its accuracy after a long training, but for size counting against
-        it. With the 90 percent interval of such accuracies.
+        it, and less what is in doubt. With the 90 percent interval of that accuracy, in which the value need not lie.
 
         Args:
             caution: how many standard deviations of doubt a network counts for less, of which a training leaves little.
@@ -141,7 +145,8 @@ class LongModel:
         own_doubt = 0.0 if key in self.own else self.own_doubt
         beyond = self.leaning * float(others_A.sum()) + correction + self.own.get(key, 0.0)
         value = self.worth(size) + beyond - caution * float(np.hypot(doubt, own_doubt))
-        return Score(value, value - self.spread, value + self.spread)
+        expected = self.reached(size) + beyond
+        return Score(value, expected - self.spread, expected + self.spread)
 
 
 def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
@@ -181,8 +186,14 @@ def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray) -> Polynomial:
     return Polynomial.fit(sizes_M, accuracies_M, min(degree, len(np.unique(sizes_M)) - 1))
 
 
+def _at(curve: Polynomial, sizes: np.ndarray | float) -> np.ndarray:
+    """A curve at sizes, those beyond its ends as at the ends."""
+    values: np.ndarray = curve(np.clip(sizes, *curve.domain))
+    return values
+
+
 def _beyond_curve(sizes_M: np.ndarray, accuracies_M: np.ndarray, without: int) -> np.ndarray:
     """[M]: how far accuracies are above the curve of all others than one."""
     others = np.arange(len(sizes_M)) != without
-    beyond_M: np.ndarray = accuracies_M - _curve(sizes_M[others], accuracies_M[others])(sizes_M)
+    beyond_M: np.ndarray = accuracies_M - _at(_curve(sizes_M[others], accuracies_M[others]), sizes_M)
     return beyond_M
