@@ -66,6 +66,10 @@ WORDS = {
         WRONG_USAGE,
         "no search space named 'nope'. Known: nasbench201, mbconv, darts. See them: latnas spaces",
     ),
+    "searching an unknown space": Case(
+        ["search", "--space", "./mynet.py:MyNet"], WRONG_USAGE, "no search space named './mynet.py:MyNet'"
+    ),
+    "a run called latest": Case(["search", "--name", "latest"], WRONG_USAGE, "latest is how the last run is called"),
     "unknown device": Case(
         [*PROFILED, "--device", "npu"], WRONG_USAGE, "no installed runtime can use the device 'npu'."
     ),

@@ -223,6 +223,14 @@ def test_text_that_is_no_architecture_is_wrong_usage(small_table: Path, named: s
         predict(predict_config(small_table, architecture=(SKIP, named)))
 
 
+def test_an_architecture_of_another_setting_is_wrong_usage(small_table: Path, tmp_path: Path) -> None:
+    (known,) = predict(predict_config(small_table, architecture=(SKIP,))).networks
+    value = {**known.architecture.to_json(), "setting": "192px"}
+    named = written(tmp_path / "other.json", value)
+    with pytest.raises(UsageError, match=r"no setting '192px'\. Known: default.*latnas spaces"):
+        predict(predict_config(small_table, architecture=(str(named),)))
+
+
 @pytest.mark.parametrize(
     "value",
     [{}, [], 3, None, {"architecture": 3}, {"architecture": {"items": {}}}, {"setting": "default"}, {"items": {}}],

@@ -213,8 +213,7 @@ class Space:
         Raises:
             LatnasError: the architecture is of another space, or does not connect its input to its output.
         """
-        self._check_setting(architecture.setting)
-        architecture.check(self.decisions)
+        self.check(architecture)
         if not self.is_valid(architecture):
             raise LatnasError(f"{architecture} does not connect its input to its output, so nothing can be derived.")
         derived = derive_module(network, self.canonical(architecture), self.decisions)
@@ -235,6 +234,11 @@ class Space:
             image_size=min(image_size, self.options.image_size),
         )
         return Space(self.name, self._build, options)
+
+    def check(self, architecture: Architecture) -> None:
+        """Raises LatnasError unless the architecture is one of this space, valid or not."""
+        self._check_setting(architecture.setting)
+        architecture.check(self.decisions)
 
     def _check_setting(self, setting: str) -> None:
         if setting != SETTING:
@@ -257,6 +261,12 @@ class Space:
         return trace_network(self._blueprint, self.decisions, self.example())
 
 
+def check_name(name: str) -> None:
+    """Raises UsageError where no built-in space has this name."""
+    if name not in SPACES:
+        raise UsageError(f"no search space named {name!r}. Known: {', '.join(SPACES)}. See them: latnas spaces")
+
+
 def make_space(
     name: str, *, image_size: int, channels: int, classes: int, width: int | None = None, depth: int | None = None
 ) -> Space:
@@ -265,8 +275,7 @@ def make_space(
     Raises:
         UsageError: there is no space of that name, or an option is out of its range.
     """
-    if name not in SPACES:
-        raise UsageError(f"no search space named {name!r}. Known: {', '.join(SPACES)}. See them: latnas spaces")
+    check_name(name)
     kind = SPACES[name]
     options = SpaceOptions(
         width=kind.width if width is None else width,

@@ -112,7 +112,7 @@ def _named(config: PredictConfig, space: Space) -> Iterator[tuple[str, Architect
 
 def _check(architecture: Architecture, space: Space, what: str) -> None:
     try:
-        architecture.check(space.decisions)
+        space.check(architecture)
     except LatnasError as error:
         raise UsageError(
             f"{what} is no architecture of space {space.name!r}: {error} See its items: latnas spaces"

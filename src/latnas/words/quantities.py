@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation, Overflow
 
 from latnas.errors import UsageError
 
@@ -74,7 +74,10 @@ def format_bytes(size: float) -> str:
 
 def _whole(number: str, per_unit: int, what: str, example: str) -> int:
     # Decimal: 1.001 kB is 1001 bytes, although the product of floats is a little less.
-    value = Decimal(number) * per_unit
+    try:
+        value = Decimal(number) * per_unit
+    except (Overflow, InvalidOperation):  # an exponent of nine digits
+        value = Decimal("Infinity")
     if not 1 <= value < LARGEST:
         raise UsageError(f"{what} must be at least 1 and less than {LARGEST:.0e}. Write, for example, {example}.")
     return int(value)

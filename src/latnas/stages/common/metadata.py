@@ -28,7 +28,7 @@ def file_metadata(
 def metadata_bytes(space: Space, classes: Sequence[str], table: str) -> int:
     """The most bytes that this takes in a file, whatever the architecture."""
     longest = {d.name: max((item.name for item in d.items), key=len) for d in space.decisions}
-    entries = file_metadata(Architecture.of(SETTING, longest), space, classes, table, seed=2**31)
+    entries = file_metadata(Architecture.of(SETTING, longest), space, classes, table, seed=2**63 - 1)
     return _bytes(entries)
 
 

@@ -11,7 +11,7 @@ from latnas.data.images import ImageData
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.profiler import Profiler, RunSettings, load_plugin, open_plugin
 from latnas.latency.runtimes import parse_runtime
-from latnas.spaces.space import Space, make_space
+from latnas.spaces.space import Space, check_name, make_space
 from latnas.words.latency import LatencyModel, latency_model
 from latnas.words.reporting import Reporter
 from latnas.words.table import LatencyTable, load_table
@@ -32,6 +32,8 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
         UsageError: none fits, or several do; the message has the command to type.
         LatnasError: the named one cannot be read.
     """
+    if space is not None:
+        check_name(space)
     if named is not None:
         if not named.is_file():
             raise UsageError(f"there is no table {named}. Measure one: latnas profile")

@@ -15,6 +15,7 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.runs import (
     FRONT,
+    LATEST,
     SCHEMA,
     TABLE,
     RunFolder,
@@ -108,6 +109,8 @@ def begin(config: SearchConfig) -> Beginning:
         return _resumed(config, _without_link(open_run(config.resume, config.out)))
     if config.from_run is not None:
         return _joining(config, _without_link(open_run(config.from_run, config.out)))
+    if config.name == LATEST:
+        raise UsageError(f"--name {LATEST} is how the last run is called, whatever its name. Choose another.")
     data = load_images(config.data)
     path, table = find_table(config.table, config.space, data, config.tables)
     check_images(table, data)
