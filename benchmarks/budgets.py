@@ -5,8 +5,8 @@
 For each space: `latnas profile`, one `latnas search` for eight budgets, `latnas export --all`. Networks ship with the
 weights of the search (`--epochs 0`), since training does not change what a network takes. A row for each budget, from
 its manifest: what was predicted, what the shipped file measured in the table's quoted statistic, whether it is within,
-the share of the budget that is unused; how many measurements it took, how many of these were of finished files, and
-how much longer than for the table the anchor took meanwhile. Images are embedded ones.
+and the share of the budget that is unused, both at the table's speed; how many measurements it took, how many of these
+were of finished files, and how much longer than for the table the anchor took meanwhile. Images are embedded ones.
 
 Nothing else may run on this machine meanwhile. What is finished is kept in `--work`: the same command goes on.
 """
@@ -82,7 +82,7 @@ def row_of(space: str, file: ExportedFile) -> dict[str, Any]:
     return as_row(
         space=space, budget_ms=manifest.budget_ms, predicted_ms=predicted.value, low_ms=predicted.low,
         high_ms=predicted.high, measured_ms=quoted, status=manifest.status,
-        within=manifest.within_budget, unused=1.0 - quoted / manifest.budget_ms, attempts=len(manifest.attempts),
+        within=manifest.within_budget, unused=manifest.margin, attempts=len(manifest.attempts),
         files=sum(one.what == "shipped file" for one in manifest.attempts), drift=manifest.anchor_drift,
         table=manifest.table,
     )  # fmt: skip

@@ -160,7 +160,8 @@ def supernet_task(config: Mapping[str, Any], folder: Path) -> dict[str, int]:
     """Trains shared weights along uniform paths and leaves them in `folder`."""
     data = images_of_task(config["data"])
     space = make_space(config["space"], **config["options"])
-    trainer = supernet_trainer(space, data, Recipe(**config["recipe"]), config["seed"])
+    images = train_images(data, config["seed"], config["images"])
+    trainer = supernet_trainer(space, data, Recipe(**config["recipe"]), config["seed"], images)
     trainer.run(lambda step: uniform_paths(space, config["seed"], step), folder / CHECKPOINT)
     save_tensors(folder / WEIGHTS, trainer.network.state_dict(), {})
     (folder / CHECKPOINT).unlink(missing_ok=True)

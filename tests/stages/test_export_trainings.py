@@ -25,7 +25,7 @@ from latnas.stages.common.metadata import file_metadata
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import final_training
-from latnas.stages.export.final_training import derived_network, divided, fit
+from latnas.stages.export.final_training import derived_network, divided, final_training_task, fit
 from latnas.stages.export.job import Job
 from latnas.stages.export.trainings import Trained, teacher_among, train, training_task
 from latnas.training.averaging import recalibrate
@@ -218,6 +218,40 @@ def test_with_patience_the_split_select_is_held_out_and_without_all_images_train
     assert sorted([*trained_on.tolist(), *held_out.tolist()]) == list(range(len(data.train)))
     trained_on, held_out = divided(data, 3, patience=0)
     assert trained_on.equal(torch.arange(len(data.train))) and not len(held_out)
+
+
+def test_what_is_held_out_of_inherited_weights_is_what_the_search_held_out(here: Path) -> None:
+    (architecture,) = some(here, 1)
+    searched = RunFolder(run_in(here)).read_config()["seed"]
+    inherited = training_task(job_in(here, init="supernet", patience=2), architecture, searched + 1, None)
+    own = training_task(job_in(here, init="scratch", patience=2), architecture, searched + 1, None)
+    assert (inherited.config["split_seed"], own.config["split_seed"]) == (searched, searched + 1)
+    without = training_task(job_in(here, init="supernet"), architecture, searched + 1, None)
+    assert len({task.folder for task in (inherited, own, without)}) == 3
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_patient_training_that_was_killed_while_it_cleaned_up_ends_as_it_would_have(
+    here: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
+) -> None:
+    (architecture,) = some(here, 1)
+    task = training_task(job_in(here, epochs=2, patience=1), architecture, 0, None)
+    whole = final_training_task(task.config, task.folder)
+    left, unlink = [killed_after], Path.unlink
+
+    def killed(self: Path, missing_ok: bool = False) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        unlink(self, missing_ok=missing_ok)
+
+    for path in task.folder.iterdir():
+        unlink(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            final_training_task(task.config, task.folder)
+    assert final_training_task(task.config, task.folder) == whole
 
 
 def test_a_training_without_progress_ends_early_and_the_manifest_says_after_which_epoch(here: Path) -> None:

@@ -154,7 +154,7 @@ def test_int8_that_costs_more_than_it_may_is_refused_with_the_figures() -> None:
     with pytest.raises(TargetMissedError, match=r"loses 50 percent.*100\.00% before, 50\.00% after") as error:
         in_int8(small_beside_large(1e5), dark_and_bright(), {**INT8, "tolerance": 49.0}, "a|b")
     assert error.value.code == TARGET_MISSED
-    _, quantised = in_int8(small_beside_large(1e5), dark_and_bright(), {**INT8, "tolerance": 51.0}, "a|b")
+    _, quantised = in_int8(small_beside_large(1e5), dark_and_bright(), {**INT8, "tolerance": 50.0}, "a|b")
     assert quantised.after == 0.5
 
 

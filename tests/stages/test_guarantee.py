@@ -16,6 +16,7 @@ import pytest
 import torch
 from small import Heard, contents, copied, export_config, front_in, run_in
 
+from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.spaces.space import Space
@@ -307,6 +308,17 @@ def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(wor
     assert start in file.advice
     wanted = budget_range(file.advice.partition(start)[2], world.job.space, world.latency)
     assert wanted.fastest_ms == pytest.approx(nearest, rel=1e-3)
+
+
+def test_without_the_device_a_network_that_the_search_did_not_score_is_exported_where_no_other_fits(
+    world: World,
+) -> None:
+    scored = {network.as_architecture.key for network in world.front.networks}
+    drawn = (world.job.space.random(generator("unscored", index)) for index in range(100))
+    unscored = next(one for one in drawn if one.key not in scored)
+    target = Target("search", 0.9, world.budget_ms(0.9), (unscored,), world.job.space)
+    (file,) = derive(world.job, world.front, [target], None, Lessons(world.latency))
+    assert chosen_in(file) == unscored and file.manifest.status == "unverified"
 
 
 def test_where_the_search_scored_no_network_that_is_fast_enough_the_solver_finds_one(world: World) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latnas.data.batches import channel_statistics
-from latnas.data.images import ImageData
+from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
 from latnas.data.sources import images_of_task
 from latnas.data.splits import splits_of
@@ -19,11 +19,13 @@ PATHS_PER_STEP = 1
 CHECKPOINT = "warm-up.safetensors"
 
 
-def supernet_trainer(space: Space, data: ImageData, recipe: Recipe, seed: int) -> Trainer:
-    """A trainer of fresh shared weights on the split `train`."""
+def supernet_trainer(
+    space: Space, data: ImageData, recipe: Recipe, seed: int, images: LabelledImages | None = None
+) -> Trainer:
+    """A trainer of fresh shared weights on the split `train`, or on these images."""
     own_seed = training_seed(seed, "supernet")
     network = space.network(own_seed)
-    images = data.train.take(splits_of(data, seed).train)
+    images = data.train.take(splits_of(data, seed).train) if images is None else images
     network.normalise.set_statistics(*channel_statistics(images.images))
     return Trainer(network, images, recipe, own_seed)
 

@@ -94,7 +94,8 @@ class Quantised(_Frozen):
     """What int8 did to a network.
 
     Activations have the ranges that `calibration_images` of the training images reach. `before` and `after` are
-    accuracies on images of a split that is no test; `tolerance` is the most that it might lose, in percentage points.
+    accuracies on images of a split that is no test, which the network has seen unless they were held out; `tolerance`
+    is the most that it might lose, in percentage points.
     With `reduce_range` weights use 7 bits, as processors without VNNI need it. `in_float` counts the operations with
     weights that are not in int8.
     """

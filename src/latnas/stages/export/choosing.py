@@ -31,7 +31,7 @@ def choose(job: Job, courses: Sequence[Course], bench: Bench | None, lessons: Le
     solver adds networks that the search did not score; where the fastest does not, the nearest is taken.
     """
     if bench is None:
-        certain = [[one for one in course.target.candidates if one in course.left] for course in courses]
+        certain = [course.not_too_large(course.target.candidates) for course in courses]
         return [Choice(candidates[0], True) if candidates else None for candidates in certain]
     while True:
         looks = [_looks(job, course, lessons) for course in courses]

@@ -59,8 +59,12 @@ class Course:
     @property
     def left(self) -> list[Architecture]:
         """Candidates whose files are not known to be over the limit on their size."""
+        return self.not_too_large(self.candidates)
+
+    def not_too_large(self, architectures: Sequence[Architecture]) -> list[Architecture]:
+        """Those of these whose files are not known to be over that limit."""
         refused = {outcome.shipment.architecture.key for outcome in self.outcomes if outcome.too_large}
-        return [one for one in self.candidates if one.key not in refused]
+        return [one for one in architectures if one.key not in refused]
 
     def add(self, architectures: Sequence[Architecture]) -> None:
         """Networks that the search did not score, after all others."""

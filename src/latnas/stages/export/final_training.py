@@ -54,7 +54,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     check_fits_one_file(network)
     network.normalise.set_statistics(*channel_statistics(data.train.images))
     recipe = Recipe(**config["recipe"])
-    trained_on, held_out = divided(data, config["seed"], config["patience"])
+    trained_on, held_out = divided(data, config["split_seed"], config["patience"])
     patience = None
     if config["patience"]:
         epoch = steps_of_epoch(len(trained_on), recipe.batch_size)
@@ -70,7 +70,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     file = export_onnx(network, images_checked[:1], config["metadata"])
     check = check_against_torch(file, network, images_checked)
     write_atomically(folder / ONNX, file)
-    for kept in (CHECKPOINT, BEST, HISTORY):
+    for kept in (CHECKPOINT, HISTORY, BEST):  # in this order: what a kill leaves of them can be gone on from
         (folder / kept).unlink(missing_ok=True)
     return {
         "accuracy": {"value": reached.value, "low": low, "high": high},

@@ -44,15 +44,15 @@ def model_card(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTa
         table: that the budgets are of.
     """
     parts = [
-        f"# Image classifiers for {found.data}, each within a latency budget on one device",
+        f"# Image classifiers for {found.data}, each for a latency budget on one device",
         _introduction(found, manifests, table),
         _networks(found.networks, manifests),
         _latency(found, table),
         "## How to run one",
-        _loading(found),
+        _loading(found, manifests),
         "## How they were trained",
         _training(manifests),
-        _provenance(found, manifests[0]),
+        _provenance(manifests),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -128,11 +128,12 @@ def _latency(found: ExportSet, table: LatencyTable) -> str:
     )
 
 
-def _loading(found: ExportSet) -> str:
+def _loading(found: ExportSet, manifests: Sequence[Manifest]) -> str:
     first = found.networks[0]
     (_, *rest), (low, high) = first.input["shape"], first.input["range"]
     kind, shape = first.input["type"], ", ".join(map(str, [4, *rest]))
     drawn = f"np.random.randint(0, 256, ({shape}))" if kind == "uint8" else f"np.random.rand({shape})"
+    where = "each folder" if all(one.standalone is None for one in manifests) else "a folder that has it"
     what = f"{kind} in [{low}, {high}], {' x '.join(map(str, ['N', *rest]))}"
     code = LOAD.format(folder=first.folder, example=f"{drawn}.astype(np.{kind})", what=what)
     return (
@@ -140,7 +141,7 @@ def _loading(found: ExportSet) -> str:
         f"```python\n{code}```\n\n"
         "Normalisation is inside the file. Class names, input and provenance are in its metadata too "
         "(`session.get_modelmeta().custom_metadata_map`). In PyTorch, to run it or to train it further: `model.py` in "
-        "each folder is the network as plain source that needs nothing but torch, and `load()` in it gives it the "
+        f"{where} is the network as plain source that needs nothing but torch, and `load()` in it gives it the "
         "weights beside it."
     )
 
@@ -161,6 +162,7 @@ def _trained(training: Mapping[str, Any]) -> str:
     start = "those of the search" if training["init"] == "supernet" else "random ones"
     more = f", label smoothing {training['label_smoothing']:g}" if training["label_smoothing"] else ""
     more += f"; an average of the weights ships, of decay {training['ema']:g}" if training["ema"] else ""
+    more += f"; a second classifier's loss counted {training['auxiliary']:g}" if training.get("auxiliary") else ""
     more += f"; taught by {training['distilled_from']}" if training["distilled_from"] else ""
     if training.get("patience"):
         more += "; a part of the training images was held out, and the weights of the epoch that was best on them ship"
@@ -178,11 +180,13 @@ def _augmented(training: Mapping[str, Any]) -> str:
     return f", images {' and '.join(ways)}" if ways else ", images as they are"
 
 
-def _provenance(found: ExportSet, manifest: Manifest) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+def _provenance(manifests: Sequence[Manifest]) -> str:
+    seeds = sorted({one.seed for one in manifests})
+    listed = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    of_each = [", ".join(f"{name} {version}" for name, version in one.versions.items()) for one in manifests]
     return (
         "## Where they come from\n\n"
-        f"Made with {versions}; seed {manifest.seed}. `set.json` has the SHA-256 of every file, each `manifest.json` "
-        "the architecture and everything that was measured. Whatever holds for the training images holds for the "
-        "networks: their licence, and what they do not show."
+        f"Made with {' and '.join(dict.fromkeys(of_each))}; {listed}. `set.json` has the SHA-256 of every file, each "
+        "`manifest.json` the architecture and everything that was measured. Whatever holds for the training images "
+        "holds for the networks: their licence, and what they do not show."
     )

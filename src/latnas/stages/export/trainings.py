@@ -88,11 +88,14 @@ def training_task(job: Job, architecture: Architecture, seed: int, teacher: Task
     """
     config, space = job.config, job.space
     recipe = job.recipe if teacher is None else replace(job.recipe, distill=SHARE)
+    recorded, inherits = job.run.read_config(), config.starts_from == "supernet"
     training = {
-        "data": str(job.run.read_config()["data"]), "space": space.name, "options": vars(space.options).copy(),
+        "data": str(recorded["data"]), "space": space.name, "options": vars(space.options).copy(),
         "seed": seed, "architecture": architecture.to_json(), "recipe": asdict(recipe),
-        "inherit": str(job.run.supernet / WEIGHTS) if config.starts_from == "supernet" else None,
+        "inherit": str(job.run.supernet / WEIGHTS) if inherits else None,
         "metadata": file_metadata(architecture, space, job.data.classes, job.table.name, seed),
+        # Inherited weights have seen the run's split `train`: what is held out must not be of it.
+        "split_seed": int(recorded["seed"]) if inherits else seed,
         "patience": config.patience, "teacher": None if teacher is None else _weights_of(teacher),
     }  # fmt: skip
     kept = job.exports / ".trainings" / _identity(job, training, teacher)
@@ -109,8 +112,10 @@ def _identity(job: Job, training: Mapping[str, Any], teacher: Task | None) -> st
     are kept too.
     """
     recipe = Recipe(**training["recipe"])
+    other_split = job.config.patience and training["split_seed"] != training["seed"]
     later = {
         "patience": job.config.patience,
+        "split_seed": str(training["split_seed"]) if other_split else None,
         "teacher": None if teacher is None else teacher.folder.name,
         "recalibrated": is_recalibrated(recipe),
     }
