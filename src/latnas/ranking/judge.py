@@ -84,8 +84,8 @@ class Score:
 class Scale:
     """How features are standardised: by medians and percentiles of the pool; proxies are cut at three deviations.
 
-    A few degenerate networks have proxies a thousand deviations away. Sizes are never cut: within tight budgets all
-    networks are smaller than any of a random pool, and differ by a factor of six.
+    A few degenerate networks have proxies a thousand deviations away. Sizes are not cut where labels are learnt from:
+    within tight budgets all networks are smaller than any of a random pool, and differ by a factor of six.
     """
 
     middle: Mapping[str, float]
@@ -108,6 +108,15 @@ class Scale:
         most_F = np.array([np.inf if name in SIZES else CLIP for name in names])
         standard_NF: np.ndarray = np.clip((raw_NF - middle_F) / spread_F, -most_F, most_F)
         return standard_NF
+
+
+def cut(standard: np.ndarray) -> np.ndarray:
+    """Standardised features as opinions take them, sizes at three deviations too.
+
+    Of networks beyond, the largest would else be preferred to all others within tight budgets, whatever they are.
+    """
+    values: np.ndarray = np.clip(standard, -CLIP, CLIP)
+    return values
 
 
 @dataclass(frozen=True)
@@ -183,7 +192,7 @@ class Judge:
     def opinions(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> tuple[float, float, float]:
         """The features', the size's and the short training's, each standardised over the labelled architectures."""
         standard_A = self.scale.standard([features])[0]
-        standard_F = standard_A[columns(self.features)]
+        standard_F = cut(standard_A)[columns(self.features)]
         predicted, doubt = self.model.predict(standard_A, self.structure(key))
         return (
             self.prior.standard(float(standard_F.mean())),
@@ -243,7 +252,7 @@ def fit_judge(
     model = fit_label_model(chosen, x_MA, [structure(key) for key in labels], y_M, reliability)
     constant_M = (y_M - y_M.mean()) * len(y_M) / (len(y_M) - 1)
     rank = stats.spearmanr(y_M - model.left_out, y_M).statistic if np.ptp(y_M) > 0 else 0.0
-    x_MF = x_MA[:, columns(chosen)]
+    x_MF = cut(x_MA)[:, columns(chosen)]
     return Judge(
         scale, chosen, model, structure,
         prior=Opinion.of(x_MF.mean(1), LEAST_SPREAD),
@@ -260,7 +269,7 @@ def fit_judge(
 
 def prior_scores(pool: Sequence[Mapping[str, float]], names: Sequence[str] = CANDIDATES[0]) -> np.ndarray:
     """[N]: the mean of the standardised features of these names, for choosing what to label."""
-    means: np.ndarray = Scale.of(pool).standard(pool, names).mean(1)
+    means: np.ndarray = cut(Scale.of(pool).standard(pool, names)).mean(1)
     return means
 
 
