@@ -21,7 +21,7 @@ from numpy.polynomial.polynomial import polyvander
 from scipy import stats
 
 from latnas.ranking.features import FEATURES
-from latnas.ranking.judge import COVERAGE, Judge, Score
+from latnas.ranking.judge import COVERAGE, Judge, Score, cut
 from latnas.ranking.label_model import LEAST_LABEL_SPREAD, LEAST_SPREAD, Corrections, Known, root_mean_square
 
 LEAST_LONG = 4
@@ -67,7 +67,7 @@ class View:
     def of(cls, judge: Judge, pool: Mapping[str, Mapping[str, float]]) -> View:
         """By the features of a pool of networks."""
         opinions = [_opinions(judge, key, features) for key, features in pool.items()]
-        sizes_N3 = polyvander([size for size, _ in opinions], 2)
+        sizes_N3 = _powers(np.array([size for size, _ in opinions]))
         opinions_NA = np.array([others_A for _, others_A in opinions])
         curves_3A = np.linalg.lstsq(sizes_N3, opinions_NA, rcond=None)[0]
         left_A = (opinions_NA - sizes_N3 @ curves_3A).std(0)
@@ -76,13 +76,19 @@ class View:
     def at(self, key: str, features: Mapping[str, float]) -> tuple[float, np.ndarray]:
         """Size, and the others [A], of the network called `key`."""
         size, opinions_A = _opinions(self.judge, key, features)
-        return size, (opinions_A - polyvander([size], 2)[0] @ self.curves_3A) / self.spread_A
+        return size, (opinions_A - _powers(np.array([size]))[0] @ self.curves_3A) / self.spread_A
+
+
+def _powers(sizes_N: np.ndarray) -> np.ndarray:
+    """[N, 3]: one, size and its square; of sizes beyond those of a random pool those at its ends, as of opinions."""
+    powers_N3: np.ndarray = polyvander(cut(sizes_N), 2)
+    return powers_N3
 
 
 def _opinions(judge: Judge, key: str, features: Mapping[str, float]) -> tuple[float, np.ndarray]:
     standard = judge.scale.standard([features], (SIZE, *OTHERS))[0]
     short = judge.short.standard(judge.short_accuracy(key, features).value)
-    return float(standard[0]), np.array([short, *standard[1:]])
+    return float(standard[0]), np.array([short, *cut(standard[1:])])
 
 
 @dataclass(frozen=True)
