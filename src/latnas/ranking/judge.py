@@ -59,7 +59,7 @@ CLEARLY = 0.95
 """An error is clearly smaller if it is at most this share of another: hardly different sets of features stay apart."""
 
 CLIP = 3.0
-"""Of what a proxy says, in deviations."""
+"""In deviations: where proxies are cut, and sizes as opinions take them."""
 
 COVERAGE = 0.9
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from latnas.errors import LatnasError
@@ -12,7 +13,7 @@ from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.export.job import Job
 from latnas.stages.export.on_device import SCRIPT
 from latnas.stages.export.targets import Target
-from latnas.words.export_set import changed_files, still_listed
+from latnas.words.export_set import ExportedNetwork, changed_files
 from latnas.words.files import read_bytes
 from latnas.words.manifest import Manifest, load_manifest
 
@@ -33,10 +34,13 @@ def recipe_digest(job: Job, target: Target) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def kept(job: Job, target: Target) -> Manifest | None:
+def kept(job: Job, target: Target, listed: Mapping[str, ExportedNetwork]) -> Manifest | None:
     """The manifest of a target whose files are there whole, verified, and what the same command would make again.
 
     None where networks learn from one another: who teaches is known once all are chosen. Their trainings are kept.
+
+    Args:
+        listed: what the set says of each folder, by name.
     """
     if job.config.distill:
         return None
@@ -46,16 +50,16 @@ def kept(job: Job, target: Target) -> Manifest | None:
         and manifest.kind == target.kind
         and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
         and manifest.recipe_digest == recipe_digest(job, target)
-        and not _damaged(job.exports, target.folder)
+        and not _damaged(job.exports, listed.get(target.folder))
     )
     return manifest if same else None
 
 
-def _damaged(exports: Path, folder: str) -> bool:
-    """Whether something that was exported into this folder is not there any more, or is another file."""
-    listed = still_listed(exports).get(folder)
-    lost = [] if listed is None else changed_files(exports, [listed])
-    return any(name != f"{folder}/{SCRIPT}" for name in lost)
+def _damaged(exports: Path, listed: ExportedNetwork | None) -> bool:
+    """Whether something that was exported into a folder is not there any more, or is another file."""
+    if listed is None:
+        return False
+    return any(name != f"{listed.folder}/{SCRIPT}" for name in changed_files(exports, [listed]))
 
 
 def verified_in(folder: Path) -> Manifest | None:

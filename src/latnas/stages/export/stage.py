@@ -21,7 +21,7 @@ from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
 from latnas.words.budgets import format_ms
-from latnas.words.export_set import exported_folders
+from latnas.words.export_set import exported_folders, still_listed
 from latnas.words.front import Front, load_front
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table
@@ -58,7 +58,8 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     job = Job(config, run, run.exports(name), space, latency, data, report)
 
     with run.lock():
-        done = {target.folder: manifest for target in targets if (manifest := kept(job, target)) is not None}
+        listed = still_listed(job.exports)
+        done = {target.folder: manifest for target in targets if (manifest := kept(job, target, listed)) is not None}
         for made in done:
             report.say(f"{made} is verified already; nothing to do")
             if not (job.exports / made / SCRIPT).exists():
