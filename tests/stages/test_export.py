@@ -408,6 +408,20 @@ def test_a_busy_device_is_warned_of(exported_run: Path, tmp_path: Path) -> None:
     assert any("2.00 times what it took when the table was measured" in line for line in heard.warned)
 
 
+@pytest.mark.parametrize(("late", "said"), [(1.1, False), (1.5, True)])
+def test_single_calls_that_take_much_longer_than_what_budgets_go_by_are_warned_of(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: float, said: bool
+) -> None:
+    real = AnalyticRunner.run
+    monkeypatch.setattr(AnalyticRunner, "run", lambda self, n: real(self, n) * (late if n == 1 else 1.0))
+    heard = Heard()
+    (file,) = export(export_config(copied(exported_run, tmp_path / "here"), lambdas=(0.0,)), heard)
+    measured, raw = file.manifest.measured_ms, file.manifest.raw_ms
+    assert measured is not None and raw is not None
+    assert raw.p50 == pytest.approx(late * measured.p50)
+    assert any("single calls take up to 1.50 times" in line for line in heard.warned) == said
+
+
 # What is refused
 
 
