@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -41,6 +42,34 @@ def test_every_command_has_a_page_of_help(command: str) -> None:
 def test_without_a_command_the_help_is_shown() -> None:
     shown = latnas()
     assert all(name in shown.stdout + shown.stderr for name in COMMANDS) and shown.raised is None
+
+
+def test_who_reads_no_further_gets_no_message() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "latnas", "spaces", "--json"]
+        shown = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert (shown.returncode, shown.stderr) == (1, "")
+
+
+def test_an_error_of_the_system_is_one_message_and_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(error: OSError) -> Typed:
+        def fails(*_: Any, **__: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr("latnas.spaces.space.make_space", fails)
+        return latnas("spaces")
+
+    full = told(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+    assert (full.code, full.stderr) == (1, "latnas: Too many open files.\n")
+    long = told(OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "a" * 300))
+    assert (long.code, long.stderr) == (
+        1, f"latnas: File name too long: {'a' * 200}. Name another file or folder.\n",
+    )  # fmt: skip
+    assert isinstance(told(OSError("libcudart.so.12: cannot open shared object file")).raised, OSError)
 
 
 def test_a_profile_says_where_its_table_lies_and_how_good_it_is(empty: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -222,6 +223,13 @@ def test_what_cannot_be_added_to_a_run_is_refused_and_changes_nothing(
         search(joined(here, **typed))
     assert message in str(caught.value)
     assert contents(here) == before
+
+
+def test_a_run_that_was_copied_without_its_trainings_is_told_of(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    shutil.rmtree(run_in(here) / "accuracy" / "short")
+    with pytest.raises(LatnasError, match=r"accuracy/short holds none of the run's trainings\. Copy all of the run"):
+        finished(here, table=other_table(here))
 
 
 def test_a_run_that_is_named_goes_on_only_as_it_was_begun(small_run: Path, tmp_path: Path) -> None:

@@ -269,6 +269,27 @@ def test_tables_that_do_not_fit_or_cannot_be_read_are_passed_over(small_run: Pat
     assert search(search_config(here)).front.table == front_in(here).name
 
 
+def test_where_no_table_fits_the_message_says_why_those_that_lie_there_do_not(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    (path,) = (here / "latency_tables").glob("*.json")
+    table = json.loads(path.read_text())
+    environment = {**table["environment"], "host": "elsewhere"}
+    for name, text in {
+        path.name: json.dumps({**table, "environment": environment}),
+        "cut.json": path.read_text()[:300],
+        "of_other_images.json": json.dumps({**table, "options": {**table["options"], "classes": 3}}),
+        "y.json": "{}",
+        "z.json": "[]",
+    }.items():
+        (path.parent / name).write_text(text)
+    with pytest.raises(UsageError, match=r"no latency table .* was measured on this host\. Measure one") as caught:
+        search(search_config(here))
+    message = str(caught.value)
+    assert f"{path.name} was measured under other conditions: host was 'elsewhere' and is" in message
+    assert "cut.json is not valid JSON" in message and "of_other_images" not in message
+    assert message.endswith("; and 1 more")
+
+
 def test_a_table_of_one_s_own_comes_before_those_that_ship(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from latnas.latency import on_device
 from latnas.latency.sustained import Sustained
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.export import VerifiedFile, VerifyConfig, measuring, verify
+from latnas.stages.export import VerifiedFile, VerifyConfig, verify
 from latnas.stages.export.job import Job
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import ANCHOR_FILE, leave_script, measured_on
@@ -442,7 +442,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
 @pytest.fixture
 def real(folder: Path, table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run as if it had been searched with that table, and exported where its device was not present."""
-    monkeypatch.setattr(measuring, "LEAST_BURSTS", 4)  # budgets far from what files take need no exact floors
+    monkeypatch.setattr("latnas.latency.looks.BURSTS", 4)  # budgets far from what files take need no exact floors
     table.save(front_in(folder) / "table.json")
     how = {"runtime": table.runtime, "measured_artifact": "onnx", "device": measured_on(table).model_dump()}
     for path, budget_ms in zip(manifests_of(folder), (1e4, 1e-5), strict=True):

@@ -36,9 +36,15 @@ def test_what_is_written_is_read_whether_text_or_bytes(tmp_path: Path) -> None:
     assert [found.name for found in path.parent.iterdir()] == ["file"]
 
 
-def test_a_file_can_be_read_by_others(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", "x")
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_others_may_read_a_file_as_far_as_the_user_s_mask_allows(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / "file", "x")
+        append_line(tmp_path / "lines", 1)
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("file", "lines")] == [mode, mode]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EPIPE
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,8 +68,10 @@ def reporting(quiet: bool) -> Iterator[Any]:
         print(f"latnas: {one_line(str(error))}", file=sys.stderr)
         raise typer.Exit(error.code) from error
     except OSError as error:  # what a file system refuses where nobody expected it: a name that is too long
-        refusal = f"{error.strerror or error}: {str(error.filename)[:200]}. Name another file or folder."
-        print(f"latnas: {one_line(refusal)}", file=sys.stderr)
+        if error.errno in (None, EPIPE):  # a bug; or nobody reads on, which click knows how to end
+            raise
+        place = "." if error.filename is None else f": {str(error.filename)[:200]}. Name another file or folder."
+        print(f"latnas: {one_line(f'{error.strerror}{place}')}", file=sys.stderr)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as stop:
         how, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from latnas.latency.measure import MeasurementError, measure, single_calls
+from latnas.latency.looks import BURSTS, LOOKS, calls_ms, rounds_for, speed_at
+from latnas.latency.measure import MeasurementError, measure
 from latnas.latency.ort_session import (
     CPU,
     CUDA,
@@ -39,11 +40,6 @@ from latnas.latency.sustained import Sustained, sustain
 
 WITHIN, FAILED, OVER, INTERRUPTED = 0, 1, 3, 130
 MODEL, ANCHOR = "model.onnx", "anchor.onnx"
-CALLS = 200
-BURSTS = 600
-"""Together, of the file and the anchor: a device can be slow for a second, and so long is what a few rounds take."""
-LOOKS = 4
-"""A device that is busy for a minute raises floors: what seems over its budget is measured again."""
 MOST_SECONDS = 60.0
 """No further round of one look begins later."""
 TYPES = {
@@ -99,14 +95,9 @@ class Found:
     drift: float | None
 
     @property
-    def speed(self) -> float:
-        """What times are divided by to be those at the table's speed, where the device is faster at the moment."""
-        return 1.0 if self.drift is None else min(self.drift, 1.0)
-
-    @property
     def lasting_ms(self) -> float:
-        """What is held against the budget, here as by export and `latnas verify`."""
-        return self.quoted_ms / self.speed
+        """What is held against the budget, here as by export and `latnas verify`: at the table's speed."""
+        return self.quoted_ms / speed_at(self.drift)
 
 
 def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +157,7 @@ def examine(folder: Path, rounds: int | None, sustained: float | None) -> dict[s
     found["margin"] = 1.0 - times.lasting_ms / manifest["budget_ms"]
     if times.lasting_ms > manifest["budget_ms"]:
         found["faults"].append("over budget")
-    return found if load is None else _with_load(found, load, times.speed)
+    return found if load is None else _with_load(found, load, speed_at(times.drift))
 
 
 def lowest_of_looks(bench: Bench, budget_ms: float) -> Found:
@@ -257,16 +248,16 @@ def _look(bench: Bench) -> Found:
         runners,
         anchor=MODEL if bench.anchor is None else ANCHOR,
         witnesses=[MODEL],
-        rounds=bench.rounds or math.ceil(BURSTS / len(runners)),
+        rounds=bench.rounds or rounds_for(len(runners)),
         budget_seconds=MOST_SECONDS,
     )
     own = {"floor": 1.0, "p50": found.factors[MODEL][0], "p90": found.factors[MODEL][1]}
     floor_ms = found.items[MODEL].floor_seconds * 1e3
-    p50_ms, p90_ms = np.quantile(single_calls(MODEL, runner, CALLS), (0.5, 0.9)) * 1e3
+    p50_ms, p90_ms = calls_ms(MODEL, runner)
     drift = None
     if bench.anchor is not None and conditions.anchor_ms is not None:
         drift = found.items[ANCHOR].floor_seconds * 1e3 / conditions.anchor_ms
-    return Found(floor_ms, floor_ms * (conditions.factors or own)[bench.quote], float(p50_ms), float(p90_ms), drift)
+    return Found(floor_ms, floor_ms * (conditions.factors or own)[bench.quote], p50_ms, p90_ms, drift)
 
 
 def _runner(file: bytes, conditions: Conditions) -> OrtRunner:

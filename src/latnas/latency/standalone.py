@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from latnas import __version__
 
-PARTS = ("measure", "sustained", "ort_session", "on_device")
+PARTS = ("measure", "looks", "sustained", "ort_session", "on_device")
 """Modules of this package, each before those that import it. They import nothing else of latnas."""
 
 HEAD = '''#!/usr/bin/env python3

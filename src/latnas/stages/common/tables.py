@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
@@ -17,6 +17,8 @@ from latnas.words.reporting import Reporter
 from latnas.words.table import LatencyTable, load_table
 
 FOLDER = Path("latency_tables")
+MOST_NAMED = 3
+"""Of tables that do not fit, so many are named."""
 
 
 def shipped_tables() -> Path:
@@ -49,6 +51,7 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
         raise UsageError(
             f"no latency table{wanted} for {data.channels}x{data.size}x{data.size} images with {len(data.classes)} "
             f"classes was measured on this host. Measure one: latnas profile{extra} --data {quote(data.spec)}{where}"
+            + _why_not(folder, space, data)
         )
     if len(fitting) > 1:
         listed = "".join(
@@ -63,18 +66,36 @@ def fitting_tables(space: str | None, data: ImageData, folder: Path) -> list[tup
 
     Who has measured a table of their own does not mean another.
     """
-    for paths in (_json_files(folder), _json_files(shipped_tables())):
-        fitting: dict[str, tuple[Path, LatencyTable]] = {}
-        for path in sorted(paths):
-            try:
-                table = load_table(path)
-            except LatnasError:
-                continue  # other JSON may lie there; a broken table that is named is refused above
-            if _fits(table, space, data) and why_stale(table) is None:
-                fitting.setdefault(table.name, (path, table))
-        if fitting:
-            return list(fitting.values())
-    return []
+    return _look_through(folder, space, data)[0] or _look_through(shipped_tables(), space, data)[0]
+
+
+def _look_through(
+    folder: Path, space: str | None, data: ImageData
+) -> tuple[list[tuple[Path, LatencyTable]], list[str]]:
+    """The tables in a folder that fit, and of the other files there that would, or cannot be read, why not."""
+    fitting: dict[str, tuple[Path, LatencyTable]] = {}
+    others = []
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        try:
+            table = load_table(path)
+        except LatnasError as error:
+            others.append(str(error))  # other JSON may lie there; a broken table that is named is refused
+            continue
+        if not _fits(table, space, data):
+            continue
+        stale = why_stale(table)
+        if stale is None:
+            fitting.setdefault(table.name, (path, table))
+        else:
+            others.append(f"{path.name} was measured under other conditions: {stale}")
+    return list(fitting.values()), others
+
+
+def _why_not(folder: Path, space: str | None, data: ImageData) -> str:
+    """What to add to a message that no table fits: of some files in the folder, why they do not."""
+    _, others = _look_through(folder, space, data)
+    more = f"; and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    return f". In {folder}: {'; '.join(others[:MOST_NAMED])}{more}" if others else ""
 
 
 def space_of(table: LatencyTable) -> Space:
@@ -171,7 +192,3 @@ def _fits(table: LatencyTable, space: str | None, data: ImageData) -> bool:
         and options["image_size"] == data.size
         and options["classes"] == len(data.classes)
     )
-
-
-def _json_files(folder: Path) -> Iterable[Path]:
-    return folder.glob("*.json") if folder.is_dir() else ()

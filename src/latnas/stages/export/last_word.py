@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from latnas.latency.looks import LOOKS
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.export.form import PLAIN, Form
+from latnas.stages.export.lessons import FILE, MODULE
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.shipments import Shipment
 from latnas.words.architecture import Architecture
-
-SECOND_LOOKS = 3
-"""How often a file over its budget is measured again before it is said to miss it."""
 
 
 def measure_files(shipments: Sequence[Shipment], space: Space, bench: Bench, form: Form = PLAIN) -> dict[str, Times]:
@@ -33,7 +32,7 @@ def measure_files(shipments: Sequence[Shipment], space: Space, bench: Bench, for
             for key, same in by_key.items()
         }
     names = {key: same[0].architecture for key, same in by_key.items()}
-    what = form.called("shipped file" if bench.takes_files else "trained module")
+    what = form.called(FILE if bench.takes_files else MODULE)
     budgets_ms = {key: min(shipment.target.budget_ms for shipment in same) for key, same in by_key.items()}
     found = look_again(bench, workloads, names, what, lambda key, times: times.lasting_ms > budgets_ms[key])
     return {shipment.target.folder: found[key] for key, same in by_key.items() for shipment in same}
@@ -52,7 +51,7 @@ def look_again(
     minute raises the floors of large networks by a tenth.
     """
     found = bench.measure(workloads, names, what)
-    for _ in range(SECOND_LOOKS):
+    for _ in range(LOOKS - 1):
         failing = {key: workloads[key] for key in workloads if fails(key, found[key])}
         if not failing:
             break

@@ -27,9 +27,9 @@ HEADROOM = 1.03
 """A finalist must measure this far below its budget: minutes later, after its training, a device is up to 3 percent
 slower, and the trained file itself up to one."""
 
-FINALIST, FILE = "untrained module", "shipped file"
-FILES = (FILE, "trained module")
-"""What the log calls a network before its training, and after."""
+FINALIST, FILE, MODULE = "untrained module", "shipped file", "trained module"
+"""What the log calls a network before its training, and after: what ships, or where the runtime takes no files, the
+module in its place."""
 
 
 @dataclass
@@ -118,7 +118,7 @@ def read_lessons(log: Path, front: Front, latency: LatencyModel, form: Form = PL
         LatnasError: a line is no measurement.
     """
     frozen = {network.as_architecture.key: network.predicted_ms.value for network in front.networks}
-    names = {form.called(FINALIST): FINALIST, **{form.called(what): FILE for what in FILES}}
+    names = {form.called(FINALIST): FINALIST, **{form.called(what): FILE for what in (FILE, MODULE)}}
     looks: dict[str, dict[str, list[float]]] = {FINALIST: {}, FILE: {}}
     for number, line in enumerate(read_lines(log), start=1):
         one = _logged(line, log, number)

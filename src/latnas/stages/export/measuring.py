@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.errors import LatnasError
-from latnas.latency.measure import MeasurementError, Runner, measure, single_calls
+from latnas.latency.looks import calls_ms, rounds_for, speed_at
+from latnas.latency.measure import MeasurementError, Runner, measure
 from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
@@ -19,10 +19,6 @@ from latnas.words.reporting import Reporter
 from latnas.words.table import LatencyTable, Quote, factor_of
 
 ANCHOR = "anchor"
-SINGLE_CALLS = 200
-LEAST_BURSTS = 600
-"""Few networks get more rounds: a device can be slow for a second, and so long is what 60 rounds of three take."""
-
 BUSY = 1.15
 """Warn where the anchor is slower than in the table by more than this, or single calls are slower than is quoted: the
 device is not what it was."""
@@ -41,14 +37,9 @@ class Times:
     drift: float
 
     @property
-    def speed(self) -> float:
-        """What times are divided by to be those at the table's speed, where the device is faster at the moment."""
-        return min(self.drift, 1.0)
-
-    @property
     def lasting_ms(self) -> float:
-        """The quoted time at the table's speed, where the device is faster at the moment: it will be slower again."""
-        return self.quoted_ms / self.speed
+        """The quoted time at the table's speed, where the device is faster at the moment."""
+        return self.quoted_ms / speed_at(self.drift)
 
     def single_over(self, quote: Quote) -> float:
         """Single calls over what they take on a calm device: 90th percentiles if these are quoted, else medians."""
@@ -97,12 +88,10 @@ class Bench:
                 found = measure(
                     runners,
                     anchor=ANCHOR,
-                    rounds=max(self._rounds, math.ceil(LEAST_BURSTS / len(runners))),
+                    rounds=max(self._rounds, rounds_for(len(runners))),
                     progress=lambda done, all_: bar.update(done, all_, "rounds"),
                 )
-            singles = {
-                key: sorted(single_calls(f"network {names[key]}", runners[key], SINGLE_CALLS)) for key in workloads
-            }
+            raw = {key: _raw(f"network {names[key]}", runners[key]) for key in workloads}
         except MeasurementError as error:
             raise LatnasError(f"{error}. Type the same command to try again.") from error
         drift = found.items[ANCHOR].floor_seconds * 1e3 / self._table.anchor.floor_ms
@@ -118,7 +107,7 @@ class Bench:
                 Measured(
                     floor=floor, p50=floor * factor_of(self._table, "p50"), p90=floor * factor_of(self._table, "p90")
                 ),
-                RawTimes(p50=_quantile(singles[key], 0.5) * 1e3, p90=_quantile(singles[key], 0.9) * 1e3),
+                raw[key],
                 floor * self._table.factor,
                 drift,
             )
@@ -147,5 +136,6 @@ class Bench:
         return prepare(self._profiler, workload, f"the network {name} cannot be run on {where}")
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+def _raw(name: str, runner: Runner) -> RawTimes:
+    p50, p90 = calls_ms(name, runner)
+    return RawTimes(p50=p50, p90=p90)

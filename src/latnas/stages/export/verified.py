@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from latnas.latency.looks import speed_at
 from latnas.latency.sustained import Sustained
 from latnas.stages.export.measuring import Times
 from latnas.words.manifest import Manifest
@@ -112,7 +113,7 @@ def drift_of(manifest: Manifest, times: Times) -> float | None:
 
 def lasting_ms(manifest: Manifest, times: Times) -> float:
     """The quoted statistic as export judges it: at the table's speed, where the device is faster at the moment."""
-    return quoted_ms(manifest, times) / times.speed
+    return quoted_ms(manifest, times) / speed_at(times.drift)
 
 
 def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustained | None = None) -> tuple[Fault, ...]:
@@ -121,11 +122,11 @@ def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustaine
     All is judged at the table's speed or slower, what was measured at export too, so that neither passes or fails
     because the device had a fast moment.
     """
-    drift, speed = drift_of(manifest, times), times.speed
+    drift, speed = drift_of(manifest, times), speed_at(times.drift)
     faults: list[Fault] = []
     if lasting_ms(manifest, times) > manifest.budget_ms:
         faults.append("over budget")
-    if drift is not None and (1.0 + drift) * min(manifest.anchor_drift or 1.0, 1.0) / speed > 1.0 + tolerance:
+    if drift is not None and (1.0 + drift) * speed_at(manifest.anchor_drift) / speed > 1.0 + tolerance:
         faults.append("drifted")
     if load is not None and load.quoted_ms(manifest.quote) / speed > manifest.budget_ms:
         faults.append("over budget under load")

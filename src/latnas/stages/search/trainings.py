@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from latnas.data.images import ImageData
+from latnas.errors import LatnasError
 from latnas.ranking.features import Reduction
 from latnas.ranking.judge import LEAST_LABELS, LEAST_TO_CHOOSE_BY, Judge, fit_judge, prior_scores
 from latnas.ranking.labels import joined
@@ -200,8 +201,15 @@ def fitted(
     most_steps: int,
     only: Collection[str] | None = None,
 ) -> Judge:
-    """The judge of the run's trainings of no more than `most_steps`, of all architectures or of those named."""
+    """The judge of the run's trainings of no more than `most_steps`, of all architectures or of those named.
+
+    Raises:
+        LatnasError: the run has none, or too few.
+    """
     by_steps = trainings.known(most_steps)
+    if not by_steps:
+        where = trainings.run.accuracy / "short"
+        raise LatnasError(f"{where} holds none of the run's trainings. Copy all of the run, or search anew.")
     accuracies = {steps: {key: one["accuracy"] for key, one in found.items()} for steps, found in by_steps.items()}
     labels = {
         key: (features.of(key), label)
