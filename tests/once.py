@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import pytest
 from torch import Tensor, nn
 
-from latnas.spaces.space import Space, SpaceOptions
+from latnas.spaces.space import Blueprint, Space, SpaceOptions
 from latnas.stages.export import final_training
 from latnas.words.architecture import Architecture
 
-SHARED = ("_blueprint", "_traced", "_contexts")
-"""Properties of a space that equal spaces may have in common: nothing changes what they hold."""
+SHARED = ("traced_network", "_traced", "contexts")
+"""Properties of a blueprint that equal ones may have in common: nothing changes what they hold."""
 
 
 class Traced(NamedTuple):
@@ -32,7 +32,7 @@ class Traced(NamedTuple):
 
 
 _known: dict[Hashable, Any] = {}
-_of_space: dict[str, Callable[[Space], Any]] = {name: vars(Space)[name].func for name in SHARED}
+_of_blueprint: dict[str, Callable[[Blueprint], Any]] = {name: vars(Blueprint)[name].func for name in SHARED}
 _context, _export_onnx = Space.context, final_training.export_onnx
 
 
@@ -41,7 +41,7 @@ def computed_once() -> Iterator[None]:
     """Within this block equal spaces are built and traced once, and so are the networks of a space."""
     with pytest.MonkeyPatch.context() as patched:
         for name in SHARED:
-            patched.setattr(Space, name, property(_shared(name)))
+            patched.setattr(Blueprint, name, property(_shared(name)))
         patched.setattr(Space, "context", _context_once)
         yield
 
@@ -64,8 +64,8 @@ def remember(contexts: Mapping[Hashable, Mapping[str, float]]) -> None:
     _known.update(contexts)
 
 
-def _shared(name: str) -> Callable[[Space], Any]:
-    return lambda space: _remembered((space._build, space.options, name), lambda: _of_space[name](space))
+def _shared(name: str) -> Callable[[Blueprint], Any]:
+    return lambda one: _remembered((one._build, one._options, name), lambda: _of_blueprint[name](one))
 
 
 def _context_once(space: Space, architecture: Architecture) -> Mapping[str, float]:

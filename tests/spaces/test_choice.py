@@ -14,6 +14,7 @@ from latnas.spaces.choice import (
     contains_choice,
     decisions_of,
     everything,
+    name_decisions,
     path_of,
     selecting,
     total,
@@ -219,6 +220,7 @@ def test_choices_of_one_tie_share_one_decision() -> None:
 
 def test_an_untied_choice_is_named_after_its_path() -> None:
     network = TwoPlaces(times_choice(None), times_choice(None))
+    name_decisions(network)
     assert [decision.name for decision in decisions_of(network)] == ["first", "inner.1"]
     with selecting({"first": ("two",), "inner.1": ("five",)}):
         assert torch.equal(network(X), 10 * X)
@@ -226,12 +228,20 @@ def test_an_untied_choice_is_named_after_its_path() -> None:
 
 def test_a_name_once_given_is_kept_when_the_network_moves_into_another() -> None:
     network = TwoPlaces(times_choice(None), times_choice(None))
-    decisions_of(network)
-    assert list(choices(nn.Sequential(network))) == ["first", "inner.1"]
+    name_decisions(network)
+    around = nn.Sequential(network)
+    name_decisions(around)
+    assert list(choices(around)) == ["first", "inner.1"]
+
+
+def test_a_choice_without_a_name_is_told_of() -> None:
+    with pytest.raises(ValueError, match=r"the choice at 'inner\.1' has no name yet: see name_decisions"):
+        choices(TwoPlaces(times_choice("first"), times_choice(None)))
 
 
 def test_the_path_of_an_architecture_computes_it() -> None:
     network = TwoPlaces(times_choice(None), times_choice(None))
+    name_decisions(network)
     decisions = decisions_of(network)
     with selecting(path_of(Architecture.of("default", {"inner.1": "three", "first": "two"}), decisions)):
         assert torch.equal(network(X), 6 * X)
@@ -239,6 +249,7 @@ def test_the_path_of_an_architecture_computes_it() -> None:
 
 def test_everything_runs_all_parts_with_equal_weights() -> None:
     network = TwoPlaces(times_choice(None), times_choice(None))
+    name_decisions(network)
     with selecting(everything(decisions_of(network))):
         assert torch.allclose(network(X), (10 / 3) ** 2 * X)
 
@@ -260,7 +271,7 @@ def test_a_choice_inside_a_part_of_another_is_refused() -> None:
 
 def test_a_network_that_is_itself_a_choice_needs_a_tie() -> None:
     with pytest.raises(ValueError, match="give it a tie"):
-        choices(times_choice(None))
+        name_decisions(times_choice(None))
     assert list(choices(times_choice("d"))) == ["d"]
 
 

@@ -239,7 +239,7 @@ def test_a_reduced_copy_is_narrower_and_keeps_every_layer_and_decision(name: str
 def test_tracing_leaves_the_network_as_it_was(name: str) -> None:
     space = small(name)
     assert space.trace.operations.keys() == {site.operation for site in space.trace.sites[SETTING]}
-    traced = space._blueprint
+    traced = space._blueprint.traced_network
     assert same(traced, space.network(0)) and traced.training
     assert all(not module._forward_hooks for module in traced.modules())
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latnas.spaces.choice import Choice, decisions_of, path_of, selecting
+from latnas.spaces.choice import Choice, decisions_of, name_decisions, path_of, selecting
 from latnas.spaces.operations import ReluConvNorm, classifier_head
 from latnas.spaces.space import SETTING, Classifier, Space, SpaceOptions
 from latnas.words.architecture import Architecture
@@ -99,7 +99,9 @@ def test_the_nodes_of_darts_have_49_147_294_and_490_items_of_14_to_35_parts(
     inputs: int, parts: int, items: int
 ) -> None:
     choice = node(inputs, lambda source, name: nn.Identity(), DARTS)
-    (decision,) = decisions_of(nn.Sequential(choice))
+    network = nn.Sequential(choice)
+    name_decisions(network)
+    (decision,) = decisions_of(network)
     assert (len(decision.parts), len(decision.items)) == (parts, items)
     assert decision.incidence.shape == (items, parts)
     assert np.all(decision.incidence.sum(axis=1) == 2)

@@ -115,19 +115,31 @@ def _safe(name: str) -> str:
     return name.replace(".", "_")
 
 
+def name_decisions(network: nn.Module) -> None:
+    """Names choices that have no name yet after their path in the network, and keep it wherever they go.
+
+    Raises:
+        ValueError: the network is itself a choice, without a name.
+    """
+    for path, module in network.named_modules():
+        if isinstance(module, Choice) and not module.decision:
+            if not path:
+                raise ValueError("a network that is itself a choice needs a name for it: give it a tie")
+            module.decision = path
+
+
 def choices(network: nn.Module) -> dict[str, list[Choice]]:
-    """The choices of a network by decision, in order of registration; names untied ones after their path.
+    """The choices of a network by decision, in order of registration.
 
     Raises:
         ValueError: choices that are tied have different parts or items, a choice is inside a part of another (no cost
-            would then add up over decisions), or the network is itself a choice, without a name.
+            would then add up over decisions), or one has no name.
     """
     found: dict[str, list[Choice]] = {}
     for path, module in network.named_modules():
         if isinstance(module, Choice):
-            module.decision = module.decision or path
             if not module.decision:
-                raise ValueError("a network that is itself a choice needs a name for it: give it a tie")
+                raise ValueError(f"the choice at {path!r} has no name yet: see name_decisions")
             if contains_choice(module.parts):
                 raise ValueError(f"decision {module.decision!r} has another choice inside one of its parts")
             found.setdefault(module.decision, []).append(module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError, UsageError
-from latnas.spaces.choice import Choice, choices, decisions_of, path_of, total
+from latnas.spaces.choice import Choice, choices, decisions_of, name_decisions, path_of, total
 from latnas.spaces.context import ContextTracer
 from latnas.spaces.copying import copied
 from latnas.spaces.darts import LEAST_CELLS, Darts
@@ -25,7 +24,7 @@ from latnas.spaces.tracing import TracedOperation, trace_network
 from latnas.words.architecture import Architecture, Decision
 from latnas.words.bounds import Limit
 from latnas.words.limits import NO_LIMITS, Amounts, Limits
-from latnas.words.sites import SpaceTrace
+from latnas.words.sites import Site, SpaceTrace
 
 SETTING = "default"
 """The one setting of the built-in spaces."""
@@ -83,6 +82,65 @@ class Classifier(nn.Module):
         return out
 
 
+class Blueprint:
+    """One supernet of a space and what its traces say, each found when it is first asked for."""
+
+    def __init__(self, name: str, build: Callable[..., nn.Module], options: SpaceOptions) -> None:
+        self._name, self._build, self._options = name, build, options
+        self._resources: dict[int, Resources] = {}
+
+    def network(self, seed: int) -> Classifier:
+        """A supernet with fresh weights, drawn from `seed` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            body = self._build(**vars(self._options))
+            network = Classifier(body, self._options.channels)
+        name_decisions(body)  # after paths inside the body
+        return network
+
+    def example(self, batch: int = 1) -> Tensor:
+        """Zeros of the shape of `batch` images."""
+        size = self._options.image_size
+        return torch.zeros(batch, self._options.channels, size, size)
+
+    @cached_property
+    def traced_network(self) -> Classifier:
+        """The supernet that traces are of, and that is asked what is valid."""
+        return self.network(seed=0)
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """In order of registration."""
+        return decisions_of(self.traced_network.body)
+
+    @cached_property
+    def trace(self) -> SpaceTrace:
+        """Decisions and sites, without modules."""
+        return SpaceTrace(self._name, vars(self._options), self.decisions, {SETTING: self._traced[0]})
+
+    @property
+    def operations(self) -> Mapping[str, TracedOperation]:
+        """Modules and example inputs by digest."""
+        return self._traced[1]
+
+    @cached_property
+    def contexts(self) -> ContextTracer:
+        """Says what a runtime may merge."""
+        return ContextTracer(self.network(seed=0), self.decisions, self.example())
+
+    def resources(self, metadata_bytes: int) -> Resources:
+        """What architectures take, where files say so much of themselves."""
+        if metadata_bytes not in self._resources:
+            self._resources[metadata_bytes] = Resources(
+                self.traced_network, self.trace, self.operations, self.example(), metadata_bytes
+            )
+        return self._resources[metadata_bytes]
+
+    @cached_property
+    def _traced(self) -> tuple[tuple[Site, ...], dict[str, TracedOperation]]:
+        return trace_network(self.traced_network, self.decisions, self.example())
+
+
 class Space:
     """One search space with its options.
 
@@ -91,66 +149,67 @@ class Space:
         build: makes the supernet's module from the options. The module may define `is_valid(items)` and
             `canonical(items)` on mappings of decision to item name; without them every architecture counts as valid
             and distinct.
-
-    Attributes:
-        limits: what a search may choose; none unless the space comes from `limited`.
+        limits: what a search may choose.
         metadata_bytes: what exported files say of themselves, which counts in their size.
+        blueprint: of another space that differs in its limits alone.
     """
 
-    def __init__(self, name: str, build: Callable[..., nn.Module], options: SpaceOptions) -> None:
+    def __init__(
+        self,
+        name: str,
+        build: Callable[..., nn.Module],
+        options: SpaceOptions,
+        limits: Limits = NO_LIMITS,
+        metadata_bytes: int = 0,
+        blueprint: Blueprint | None = None,
+    ) -> None:
         self.name = name
         self.options = options
+        self.limits = limits
+        self.metadata_bytes = metadata_bytes
         self._build = build
-        self.limits = NO_LIMITS
-        self.metadata_bytes = 0
+        self._blueprint = blueprint or Blueprint(name, build, options)
 
     def network(self, seed: int, setting: str = SETTING) -> Classifier:
         """A supernet with fresh weights, drawn from `seed` alone."""
         self._check_setting(setting)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            body = self._build(**vars(self.options))
-            network = Classifier(body, self.options.channels)
-        choices(body)  # names the decisions after paths inside the body
-        return network
+        return self._blueprint.network(seed)
 
-    @cached_property
+    @property
     def decisions(self) -> tuple[Decision, ...]:
         """Everything that can be decided, in order of registration."""
-        return decisions_of(self._blueprint.body)
+        return self._blueprint.decisions
 
-    @cached_property
+    @property
     def trace(self) -> SpaceTrace:
         """Decisions and sites, without modules."""
-        sites, _ = self._traced
-        return SpaceTrace(self.name, vars(self.options), self.decisions, {SETTING: sites})
+        return self._blueprint.trace
 
     def operation(self, digest: str) -> TracedOperation:
         """A module and example inputs for an operation of `trace.operations`."""
-        return self._traced[1][digest]
+        return self._blueprint.operations[digest]
 
     def context(self, architecture: Architecture) -> Mapping[str, float]:
         """What a runtime may merge in a canonical architecture: see `ContextTracer.amounts`."""
-        return self._contexts.amounts(path_of(architecture, self.decisions))
+        return self._blueprint.contexts.amounts(path_of(architecture, self.decisions))
 
     def example(self, batch: int = 1) -> Tensor:
         """Zeros of the shape of `batch` images."""
-        size = self.options.image_size
-        return torch.zeros(batch, self.options.channels, size, size)
+        return self._blueprint.example(batch)
 
     @property
     def has_auxiliary_point(self) -> bool:
         """Whether its networks say where an auxiliary classifier reads: `auxiliary_point() -> (module, channels)`."""
-        return hasattr(self._blueprint.body, "auxiliary_point")
+        return hasattr(self._blueprint.traced_network.body, "auxiliary_point")
 
     def is_valid(self, architecture: Architecture) -> bool:
         """Whether the network connects its input to its output."""
-        check = getattr(self._blueprint.body, "is_valid", None)
+        check = getattr(self._blueprint.traced_network.body, "is_valid", None)
         return True if check is None else bool(check(architecture.items))
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """The one architecture that stands for all that compute the same."""
-        simplify = getattr(self._blueprint.body, "canonical", None)
+        simplify = getattr(self._blueprint.traced_network.body, "canonical", None)
         if simplify is None:
             return architecture
         items = simplify(architecture.items)
@@ -165,13 +224,7 @@ class Space:
 
         Everything else is the same: `random` and shared weights see the whole space.
         """
-        _ = self._resources
-        other = copy.copy(self)  # shares what was traced
-        other.limits, other.metadata_bytes = limits, metadata_bytes
-        if metadata_bytes != self.metadata_bytes:
-            other.__dict__.pop("_resources", None)
-        other.__dict__.pop("solver_limits", None)
-        return other
+        return Space(self.name, self._build, self.options, limits, metadata_bytes, self._blueprint)
 
     def allows(self, architecture: Architecture) -> bool:
         """Canonical and within the space's limits: what search and solver see."""
@@ -244,21 +297,9 @@ class Space:
         if setting != SETTING:
             raise LatnasError(f"space {self.name!r} has no setting {setting!r}. Known: {SETTING}.")
 
-    @cached_property
-    def _blueprint(self) -> Classifier:
-        return self.network(seed=0)
-
-    @cached_property
-    def _contexts(self) -> ContextTracer:
-        return ContextTracer(self.network(seed=0), self.decisions, self.example())
-
-    @cached_property
+    @property
     def _resources(self) -> Resources:
-        return Resources(self._blueprint, self.trace, self._traced[1], self.example(), self.metadata_bytes)
-
-    @cached_property
-    def _traced(self) -> tuple[Any, dict[str, TracedOperation]]:
-        return trace_network(self._blueprint, self.decisions, self.example())
+        return self._blueprint.resources(self.metadata_bytes)
 
 
 def check_name(name: str) -> None:
