@@ -102,7 +102,7 @@ def test_the_same_times_to_the_last_bit_and_at_once() -> None:
     assert {name: item.floor_seconds for name, item in first.items.items()} == {
         name: inference_seconds(work.module, work.example) for name, work in workloads.items()
     }
-    assert first.unsettled(0.0) == ()
+    assert first.unsettled() == ()
 
 
 def test_batch_four_costs_four_times_the_arithmetic() -> None:

@@ -27,7 +27,7 @@ from latnas.stages.profile.networks import (
 )
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, macs_cost, params_cost, parts_of_sites, rough_work
-from latnas.words.latency import sum_of_operations
+from latnas.words.latency import parts_of_operations
 from latnas.words.sites import Site, SpaceTrace
 from latnas.words.table import LatencyTable, OperationEntry, load_table
 from latnas_profilers import analytic
@@ -304,7 +304,7 @@ def test_probes_are_valid_and_lose_much_in_their_canonical_form(seed: int) -> No
 
 def test_the_share_of_dead_parts_is_the_median_over_the_probes(profiled: Profiled) -> None:
     table, space = profiled.table, small_space()
-    cost, supernet = sum_of_operations(table.operations, space.trace), space.network(0)
+    cost, supernet = parts_of_operations(table.operations, space.trace).of_items("ms"), space.network(0)
     probes, shares = probe_networks(space, cost, generator(0, "probes")), list[float]()
     for probe in probes:
         written = seconds_of(space.derive_as_written(supernet, probe))

@@ -10,7 +10,7 @@ import pytest
 
 from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
-from latnas.words.latency import latency_model, parts_of_operations, sum_of_operations
+from latnas.words.latency import latency_model, parts_of_operations
 from latnas.words.sites import FIXED, SpaceTrace
 from latnas.words.table import LatencyTable, Prices
 
@@ -127,7 +127,8 @@ def test_contexts_are_looked_at_once_for_an_architecture_and_not_at_all_where_th
 
 
 def test_the_sum_of_operations_is_that_of_the_sites_that_run(table: LatencyTable, trace: SpaceTrace) -> None:
-    sums, parts = sum_of_operations(table.operations, trace), parts_of_operations(table.operations, trace)
+    parts = parts_of_operations(table.operations, trace)
+    sums = parts.of_items("ms")
     for architecture in every(trace):
         assert sums.cost(architecture) == pytest.approx(running_ms(table, trace, architecture), rel=1e-12)
     assert parts.fixed_of == {"default": 0.9375}  # the head is faster than an empty graph
@@ -150,7 +151,7 @@ def test_a_missing_operation_is_never_guessed(table: LatencyTable, trace: SpaceT
 
 def test_of_many_missing_operations_three_are_named(table: LatencyTable, trace: SpaceTrace) -> None:
     with pytest.raises(LatnasError, match=r"lacks 6 of .*: conv 8x16x16, conv 8x16x16, pool 8x16x16, \.\.\.\. Measure"):
-        sum_of_operations({}, trace)
+        parts_of_operations({}, trace)
 
 
 def test_operations_that_the_space_does_not_need_do_no_harm(table: LatencyTable, trace: SpaceTrace) -> None:

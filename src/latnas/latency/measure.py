@@ -96,18 +96,22 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class ItemTimes:
-    """One item: its floor, its median burst, and how many rounds it was measured in.
+    """One item: its floor, and how many rounds it was measured in.
 
     `halves` is the relative difference between the floors of the odd and of the even rounds; `spans` that between
     the floors of the earlier and of the later half. Both are 1 where one half is empty.
     """
 
     floor_seconds: float
-    median_seconds: float
     rounds: int
     discarded: int
     halves: float
     spans: float
+
+    @property
+    def floor_ms(self) -> float:
+        """The floor in milliseconds."""
+        return 1e3 * self.floor_seconds
 
     @property
     def settled_within(self) -> float:
@@ -120,11 +124,10 @@ class Measurements:
     """What the rounds say.
 
     `rounds` were finished, of `asked_rounds`; fewer if time ran out or everything had settled. `drift` is, for each
-    round, how much slower than in calm ones all items were, by their median; rounds within 10 percent are calm. The
-    factors are median and 90th percentile of the anchor's single calls in calm rounds, over its floor, both at the
-    level of their era. Where less than
-    a quarter of the rounds was calm, the calmest quarter counts and `too_few_calm_rounds` is set. `factors` has both
-    for each item of whose single calls a note was taken.
+    round, how much slower than in calm ones all items were, by their median; rounds within 10 percent are calm. Where
+    less than a quarter of the rounds was calm, the calmest quarter counts and `too_few_calm_rounds` is set. `factors`
+    are median and 90th percentile of an item's single calls in calm rounds, over its floor, both at the level of their
+    era: of the anchor, and of each witness.
     """
 
     items: Mapping[str, ItemTimes]
@@ -147,10 +150,9 @@ class Measurements:
         """Nine calls in ten take at most this many times the floor, of the anchor."""
         return self.factors[self.anchor][1]
 
-    def unsettled(self, tolerance: float | None = None) -> tuple[str, ...]:
+    def unsettled(self) -> tuple[str, ...]:
         """Items whose halves lie further apart than `tolerance`: more rounds may still move their floors."""
-        limit = self.tolerance if tolerance is None else tolerance
-        return tuple(name for name, item in self.items.items() if item.settled_within > limit)
+        return tuple(name for name, item in self.items.items() if item.settled_within > self.tolerance)
 
 
 def measure(
@@ -294,7 +296,8 @@ def _drifts(records: Sequence[RoundRecord], names: Sequence[str]) -> list[float]
 
     One is what the calmest tenth of the rounds have.
     """
-    logs = np.array([[_log(record, name) for name in names] for record in records])
+    bursts = [[record.bursts.get(name) for name in names] for record in records]
+    logs = np.array([[math.log(burst.seconds) if burst else math.nan for burst in row] for row in bursts])
     present = ~np.isnan(logs).all(axis=1) if logs.size else np.zeros(len(records), bool)
     drifts = np.zeros(len(records))
     if present.any():
@@ -337,10 +340,6 @@ def _run(name: str, runner: Runner, n: int) -> float:
         raise MeasurementError(f"measuring {name} failed: {type(error).__name__}: {error}") from error
 
 
-def _log(record: RoundRecord, name: str) -> float:
-    return math.log(record.bursts[name].seconds) if name in record.bursts else math.nan
-
-
 def _calm(records: Sequence[RoundRecord], drifts: Sequence[float]) -> dict[int, float]:
     """Calm rounds by index, each with its era's level: the median drift of the calm rounds around it."""
     return _with_levels([(records[at].index, drift) for at, drift in enumerate(drifts) if drift <= CALM_DRIFT])
@@ -375,7 +374,7 @@ def _item_times(name: str, records: Sequence[RoundRecord], calm: Mapping[int, fl
 
     halves = apart([s for index, s in bursts if index % 2 == 0], [s for index, s in bursts if index % 2])
     spans = apart(seconds[:middle], seconds[middle:])
-    return ItemTimes(floor, float(np.median([s for _, s in all_bursts])), len(all_bursts), discarded, halves, spans)
+    return ItemTimes(floor, len(all_bursts), discarded, halves, spans)
 
 
 def _floor(seconds: Sequence[float]) -> float:

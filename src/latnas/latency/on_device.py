@@ -252,11 +252,11 @@ def _look(bench: Bench) -> Found:
         budget_seconds=MOST_SECONDS,
     )
     own = {"floor": 1.0, "p50": found.factors[MODEL][0], "p90": found.factors[MODEL][1]}
-    floor_ms = found.items[MODEL].floor_seconds * 1e3
+    floor_ms = found.items[MODEL].floor_ms
     p50_ms, p90_ms = calls_ms(MODEL, runner)
     drift = None
     if bench.anchor is not None and conditions.anchor_ms is not None:
-        drift = found.items[ANCHOR].floor_seconds * 1e3 / conditions.anchor_ms
+        drift = found.items[ANCHOR].floor_ms / conditions.anchor_ms
     return Found(floor_ms, floor_ms * (conditions.factors or own)[bench.quote], p50_ms, p90_ms, drift)
 
 

@@ -6,7 +6,6 @@ are timed alike.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -77,11 +76,6 @@ class Workload:
         if precision == "int8":
             return quantise_for_measuring(self.onnx(), [tuple(given.shape) for given in self.example])
         raise UsageError(f"there is no precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the ONNX file: equal digests are the same computation with the same weights."""
-        return hashlib.sha256(self.onnx()).hexdigest()
 
 
 def identity_workload(example: Tensor | Sequence[Tensor]) -> Workload:

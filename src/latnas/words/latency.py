@@ -123,20 +123,11 @@ def _parts(prices: Prices, trace: SpaceTrace) -> PartCosts:
     return PartCosts(trace.decisions, prices.fixed_ms, parts_of)
 
 
-def sum_of_operations(operations: Mapping[str, OperationEntry], trace: SpaceTrace) -> AdditiveCost:
-    """The plain sum of isolated operations, in ms, before calibration.
+def parts_of_operations(operations: Mapping[str, OperationEntry], trace: SpaceTrace) -> PartCosts:
+    """The plain sum of isolated operations, part by part, before calibration.
 
     Raises:
         LatnasError: an operation was not measured. A missing entry is never guessed.
-    """
-    return parts_of_operations(operations, trace).of_items("ms")
-
-
-def parts_of_operations(operations: Mapping[str, OperationEntry], trace: SpaceTrace) -> PartCosts:
-    """The same sum, part by part.
-
-    Raises:
-        LatnasError: an operation was not measured.
     """
     missing = [site.label for digest, site in trace.operations.items() if digest not in operations]
     if missing:

@@ -94,7 +94,7 @@ class Bench:
             raw = {key: _raw(f"network {names[key]}", runners[key]) for key in workloads}
         except MeasurementError as error:
             raise LatnasError(f"{error}. Type the same command to try again.") from error
-        drift = found.items[ANCHOR].floor_seconds * 1e3 / self._table.anchor.floor_ms
+        drift = found.items[ANCHOR].floor_ms / self._table.anchor.floor_ms
         if not 1 / BUSY < drift < BUSY:
             self._report.warn(
                 f"the anchor network takes {drift:.2f} times what it took when the table was measured: the device is "
@@ -102,7 +102,7 @@ class Bench:
             )
         result = {}
         for key in workloads:
-            floor = found.items[key].floor_seconds * 1e3
+            floor = found.items[key].floor_ms
             times = Times(
                 Measured(
                     floor=floor, p50=floor * factor_of(self._table, "p50"), p90=floor * factor_of(self._table, "p90")

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
-from latnas.latency.agreement import agreement
 from latnas.latency.calibration import ContradictionError, Fit, calibrate, freedoms
-from latnas.latency.measure import ItemTimes, Measurements
-from latnas.latency.profiler import Profiler, ProfilerPlugin, RunSettings, choose, open_plugin
+from latnas.latency.measure import Measurements
+from latnas.latency.profiler import RunSettings, choose, open_plugin
 from latnas.latency.runtimes import Runtime, parse_runtime
 from latnas.latency.workload import Workload, identity_workload
 from latnas.spaces.space import Space, make_space
 from latnas.stages.profile.config import ProfileConfig, longer
-from latnas.stages.profile.doubts import doubtful_operations
 from latnas.stages.profile.networks import (
     Chosen,
     Contexts,
@@ -32,23 +27,16 @@ from latnas.stages.profile.networks import (
     probe_networks,
     sample_of,
 )
-from latnas.stages.profile.rig import ANCHOR, Rig
+from latnas.stages.profile.rig import Rig
+from latnas.stages.profile.table import Fits, Found, Setup, make_table
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts, parts_of_sites
 from latnas.words.files import read_json, write_json
 from latnas.words.latency import parts_of_operations
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import (
-    SCHEMA,
-    Anchor,
-    Calibration,
-    DeadParts,
     LatencyTable,
-    NetworkEntry,
-    Noise,
     OperationEntry,
-    Prices,
-    Witness,
     identity_of,
     table_name,
 )
@@ -69,18 +57,6 @@ class Profiled:
     config: ProfileConfig
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is measured, and with what. `runtime` is the plugin's with its settings."""
-
-    space: Space
-    plugin: ProfilerPlugin
-    runtime: str
-    profiler: Profiler
-    environment: dict[str, str]
-    name: str
-
-
 def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     """Measures operations and whole networks round-robin, fits what pieces cost inside networks, writes the table.
 
@@ -93,40 +69,68 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     report = report or Silent()
     began = time.monotonic()
     given = setting_of(config, report)
-    space, trace = given.space, given.space.trace
-    random = generator(config.seed, "calibration")
-    anchor = anchor_network(space, random)
+    anchor = anchor_network(given.space, generator(config.seed, "calibration"))
     partial = config.out / ".partial" / _call_name(given.name, config)
-    rig = Rig(space, given.profiler, anchor, config, partial, report)
+    rig = Rig(given.space, given.profiler, anchor, config, partial, report)
     report.say(
-        f"{given.name}: {len(trace.operations) if config.operations else 'no'} distinct operations and "
-        f"{config.calibrate} networks of {space.name}, on {config.device} with {given.runtime}"
+        f"{given.name}: {len(given.space.trace.operations) if config.operations else 'no'} distinct operations and "
+        f"{config.calibrate} networks of {given.space.name}, on {config.device} with {given.runtime}"
         + ("" if config.max_seconds is None else f"; measuring takes at most {config.max_seconds:.0f} s")
     )
     chosen = Path(f"{partial}-networks.json")
+    found = _measured(config, given.space, rig, chosen, report)
+    fits = _fitted(config, found)
+    _warn(config, fits.all, found.measured, report)
+    table = make_table(config, given, anchor, found, fits, round(time.monotonic() - began, 1))
+    path = config.out / f"{given.name}.json"
+    table.save(path)
+    rig.forget("operations", "networks")
+    chosen.unlink(missing_ok=True)
+    return Profiled(path, table, config)
+
+
+def _measured(config: ProfileConfig, space: Space, rig: Rig, chosen: Path, report: Reporter) -> Found:
+    """Measures operations, chooses networks by what they say, and measures these.
+
+    Args:
+        chosen: the file that keeps the networks, once they are chosen: nothing may then change the prior that they
+            were chosen by.
+    """
     seconds = config.max_seconds
     operations: dict[str, OperationEntry] = {}
     if config.operations:
-        # Once the networks are chosen, nothing may change the prior that they were chosen by.
         settled = chosen.exists() and rig.has_rounds("operations")
         limit = 0.0 if settled else None if seconds is None else SHARE_OF_OPERATIONS * seconds
         operations = _measure_operations(space, rig, limit, config.batch)
-    prior = parts_of_operations(operations, trace) if operations else _rough_prior(space)
+    prior = parts_of_operations(operations, space.trace) if operations else _rough_prior(space)
     contexts = _contexts_of(space, report)
-    kept = _networks(space, prior, contexts, config, chosen)
-    networks = kept.measured
+    networks = _networks(space, prior, contexts, config, chosen)
     probes = probe_networks(space, prior.of_items("ms"), generator(config.seed, "probes"))
     left = None if seconds is None else (1.0 - SHARE_OF_OPERATIONS * bool(operations)) * seconds
-    measured = _measure_networks(rig, networks, probes, left)
+    measured = _measure_networks(rig, networks.measured, probes, left)
+    return Found(operations, prior, contexts, networks, probes, measured)
 
-    floors = [_ms(measured.items[one.architecture.key]) for one in networks]
-    sample = sample_of([one.architecture for one in networks], contexts)
-    typical = sample_of([one.architecture for one in kept.typical], contexts)
+
+def _fitted(config: ProfileConfig, found: Found) -> Fits:
+    """What pieces cost, by the networks that were measured.
+
+    Raises:
+        LatnasError: the measurements contradict one another.
+    """
+    sample, typical = (
+        sample_of([one.architecture for one in some], found.contexts)
+        for some in (found.networks.measured, found.networks.typical)
+    )
     try:
-        fit = calibrate(sample, floors, prior, typical=typical)
-        linear = calibrate(sample, floors, prior, freedoms(contexts=False))
+        fit = calibrate(sample, found.floors_ms, found.prior, typical=typical)
+        linear = calibrate(sample, found.floors_ms, found.prior, freedoms(contexts=False))
     except ContradictionError as error:
         raise LatnasError(f"{error}. What was measured is kept; to add to it: {longer(config)}") from error
+    return Fits(fit, linear)
+
+
+def _warn(config: ProfileConfig, fit: Fit, measured: Measurements, report: Reporter) -> None:
+    """Says what makes the table doubtful."""
     if not fit.is_informative:
         report.warn(
             f"predictions are off by {fit.mean_error:.0%}, and guessing the same time for every network by "
@@ -138,67 +142,9 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
             f"only {measured.calm_rounds} of {measured.rounds} rounds were calm: the device was busy, or its clock "
             f"changed. Measure again in quiet: {longer(config)}"
         )
-    halves = [measured.items[one.architecture.key].halves for one in networks]
-    sums = prior.of_items("ms")
-    table = LatencyTable(
-        schema=SCHEMA,
-        device=config.device,
-        runtime=given.runtime,
-        measures=given.plugin.measures,
-        environment=given.environment,
-        batch=config.batch,
-        threads=config.threads,
-        precision=config.precision,
-        space=space.name,
-        options=dict(trace.options),
-        space_digest=trace.digest,
-        quote=config.quote,
-        operations=operations,
-        calibration=Calibration(
-            prior="operations" if operations else "work",
-            freedom=fit.freedom.name,
-            prices=_prices(fit),
-            linear=_prices(linear),
-            linear_error=linear.mean_error,
-            low=fit.low,
-            high=fit.high,
-            quality=agreement([floor / (1 + error) for floor, error in zip(floors, fit.left_out, strict=True)], floors),
-            tried=dict(fit.errors),
-            networks=tuple(
-                NetworkEntry(
-                    architecture=one.architecture.to_json(), drawn=one.drawn, floor_ms=floor,
-                    sum_ms=sums.cost(one.architecture), left_out=error, halves=half,
-                )
-                for one, floor, error, half in zip(networks, floors, fit.left_out, halves, strict=True)
-            ),
-        ),
-        anchor=Anchor(
-            architecture=anchor.to_json(),
-            floor_ms=_ms(measured.items[ANCHOR]),
-            p50_factor=measured.p50_factor,
-            p90_factor=measured.p90_factor,
-            calm_rounds=measured.calm_rounds,
-            rounds=measured.rounds,
-            witnesses=tuple(
-                Witness(floor_ms=_ms(measured.items[key]), p50_factor=p50, p90_factor=p90)
-                for key, (p50, p90) in measured.factors.items()
-            ),
-        ),
-        dead_parts=_dead_parts(probes, space, prior, measured),
-        noise=Noise(mean=float(np.mean(halves)), p95=float(np.quantile(halves, 0.95))),
-        unsettled=tuple(_readable(measured, networks)),
-        doubtful=doubtful_operations(operations, trace),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - began, 1),
-    )  # fmt: skip
-    path = config.out / f"{given.name}.json"
-    table.save(path)
-    rig.forget("operations", "networks")
-    chosen.unlink(missing_ok=True)
-    return Profiled(path, table, config)
 
 
-def setting_of(config: ProfileConfig, report: Reporter) -> Setting:
+def setting_of(config: ProfileConfig, report: Reporter) -> Setup:
     """The space and the device that a config names.
 
     Raises:
@@ -221,7 +167,7 @@ def setting_of(config: ProfileConfig, report: Reporter) -> Setting:
     environment = profiler.describe()
     identity = identity_of(space.trace.digest, environment, config.batch, config.threads, config.precision)
     name = table_name(config.device, plugin.runtime, config.space, identity)
-    return Setting(space, plugin, str(runtime), profiler, environment, name)
+    return Setup(space, plugin, str(runtime), profiler, environment, name)
 
 
 def _measure_operations(space: Space, rig: Rig, max_seconds: float | None, batch: int) -> dict[str, OperationEntry]:
@@ -238,8 +184,8 @@ def _measure_operations(space: Space, rig: Rig, max_seconds: float | None, batch
     return {
         digest: OperationEntry(
             label=site.label,
-            floor_ms=_ms(measured.items[f"operation {digest}"]),
-            overhead_ms=_ms(measured.items[f"overhead {_shape_key(site.input_shapes)}"]),
+            floor_ms=measured.items[f"operation {digest}"].floor_ms,
+            overhead_ms=measured.items[f"overhead {_shape_key(site.input_shapes)}"].floor_ms,
             halves=measured.items[f"operation {digest}"].halves,
         )
         for digest, site in space.trace.operations.items()
@@ -286,22 +232,6 @@ def _rough_prior(space: Space) -> PartCosts:
     return parts_of_sites(space.trace, lambda site: TYPICAL_MS_PER_MAC * (site.macs + 10 * site.output_elements))
 
 
-def _dead_parts(
-    probes: Sequence[Architecture], space: Space, prior: PartCosts, measured: Measurements
-) -> DeadParts | None:
-    """The share of their price that dead parts cost, by the median probe."""
-    if not probes:
-        return None
-    cost = prior.of_items("ms")
-    shares = []
-    for probe in probes:
-        dead, live = (_ms(measured.items[f"{kind} {probe.key}"]) for kind in ("dead", "live"))
-        alive = cost.cost(space.canonical(probe))
-        # The prior may be off by a factor: it is taken from the network without dead parts.
-        shares.append((dead - live) / (live / alive * (cost.cost(probe) - alive)))
-    return DeadParts(share=float(np.median(shares)), probes=len(shares))
-
-
 def _contexts_of(space: Space, report: Reporter) -> Contexts:
     """The space's own; none where it cannot be traced, and then predictions go by parts alone."""
     try:
@@ -312,25 +242,5 @@ def _contexts_of(space: Space, report: Reporter) -> Contexts:
     return cache(space.context)  # a network may be measured, and be typical too
 
 
-def _prices(fit: Fit) -> Prices:
-    return Prices(
-        fixed_ms=dict(fit.parts.fixed_of),
-        parts_ms={
-            setting: {d.name: dict(zip(d.parts, vectors[d.name].tolist(), strict=True)) for d in fit.parts.decisions}
-            for setting, vectors in fit.parts.parts_of.items()
-        },
-        contexts_ms={name: ms for name, ms in fit.context_ms.items() if ms},
-    )
-
-
-def _readable(measured: Measurements, networks: Sequence[DrawnNetwork]) -> list[str]:
-    by_key: Mapping[str, str] = {one.architecture.key: str(one.architecture) for one in networks}
-    return [by_key[key] for key in measured.unsettled() if key in by_key]
-
-
 def _shape_key(shapes: Sequence[tuple[int, ...]]) -> str:
     return ",".join("x".join(map(str, shape[1:])) for shape in shapes)
-
-
-def _ms(times: ItemTimes) -> float:
-    return times.floor_seconds * 1e3

@@ -99,7 +99,7 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
     measured = rig.measure("fresh networks", {one.key: rig.network(one) for one in networks}, config.max_seconds)
     rig.forget("fresh networks")
     before_ms = {ANCHOR: table.anchor.floor_ms, **{one.key: floor_ms for one, floor_ms in references.items()}}
-    ratios = [1e3 * measured.items[key].floor_seconds / floor_ms for key, floor_ms in before_ms.items()]
+    ratios = [measured.items[key].floor_ms / floor_ms for key, floor_ms in before_ms.items()]
     drift = float(np.median(ratios))
     if not 1 / DRIFTED < drift < DRIFTED:
         report.warn(
@@ -111,8 +111,8 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
             one.architecture,
             one.drawn,
             latency.predict(one.architecture),
-            latency.quoted_ms(1e3 * measured.items[one.architecture.key].floor_seconds),
-            latency.quoted_ms(1e3 * measured.items[one.architecture.key].floor_seconds / drift),
+            latency.quoted_ms(measured.items[one.architecture.key].floor_ms),
+            latency.quoted_ms(measured.items[one.architecture.key].floor_ms / drift),
         )
         for one in drawn
     )
