@@ -15,7 +15,8 @@ from damages import clear
 from small import Typed, latnas
 
 FAILED, WRONG_USAGE = 1, 2
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 30.0
+"""Commands here take a second; on a machine that does much else, ten."""
 
 
 class Hung(BaseException):

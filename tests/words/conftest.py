@@ -103,7 +103,7 @@ def table(trace: SpaceTrace) -> LatencyTable:
         for ms in (1.0, 1.5, 2.0, 2.5)
     )
     return LatencyTable(
-        schema=SCHEMA,
+        table_schema=SCHEMA,
         device="cuda:0",
         runtime="torch",
         measures="torch",

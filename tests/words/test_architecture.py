@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latnas.errors import LatnasError
-from latnas.words.architecture import Architecture, Decision, Item, count_architectures
+from latnas.words.architecture import Architecture, Decision, Item, count_architectures, distinct
 
 
 def plain(name: str, *parts: str) -> Decision:
@@ -87,6 +87,13 @@ def test_the_key_is_the_same_in_every_process_and_for_every_order() -> None:
     assert Architecture.of("default", CHOSEN).key == "0c6ec75d5ecd"
     assert Architecture.of("default", dict(reversed(CHOSEN.items()))).key == "0c6ec75d5ecd"
     assert Architecture.of("wide", CHOSEN).key != "0c6ec75d5ecd"
+
+
+def test_architectures_of_one_key_are_equal_and_counted_once() -> None:
+    one, same = Architecture.of("default", CHOSEN), Architecture.of("default", dict(reversed(CHOSEN.items())))
+    other = Architecture.of("wide", CHOSEN)
+    assert one == same != other
+    assert distinct([same, other, one, other]) == [same, other]
 
 
 def test_parts_that_run_are_those_of_the_chosen_items() -> None:

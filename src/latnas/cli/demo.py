@@ -8,7 +8,7 @@ from pathlib import Path
 
 from latnas.cli import show, show_latency
 from latnas.cli.console import print_table
-from latnas.data.sources import load_images
+from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import UsageError
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import make_space
@@ -111,7 +111,7 @@ def _profiled(config: ProfileConfig, report: Reporter) -> Profiled:
 
 
 def _plan(sizes: Preset) -> list[str]:
-    data = load_images("fashion-mini")
+    data = load_images(DEFAULT)
     space = make_space(
         "nasbench201", width=sizes.width, depth=sizes.depth,
         image_size=data.size, channels=data.channels, classes=len(data.classes),

@@ -21,7 +21,7 @@ from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
 from latnas.hypernet.propose import best_within, propose
 from latnas.hypernet.surrogate import one_hot_items
 from latnas.spaces.space import SETTING, Space
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost
 
 PERTURBED = 2
@@ -117,8 +117,8 @@ def screened(
     Args:
         cost: places candidates and the front; `fits` has the last word on what is within a budget.
     """
-    known = {architecture.key for architecture in scored.architectures}
-    fresh = list({a.key: a for a in candidates if a.key not in known}.values())
+    known = set(scored.architectures)
+    fresh = distinct(one for one in candidates if one not in known)
     if not fresh:
         return []
     with torch.no_grad():

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
-from latnas.data.sources import load_images
+from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import UsageError
 from latnas.hypernet.propose import cheapest
 from latnas.ranking.features import Reduction
@@ -24,11 +24,19 @@ from latnas.stages.common.estimate import (
     time_steps,
 )
 from latnas.stages.common.limits import end_networks, ends_of, limited_space
-from latnas.stages.common.options import SearchOptions
+from latnas.stages.common.options import SearchOptions, WithWorkers
 from latnas.stages.common.reach import budget_range, predicted_ends
-from latnas.stages.common.tables import check_images, find_table, fitting_tables, latency_of, space_of, why_stale
-from latnas.training.tasks import one_thread, parse_executor
-from latnas.words.architecture import Architecture
+from latnas.stages.common.tables import (
+    FOLDER,
+    check_images,
+    find_table,
+    fitting_tables,
+    latency_of,
+    space_of,
+    why_stale,
+)
+from latnas.training.tasks import one_thread
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.budgets import parse_range
 from latnas.words.costs import params_cost
 from latnas.words.latency import LatencyModel
@@ -45,27 +53,21 @@ PROFILED_NETWORKS, PROFILE_SECONDS = 40, 180.0
 """What `latnas profile` measures by default, and for how long at most."""
 
 
-class PlanConfig(SearchOptions):
+class PlanConfig(WithWorkers, SearchOptions):
     """A search and an export that might follow. `width` and `depth` choose among tables, or a space without a table."""
 
     space: str | None = None
     width: int | None = None
     depth: int | None = None
-    data: str = "fashion-mini"
+    data: str = DEFAULT
     table: Path | None = None
-    tables: Path = Path("latency_tables")
+    tables: Path = FOLDER
     epochs: int = Field(20, ge=0, le=10_000)
     seeds: int = Field(1, ge=1, le=100)
     distill: bool = False
     baselines: bool = False
     int8: bool = False
-    executor: str = "local:2"
     seed: int = Field(0, ge=0, lt=2**63)
-
-    @property
-    def workers(self) -> int:
-        """Processes for independent tasks."""
-        return parse_executor(self.executor)
 
     def sizes(self, data: ImageData) -> ExportSizes:
         """Of the export: a network for each budget, three with baselines."""
@@ -211,7 +213,7 @@ def _networks_within(config: PlanConfig, space: Space, known: Sequence[Architect
     if config.limits.memory_bytes is None:
         return end_networks(space)
     candidates = [*known, *cheapest(space, params_cost(space.trace), 1)]
-    return [one for one in dict.fromkeys(candidates) if space.keeps(one)]
+    return [one for one in distinct(candidates) if space.keeps(one)]
 
 
 def _reach(space: Space, networks: Sequence[Architecture], latency: LatencyModel | None) -> Reach:

@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from latnas.data.randomness import generator
-from latnas.data.sources import load_images
+from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.runs import FRONT, RUNS, TABLE, choose_front, open_run
-from latnas.stages.common.tables import find_table, latency_of, space_of, warn_if_stale
+from latnas.stages.common.tables import FOLDER, find_table, latency_of, space_of, warn_if_stale
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
 from latnas.words.files import read_json
@@ -35,9 +35,9 @@ class PredictConfig(BaseModel):
     runs: Path = RUNS
     random: int | None = Field(None, ge=1, le=10_000)
     table: Path | None = None
-    tables: Path = Path("latency_tables")
+    tables: Path = FOLDER
     space: str | None = None
-    data: str = "fashion-mini"
+    data: str = DEFAULT
     seed: int = Field(0, ge=0, lt=2**63)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,9 +73,12 @@ class Decision:
         return self.items[self.index[name]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Architecture:
-    """A setting, and for every decision the name of the chosen item. Names, never indices: they survive reordering."""
+    """A setting, and for every decision the name of the chosen item. Names, never indices: they survive reordering.
+
+    Two are equal if their keys are: the order of decisions does not count.
+    """
 
     setting: str
     chosen: tuple[tuple[str, str], ...]
@@ -138,8 +141,19 @@ class Architecture:
         text = json.dumps([self.setting, sorted(self.chosen)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Architecture) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     def __str__(self) -> str:
         return "|".join(item for _, item in self.chosen)
+
+
+def distinct(architectures: Iterable[Architecture]) -> list[Architecture]:
+    """Each once, in order of their first appearance."""
+    return list(dict.fromkeys(architectures))
 
 
 def count_architectures(decisions: Sequence[Decision]) -> int:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from latnas.errors import LatnasError
 from latnas.words.files import read_bytes, write_atomically
 from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Status, load_manifest
-from latnas.words.versioned import read_versioned
+from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA: Final = "latnas-set-1"
 SET, MANIFEST, MODEL, CARD = "set.json", "manifest.json", "model.onnx", "README.md"
@@ -21,11 +21,7 @@ SET, MANIFEST, MODEL, CARD = "set.json", "manifest.json", "model.onnx", "README.
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class ExportedNetwork(_Frozen):
+class ExportedNetwork(Frozen):
     """One folder of the set.
 
     Attributes:
@@ -54,7 +50,7 @@ class ExportedNetwork(_Frozen):
     files: dict[str, Sha256]
 
 
-class ExportSet(_Frozen):
+class ExportSet(Frozen):
     """What `set.json` says. Networks come loosest budget first."""
 
     set_schema: Literal["latnas-set-1"] = Field(SCHEMA, alias="schema")

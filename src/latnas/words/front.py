@@ -5,22 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.files import write_atomically
 from latnas.words.table import ArchitectureJson
-from latnas.words.versioned import read_versioned
+from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA: Final = "latnas-front-1"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class Estimate(_Frozen):
+class Estimate(Frozen):
     """A value with its 90 percent interval."""
 
     value: float
@@ -28,7 +24,7 @@ class Estimate(_Frozen):
     high: float
 
 
-class ScoredNetwork(_Frozen):
+class ScoredNetwork(Frozen):
     """One architecture as the search saw it. `score` is the accuracy model's, not an accuracy that was measured."""
 
     architecture: ArchitectureJson
@@ -43,7 +39,7 @@ class ScoredNetwork(_Frozen):
         return Architecture.from_json(self.architecture)
 
 
-class BudgetChoice(_Frozen):
+class BudgetChoice(Frozen):
     """The judge's choice within one budget: a position in `Front.networks`."""
 
     lam: float = Field(alias="lambda", ge=0, le=1)
@@ -51,7 +47,7 @@ class BudgetChoice(_Frozen):
     network: int = Field(ge=0)
 
 
-class Front(_Frozen):
+class Front(Frozen):
     """What a search leaves for export. `networks` is sorted by predicted latency."""
 
     front_schema: Literal["latnas-front-1"] = Field(SCHEMA, alias="schema")

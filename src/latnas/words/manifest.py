@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from latnas.words.files import write_atomically
 from latnas.words.limits import RESOURCES, Amounts, Limits
 from latnas.words.table import ArchitectureJson, Positive
-from latnas.words.versioned import read_versioned
+from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA: Final = "latnas-manifest-1"
 
@@ -20,11 +20,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class Predicted(_Frozen):
+class Predicted(Frozen):
     """Predicted latency with its 90 percent interval, in the quoted statistic."""
 
     value: float
@@ -32,7 +28,7 @@ class Predicted(_Frozen):
     high: float
 
 
-class Measured(_Frozen):
+class Measured(Frozen):
     """Floor of the measured artefact, and the floor times the table's frozen factors."""
 
     floor: Positive
@@ -40,14 +36,14 @@ class Measured(_Frozen):
     p90: Positive
 
 
-class RawTimes(_Frozen):
+class RawTimes(Frozen):
     """Median and 90th percentile of single calls as they were at export, neighbours included."""
 
     p50: float
     p90: float
 
 
-class MeasuredOn(_Frozen):
+class MeasuredOn(Frozen):
     """The device and settings of the table, its frozen factors, and its anchor's floor in ms: what it takes to measure
     the file as it was measured (`measure.py` reads it)."""
 
@@ -60,7 +56,7 @@ class MeasuredOn(_Frozen):
     anchor_ms: Positive
 
 
-class ReachedAccuracy(_Frozen):
+class ReachedAccuracy(Frozen):
     """Share of correct images with its 95 percent interval."""
 
     split: Literal["test"]
@@ -69,7 +65,7 @@ class ReachedAccuracy(_Frozen):
     high: Fraction
 
 
-class Repeats(_Frozen):
+class Repeats(Frozen):
     """Test accuracies of the same training from several seeds, and their mean with its 95 percent interval (Student's).
 
     The first seed's network is the one that ships. Where that is in int8 or fp16, these are from before.
@@ -82,7 +78,7 @@ class Repeats(_Frozen):
     high: Fraction
 
 
-class Check(_Frozen):
+class Check(Frozen):
     """ONNX Runtime against PyTorch: the largest difference relative to the outputs' scale, and equal classes."""
 
     images: int
@@ -90,7 +86,7 @@ class Check(_Frozen):
     same_class: Fraction
 
 
-class Quantised(_Frozen):
+class Quantised(Frozen):
     """What int8 did to a network.
 
     Activations have the ranges that `calibration_images` of the training images reach. `before` and `after` are
@@ -110,7 +106,7 @@ class Quantised(_Frozen):
     in_float: dict[str, int]
 
 
-class Attempt(_Frozen):
+class Attempt(Frozen):
     """One network that was measured for a budget, in the quoted statistic, at the table's speed or slower.
 
     A finalist is measured before its training, and fits where it leaves the room that a file needs. `architecture` is
@@ -124,14 +120,14 @@ class Attempt(_Frozen):
     fits: bool
 
 
-class LimitReached(_Frozen):
+class LimitReached(Frozen):
     """The most of a resource that the search allowed, if it said, and what the network takes."""
 
     most: int | None
     reached: int
 
 
-class LimitsReached(_Frozen):
+class LimitsReached(Frozen):
     """Limits of the search beside its budgets. `file_bytes` is the very file's size, the others are computed."""
 
     params: LimitReached
@@ -151,7 +147,7 @@ class LimitsReached(_Frozen):
         return tuple(label for label, one in each if one.most is not None and one.reached > one.most)
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """One exported network. What has a default is not in manifests of before it was there.
 
     `measured_ms` is as measured. `within_budget`, `status` and `margin`, the unused share of the budget, go by the time

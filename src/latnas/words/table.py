@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
 from latnas.words.files import write_atomically
-from latnas.words.versioned import read_versioned
+from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA = "latnas-table-2"
 
-Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -38,11 +38,7 @@ ArchitectureJson = Annotated[dict[str, Any], AfterValidator(_check_architecture)
 """An architecture as `Architecture.to_json` gives it."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OperationEntry(_Frozen):
+class OperationEntry(Frozen):
     """One operation at one shape, measured alone.
 
     `floor_ms` is the mean of its faster bursts, the runtime's cost of a call included; `overhead_ms` is that of an
@@ -51,9 +47,9 @@ class OperationEntry(_Frozen):
     """
 
     label: str
-    floor_ms: Milliseconds
-    overhead_ms: Milliseconds
-    halves: Milliseconds
+    floor_ms: NonNegative
+    overhead_ms: NonNegative
+    halves: NonNegative
 
     @property
     def cost_ms(self) -> float:
@@ -61,7 +57,7 @@ class OperationEntry(_Frozen):
         return max(self.floor_ms - self.overhead_ms, 0.0)
 
 
-class NetworkEntry(_Frozen):
+class NetworkEntry(Frozen):
     """One whole network, measured, beside the sum of its operations and what it is predicted to take.
 
     `drawn` says how it came in: an end of the range, at random, or near the front that a search will use. `left_out` is
@@ -71,39 +67,39 @@ class NetworkEntry(_Frozen):
     architecture: ArchitectureJson
     drawn: Literal["end", "random", "front"]
     floor_ms: Positive
-    sum_ms: Milliseconds
+    sum_ms: NonNegative
     left_out: Finite
-    halves: Milliseconds
+    halves: NonNegative
 
 
-class Quality(_Frozen):
+class Quality(Frozen):
     """How well predictions agree with measurements: relative errors, shares and rank correlations, all out of 1.
 
     Correlations are None where all networks were measured or predicted equal.
     """
 
     networks: Annotated[int, Field(ge=1)]
-    mean_error: Milliseconds
+    mean_error: NonNegative
     within5: Share
     within10: Share
-    worst: Milliseconds
+    worst: NonNegative
     spearman: Finite | None
     kendall: Finite | None
 
 
-class Prices(_Frozen):
+class Prices(Frozen):
     """The milliseconds of a network's pieces: `fixed_ms` by setting, `parts_ms` by setting, decision and part.
 
     `contexts_ms` is what a thousand output elements of a class of primitive operations cost beside that, such as
     `ReLU(add)`: it depends on neighbouring parts what a runtime merges.
     """
 
-    fixed_ms: dict[str, Finite]
-    parts_ms: dict[str, dict[str, dict[str, Finite]]]
-    contexts_ms: dict[str, Finite] = {}
+    fixed_ms: dict[str, float]
+    parts_ms: dict[str, dict[str, dict[str, float]]]
+    contexts_ms: dict[str, float] = Field(default={})
 
 
-class Calibration(_Frozen):
+class Calibration(Frozen):
     """What pieces cost inside of whole networks, fitted to measured ones.
 
     `prior` is what the fit starts from: the measured operations, or an estimate from multiply-adds and activations.
@@ -116,33 +112,33 @@ class Calibration(_Frozen):
     freedom: str
     prices: Prices
     linear: Prices
-    linear_error: Milliseconds
+    linear_error: NonNegative
     low: Annotated[float, Field(gt=0, le=1)]
-    high: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    high: Annotated[float, Field(ge=1)]
     quality: Quality
-    tried: dict[str, Milliseconds]
+    tried: dict[str, NonNegative]
     networks: Annotated[tuple[NetworkEntry, ...], Field(min_length=4)]
 
 
-class DeadParts(_Frozen):
+class DeadParts(Frozen):
     """What parts cost that do not reach the output, as a share of their price: 0 is free, 1 is full price.
 
     From pairs of probe networks that compute the same, one with dead parts and one without.
     """
 
-    share: Finite
+    share: float
     probes: Annotated[int, Field(ge=1)]
 
 
-class Witness(_Frozen):
+class Witness(Frozen):
     """A network whose single calls were noted: whether one factor serves small and large networks."""
 
     floor_ms: Positive
-    p50_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    p90_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    p50_factor: Annotated[float, Field(ge=1)]
+    p90_factor: Annotated[float, Field(ge=1)]
 
 
-class Anchor(_Frozen):
+class Anchor(Frozen):
     """The network measured throughout: its floor, and the frozen factors from floor to typical latency.
 
     `witnesses` are the anchor itself, the fastest and the slowest network.
@@ -150,21 +146,21 @@ class Anchor(_Frozen):
 
     architecture: ArchitectureJson
     floor_ms: Positive
-    p50_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    p90_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    p50_factor: Annotated[float, Field(ge=1)]
+    p90_factor: Annotated[float, Field(ge=1)]
     calm_rounds: int
     rounds: int
     witnesses: tuple[Witness, ...]
 
 
-class Noise(_Frozen):
+class Noise(Frozen):
     """How far the floors of the odd and of the even rounds lie apart over all networks, relatively."""
 
-    mean: Milliseconds
-    p95: Milliseconds
+    mean: NonNegative
+    p95: NonNegative
 
 
-class LatencyTable(_Frozen):
+class LatencyTable(Frozen):
     """Everything that `latnas profile` found out, and under which conditions. See latency_tables/README.md.
 
     `runtime` is what `--runtime` takes: its settings are part of it, and are used again wherever the table is.
@@ -190,7 +186,7 @@ class LatencyTable(_Frozen):
     unsettled: tuple[str, ...]
     doubtful: dict[str, str]
     created: str
-    seconds: Milliseconds
+    seconds: NonNegative
 
     @property
     def name(self) -> str:

@@ -1,16 +1,22 @@
-"""Reading the JSON files that latnas publishes the form of: each names its schema."""
+"""The JSON files that latnas publishes the form of: what their values have in common, and reading them by schema."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latnas.errors import LatnasError, printable
 from latnas.words.files import read_json
 
 Form = TypeVar("Form", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """A value in such a file: it never changes, has no other fields, and numbers are finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
 def read_versioned(form: type[Form], path: Path, schema: str, what: str, again: str) -> Form:

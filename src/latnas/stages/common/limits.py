@@ -8,7 +8,7 @@ from latnas.errors import UsageError
 from latnas.hypernet.propose import cheapest, dearest
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.metadata import metadata_bytes
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost, generic_costs, params_cost
 from latnas.words.limits import NO_LIMITS, RESOURCES, Amounts, Limits, Resource
 
@@ -58,7 +58,7 @@ def end_networks(space: Space) -> list[Architecture]:
         AdditiveCost("bytes", space.decisions, {SETTING: 0.0}, {SETTING: peaks}),
     ]
     ends = [one for cost in costs for end in (cheapest, dearest) for one in end(space, cost, CANDIDATES)]
-    return list(dict.fromkeys(ends))
+    return distinct(ends)
 
 
 def ends_of(found: Sequence[Amounts]) -> tuple[Amounts, Amounts] | None:

@@ -7,10 +7,12 @@ import shlex
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from latnas.errors import UsageError
 from latnas.ranking.long_model import LEAST_LONG
+from latnas.training.tasks import parse_executor
+from latnas.words.budgets import parse_ms, parse_range
 from latnas.words.limits import RESOURCES, Limits
 
 
@@ -19,11 +21,24 @@ def _limit(option: str) -> Callable[[Any], int | None]:
     return resource.most_of
 
 
+def _checked_by(parse: Callable[[str], object]) -> AfterValidator:
+    """Keeps a text as it is, once it has been parsed: what cannot be is refused before anything is done."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
 MostParams = Annotated[int, BeforeValidator(_limit("max_params"))]
 MaxParams = Annotated[int | None, BeforeValidator(_limit("max_params"))]
 MaxMacs = Annotated[int | None, BeforeValidator(_limit("max_macs"))]
 MaxSize = Annotated[int | None, BeforeValidator(_limit("max_size"))]
 MaxMemory = Annotated[int | None, BeforeValidator(_limit("max_memory"))]
+Executor = Annotated[str, _checked_by(parse_executor)]
+BudgetRange = Annotated[str, _checked_by(parse_range)]
+Budget = Annotated[str, _checked_by(parse_ms)]
 
 
 KEPT = 3
@@ -34,12 +49,23 @@ LONG = 5
 """Long trainings, by which budgets are decided, take so many times the steps of the longest short ones."""
 
 
+class WithWorkers(BaseModel):
+    """A stage that hands independent trainings to other processes."""
+
+    executor: Executor = "local:2"
+
+    @property
+    def workers(self) -> int:
+        """Processes for independent tasks."""
+        return parse_executor(self.executor)
+
+
 class SearchOptions(BaseModel):
     """What decides how far a search reaches and how long it takes. Steps are gradient steps: see `docs/search.md`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    budget_range: str = "auto"
+    budget_range: BudgetRange = "auto"
     budgets: int = Field(5, ge=1, le=100)
     max_params: MaxParams = None
     max_macs: MaxMacs = None

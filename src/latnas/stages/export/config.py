@@ -8,10 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latnas.errors import UsageError
-from latnas.stages.common.options import MaxMacs, MaxMemory, MaxSize, MostParams
+from latnas.stages.common.options import Budget, MaxMacs, MaxMemory, MaxSize, MostParams, WithWorkers
 from latnas.stages.common.runs import RUNS
 from latnas.stages.export.form import Form
-from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_ms
 from latnas.words.limits import Limits
 
@@ -25,7 +24,7 @@ class WhichExports(BaseModel):
     runs: Path = RUNS
     table: str | None = None
     lambdas: tuple[float, ...] = ()
-    budgets: tuple[str, ...] = ()
+    budgets: tuple[Budget, ...] = ()
 
     @property
     def budgets_ms(self) -> tuple[float, ...]:
@@ -33,7 +32,7 @@ class WhichExports(BaseModel):
         return tuple(parse_ms(text) for text in self.budgets)
 
 
-class ExportConfig(WhichExports):
+class ExportConfig(WhichExports, WithWorkers):
     """Which budgets, and how to measure and train."""
 
     all: bool = False
@@ -54,7 +53,6 @@ class ExportConfig(WhichExports):
     patience: int = Field(0, ge=0, le=10_000)
     seeds: int = Field(1, ge=1, le=100)
     seed: int = Field(0, ge=0, lt=2**63)
-    executor: str = "local:2"
     int8: bool = False
     int8_tolerance: float = Field(1.0, ge=0, le=100)
     fp16: bool = False
@@ -98,8 +96,3 @@ class ExportConfig(WhichExports):
     def form(self) -> Form:
         """In which files ship."""
         return Form("int8" if self.int8 else "fp16" if self.fp16 else "fp32", self.input, self.layout)
-
-    @property
-    def workers(self) -> int:
-        """Processes for trainings."""
-        return parse_executor(self.executor)

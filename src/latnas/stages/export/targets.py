@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from latnas.spaces.space import Space
 from latnas.stages.common.largest import largest_first, largest_within
 from latnas.stages.common.limits import narrowed
 from latnas.stages.export.config import ExportConfig
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.budgets import BudgetRange, budget_name
 from latnas.words.front import Front
 from latnas.words.latency import LatencyModel
@@ -108,7 +108,7 @@ def random_fitting(
     drawn: list[Architecture] = []
     with suppress(LatnasError):  # at the tight end linear costs may be a little above all budgets
         drawn += [random_within(space, latency.cost, budget, random) for _ in range(draws)]
-    return _distinct([one for one in drawn if latency.predict_ms(one) <= budget])
+    return distinct(one for one in drawn if latency.predict_ms(one) <= budget)
 
 
 def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[tuple[float, float]]:
@@ -126,7 +126,3 @@ def _most_macs(space: Space, latency: LatencyModel, budget: float, front: Front,
     """The networks of most multiply-adds that are predicted to be within the budget, those of the front among them."""
     found = [*scored_within(front, space, budget), *largest_within(space, latency, budget, count)]
     return largest_first(found, space, latency, budget)[:count]
-
-
-def _distinct(architectures: Sequence[Architecture]) -> list[Architecture]:
-    return list({architecture.key: architecture for architecture in architectures}.values())

@@ -36,16 +36,15 @@ class Trained:
 
 def teacher_among(job: Job, architectures: Sequence[Architecture]) -> Architecture | None:
     """The one of most multiply-adds, if the others are to learn from it. Warns where there are no others."""
-    distinct = {architecture.key: architecture for architecture in architectures}
     if not job.config.distill:
         return None
-    if len(distinct) < 2:
+    if len(set(architectures)) < 2:
         job.report.warn(
             "a single network is exported, so there is none for it to learn from: it is trained on labels alone. "
             "Name several budgets, or --all."
         )
         return None
-    return max(distinct.values(), key=lambda one: (job.space.amounts(one).macs, one.key))
+    return max(architectures, key=lambda one: (job.space.amounts(one).macs, one.key))
 
 
 def train(job: Job, architectures: Sequence[Architecture], teacher: Architecture | None) -> dict[str, Trained]:

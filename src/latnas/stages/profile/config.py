@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from latnas.data.sources import DEFAULT
 from latnas.stages.common.options import typed
+from latnas.stages.common.tables import FOLDER
 from latnas.words.table import Quote
 
 WHICH_TABLE = ("device", "runtime", "space", "width", "depth", "data", "batch", "threads", "precision", "out")
@@ -28,7 +30,7 @@ class ProfileConfig(BaseModel):
     space: str = "nasbench201"
     width: int | None = None
     depth: int | None = None
-    data: str = "fashion-mini"
+    data: str = DEFAULT
     batch: int = Field(1, ge=1, le=4096)
     threads: int = Field(1, ge=1, le=1024)
     precision: str = "fp32"
@@ -40,7 +42,7 @@ class ProfileConfig(BaseModel):
     max_seconds: float | None = Field(180.0, gt=0, allow_inf_nan=False)
     verify: int = Field(0, ge=0, le=1000)
     seed: int = Field(0, ge=0, lt=2**63)
-    out: Path = Path("latency_tables")
+    out: Path = FOLDER
 
 
 def longer(config: ProfileConfig, calibrate: int | None = None) -> str:

@@ -24,7 +24,7 @@ from latnas.latency.design import most_informative
 from latnas.latency.problem import Sample
 from latnas.spaces.operations import Nothing
 from latnas.spaces.space import SETTING, Space
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost, PartCosts, macs_cost, params_cost, rough_work
 
 Drawn = Literal["end", "random", "front"]
@@ -71,7 +71,7 @@ def calibration_networks(
         LatnasError: the space has fewer distinct architectures.
     """
     cost = prior.of_items("ms")
-    ends = [DrawnNetwork(architecture, "end") for architecture in dict.fromkeys(extremes(space, cost))]
+    ends = [DrawnNetwork(architecture, "end") for architecture in distinct(extremes(space, cost))]
     known = [one.architecture for one in ends]
     front = near_front(space, cost, max(CANDIDATES, count), random, known)
     drawn = [*ends, *front, *at_random(space, max(CANDIDATES, count), random, known)]

@@ -78,7 +78,7 @@ def make_table(
     trace, measured = given.space.trace, found.measured
     halves = [measured.items[one.architecture.key].halves for one in found.networks.measured]
     return LatencyTable(
-        schema=SCHEMA,
+        table_schema=SCHEMA,
         device=config.device,
         runtime=given.runtime,
         measures=given.plugin.measures,

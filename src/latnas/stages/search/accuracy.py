@@ -25,7 +25,7 @@ from latnas.stages.search.trainings import (
     train_rest,
 )
 from latnas.training.tasks import RESULT, Task, run_tasks
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import CostModel, generic_costs
 from latnas.words.files import write_json
 from latnas.words.forms import Architectures, Report, features_of, read_as
@@ -55,7 +55,7 @@ class Scores:
 
     def tasks(self, architectures: Sequence[Architecture]) -> list[Task]:
         """What has to be run before `of` can answer for these architectures."""
-        unknown = list({a.key: a for a in architectures if a.key not in self._known}.values())
+        unknown = distinct(one for one in architectures if one.key not in self._known)
         chunks = [unknown[start : start + CHUNK] for start in range(0, len(unknown), CHUNK)]
         return [self._task(chunk) for chunk in chunks]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field
 
-from latnas.data.sources import absolute
-from latnas.stages.common.options import SearchOptions
+from latnas.data.sources import DEFAULT, absolute
+from latnas.stages.common.options import SearchOptions, WithWorkers
 from latnas.stages.common.runs import RUNS
-from latnas.training.tasks import parse_executor
+from latnas.stages.common.tables import FOLDER
 from latnas.words.budgets import parse_range
 
 NOT_PART_OF_THE_RUN = {
@@ -30,26 +30,20 @@ OF_A_FRONT = ("budget_range", "budgets", "hypernetwork_steps", "rounds", "draws"
 """What a front that joins a finished run may have otherwise: all that is done after the accuracy model is made."""
 
 
-class SearchConfig(SearchOptions):
+class SearchConfig(WithWorkers, SearchOptions):
     """One search."""
 
     space: str | None = None
-    data: str = "fashion-mini"
+    data: str = DEFAULT
     table: Path | None = None
-    tables: Path = Path("latency_tables")
+    tables: Path = FOLDER
     name: str | None = Field(None, pattern=r"^[^./\\][^/\\]*$")  # of a folder in `out`, never a way out of it
     out: Path = RUNS
     seed: int = Field(0, ge=0, lt=2**63)
-    executor: str = "local:2"
     from_run: str | None = None
     extra_minutes: float = Field(0.0, ge=0, le=100_000)
     resume: str | None = None
     tensorboard: bool = False
-
-    @property
-    def workers(self) -> int:
-        """Processes for independent tasks."""
-        return parse_executor(self.executor)
 
     @property
     def wanted_range(self) -> tuple[float, float] | None:

@@ -23,7 +23,7 @@ from latnas.stages.search.pool import initial_pool
 from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
 from latnas.training.checkpoint import load_tensors
 from latnas.training.trainer import Recipe, Trainer
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.files import write_json
 from latnas.words.forms import Architectures, read_as
 from latnas.words.front import load_front
@@ -63,11 +63,11 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     weights, state = load_tensors(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
     scored = [network.as_architecture for network in load_front(own / FRONT).networks]
-    known = {one.key: one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one)}
+    known = distinct(one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one))
     report.say(f"accuracy model of {run.path}: {len(judge.labels)} networks trained briefly, {len(known)} known")
-    scores.compute(list(known.values()), report, "features of what is known")
-    model = with_known(model, known.keys(), report)
-    return Shared(model, trainer, list(known.values()))
+    scores.compute(known, report, "features of what is known")
+    model = with_known(model, {one.key for one in known}, report)
+    return Shared(model, trainer, known)
 
 
 def trained_further(

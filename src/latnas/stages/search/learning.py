@@ -22,7 +22,7 @@ from latnas.stages.search.metrics import Metrics, Writer
 from latnas.training.checkpoint import load_tensors, save_tensors, step_in
 from latnas.training.interruption import undivided
 from latnas.training.trainer import Trainer
-from latnas.words.architecture import Architecture
+from latnas.words.architecture import Architecture, distinct
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import AdditiveCost, macs_cost, params_cost
 from latnas.words.files import write_json
@@ -132,10 +132,10 @@ class Rounds:
         space, cost, budgets = self._problem.space, self._problem.cost, self._problem.budgets
         pairs = [(lam, budgets.budget_ms(lam)) for lam in budgets.spread(max(2 * self._config.budgets - 1, 5))]
         fits = partial(_fits, self._problem.latency)
-        elites = {a.key: a for _, ms in pairs for a in scored.best(partial(fits, budget_ms=ms), ELITES)}
+        elites = distinct(one for _, ms in pairs for one in scored.best(partial(fits, budget_ms=ms), ELITES))
         random = generator(self._config.seed, "proposals", number)
         candidates = proposed(self._learner.hypernetwork, space, cost, pairs, random)
-        candidates += near(list(elites.values()), space, random)
+        candidates += near(elites, space, random)
         candidates += largest(space, self._sizes, cost, pairs)
         count = self._config.draws * len(pairs)
         return screened(candidates, surrogate, scored, space, cost, [ms for _, ms in pairs], fits, count)
@@ -159,13 +159,12 @@ class Rounds:
 
 def with_largest(found: Sequence[Architecture], problem: Problem, budgets: int, report: Reporter) -> list[Architecture]:
     """With what one would take without a search: the network of most multiply-adds within each of so many budgets."""
-    known = {one.key: one for one in found}
+    known = list(found)
     with report.bar("the largest within each budget") as bar:
         for number, lam in enumerate(problem.budgets.spread(budgets), start=1):
-            for one in largest_within(problem.space, problem.latency, problem.budgets.budget_ms(lam), 1):
-                known.setdefault(one.key, one)
+            known += largest_within(problem.space, problem.latency, problem.budgets.budget_ms(lam), 1)
             bar.update(number, budgets, "budgets")
-    return list(known.values())
+    return distinct(known)
 
 
 def _fits(latency: LatencyModel, architecture: Architecture, budget_ms: float) -> bool:

@@ -55,8 +55,6 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         LatnasError: a file is broken, a training diverged, another process works on this run.
     """
     report = report or Silent()
-    _ = config.workers  # an executor that does not exist is refused before anything is read
-    _ = config.wanted_range
     if config.tensorboard:
         tensorboard_writer()  # refused now where it is not installed
     begun = begin(config)
