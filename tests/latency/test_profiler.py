@@ -288,9 +288,9 @@ def test_a_plugin_that_knows_of_no_settings_is_opened_without_and_refuses_any() 
 def test_a_plugin_whose_settings_fail_is_a_named_error_and_a_report(install: Install) -> None:
     install("acme", WithBrokenSettings("acme", *usable("cpu")))
     (report,) = survey()
-    assert (
-        report.error
-        == "the profiler 'acme' failed when asked for its settings (RuntimeError: the settings are secret)."
+    assert report.error == (
+        "the profiler 'acme' failed when asked for its settings (RuntimeError: the settings are secret). "
+        "Mend the package that it comes from, or uninstall it."
     )
     with pytest.raises(LatnasError, match="failed when asked for its settings"):
         open_plugin(load_plugin("acme"), "cpu", RunSettings(runtime=("fast",)))

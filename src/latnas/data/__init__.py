@@ -1,1 +1,1 @@
-"""Labelled images in memory: data sets, splits, batches, augmentation."""
+"""Labelled images, in memory or read when needed: data sets, splits, batches, augmentation."""

@@ -69,7 +69,7 @@ def random_within(
     if found is None:  # or the solver, which rounds costs up, passed over the few that are barely within
         found, _ = extremes(space, cost)
     if cost.cost(found) > budget:
-        raise LatnasError(f"no architecture of space {space.name!r} is within {budget:.4g} {cost.unit}.")
+        raise LatnasError(f"no architecture of space {space.name!r} is within {budget:.4g} {cost.unit}. Allow more.")
     return found
 
 
@@ -103,8 +103,8 @@ def extremes(space: Space, cost: AdditiveCost) -> tuple[Architecture, Architectu
     """The cheapest and the dearest canonical architecture: the ends of the reachable range."""
     low, high = cheapest(space, cost, 1), dearest(space, cost, 1)
     if not low or not high:
-        limits = "" if space.limits == NO_LIMITS else " within the limits"
-        raise LatnasError(f"space {space.name!r} has no valid architecture{limits}.")
+        why = "" if space.limits == NO_LIMITS else " within the limits: loosen them"
+        raise LatnasError(f"space {space.name!r} has no valid architecture{why}.")
     return low[0], high[0]
 
 

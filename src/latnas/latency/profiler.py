@@ -272,7 +272,8 @@ def _devices(plugin: ProfilerPlugin) -> tuple[DeviceStatus, ...]:
         return tuple(DeviceStatus(str(one.device), bool(one.usable), str(one.detail)) for one in found)
     except (Exception, SystemExit) as error:
         raise LatnasError(
-            f"the profiler {plugin.runtime!r} failed when asked for its devices ({_reason(error)})."
+            f"the profiler {plugin.runtime!r} failed when asked for its devices ({_reason(error)}). "
+            "Mend the package that it comes from, or uninstall it."
         ) from error
 
 
@@ -288,7 +289,8 @@ def _settings(plugin: ProfilerPlugin) -> tuple[SettingStatus, ...]:
         )
     except (Exception, SystemExit) as error:
         raise LatnasError(
-            f"the profiler {plugin.runtime!r} failed when asked for its settings ({_reason(error)})."
+            f"the profiler {plugin.runtime!r} failed when asked for its settings ({_reason(error)}). "
+            "Mend the package that it comes from, or uninstall it."
         ) from error
 
 

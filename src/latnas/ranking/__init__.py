@@ -1,1 +1,1 @@
-"""Ranking architectures cheaply: zero-cost proxies, short trainings, the accuracy model, the surrogate."""
+"""Ranking architectures cheaply: zero-cost proxies, short and long trainings, the accuracy model."""

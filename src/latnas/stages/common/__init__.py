@@ -1,1 +1,1 @@
-"""What stages share: run folders, finding tables, matching data to spaces, measuring on the device of a table."""
+"""What stages share: run folders, finding tables, matching data to spaces, limits, estimates of time."""

@@ -25,7 +25,7 @@ def predicted_ends(space: Space, latency: LatencyModel) -> tuple[Architecture, A
     measured = [Architecture.from_json(entry.architecture) for entry in latency.table.calibration.networks]
     candidates += [one for one in measured if space.keeps(one)]
     if not candidates:
-        raise LatnasError(f"no network of space {space.name!r} within the limits was found.")
+        raise LatnasError(f"no network of space {space.name!r} within the limits was found. Loosen them.")
     ordered = sorted(candidates, key=lambda one: (latency.predict_ms(one), one.key))
     return ordered[0], ordered[-1]
 

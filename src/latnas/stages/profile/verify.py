@@ -90,7 +90,9 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
     known += [one.architecture for one in drawn]
     drawn += at_random(given.space, config.verify - len(drawn), random, known)
     if not drawn:
-        raise LatnasError(f"space {given.space.name!r} has no networks that the table {table.name} does not know.")
+        raise LatnasError(
+            f"space {given.space.name!r} has no networks that the table {table.name} does not know. Leave out --verify."
+        )
     anchor = Architecture.from_json(table.anchor.architecture)
     partial = config.out / ".partial" / f"{given.name}-{config.seed}-verify"
     rig = Rig(given.space, given.profiler, anchor, config, partial, report)
