@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
-from latnas.ranking.features import FEATURES, Reduction, features_of, features_task, resized
+from latnas.ranking.features import FEATURES, RESIZED_TOGETHER, Reduction, features_of, features_task, resized
 from latnas.spaces.choice import Choice
 from latnas.spaces.space import Space, SpaceOptions, make_space
 from latnas.spaces.tracing import count_macs
@@ -100,3 +101,21 @@ def test_images_of_the_right_size_stay_and_larger_ones_keep_their_range() -> Non
     larger = resized(IMAGES, 20)
     assert larger.dtype == torch.uint8 and larger.shape == (16, 1, 20, 20)
     assert larger.min() >= IMAGES.min() and larger.max() <= IMAGES.max()
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 20])
+def test_of_many_images_a_few_are_floats_at_a_time_and_each_is_what_it_is_alone(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = load_images("digits").train.images[: 3 * RESIZED_TOGETHER + 5]
+    together = []
+    interpolate = nn.functional.interpolate
+
+    def counting(images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        together.append(len(images))
+        return interpolate(images, *args, **kwargs)
+
+    monkeypatch.setattr(nn.functional, "interpolate", counting)
+    found = resized(many, size)
+    assert together == [RESIZED_TOGETHER] * 3 + [5]
+    assert found.equal(torch.cat([resized(image, size) for image in many.split(1)]))

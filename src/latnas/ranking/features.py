@@ -31,6 +31,9 @@ SIZES = ("log_params", "log_macs")
 
 PROXY_BATCH = 64
 
+RESIZED_TOGETHER = 64
+"""Images that are floats at a time: floats of a whole training set would take four times its bytes."""
+
 
 @dataclass(frozen=True)
 class Reduction:
@@ -55,9 +58,10 @@ def resized(images: Images, size: int) -> Images:
         return images.then(lambda batch: resized(batch, size), (images.shape[1], size, size))
     assert isinstance(images, Tensor)
     mode = "area" if size < images.shape[-1] else "bilinear"
-    return (
-        torch.nn.functional.interpolate(images.float(), (size, size), mode=mode).round().clamp(0, 255).to(torch.uint8)
-    )
+    result = images.new_empty((*images.shape[:2], size, size))
+    for few, into in zip(images.split(RESIZED_TOGETHER), result.split(RESIZED_TOGETHER), strict=True):
+        into.copy_(torch.nn.functional.interpolate(few.float(), (size, size), mode=mode).round_().clamp_(0, 255))
+    return result
 
 
 def features_of(
