@@ -12,10 +12,16 @@ import torch
 from latnas.data.encoded import TEST, TRAIN, VALIDATION, Encoded
 from latnas.errors import LatnasError
 
-PARTS = {"train": TRAIN, "test": TEST, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION}
+PARTS = {
+    "train": TRAIN, "test": TEST, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION,
+    "training": TRAIN, "testing": TEST,
+}  # fmt: skip
 SIDE_FILES = {"thumbs.db", "desktop.ini", "license", "readme"}
 SIDE_SUFFIXES = {".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".xml", ".yaml", ".yml", ".html"}
 LAYOUT = "Images lie in one folder for each class: FOLDER/cat/1.png, or FOLDER/train/cat/1.png and FOLDER/test/cat/..."
+
+FEWEST_SHARED = 2
+"""Classes that two parts have in common, at least. Folders of classes may well hold one folder `images` each."""
 
 
 def encoded_folder(folder: Path) -> Encoded:
@@ -93,6 +99,8 @@ def _parts(folder: Path) -> dict[str, Path]:
     if files and not folders:
         raise LatnasError(f"{shown(folder)} holds files, such as {shown(files[0])}, and no class folders. {LAYOUT}")
     named = [path for path in folders if path.name.lower() in PARTS and entries(path)[0]]
+    if not named:
+        _check_are_classes(folder, folders)
     parts = _named_parts(folders) if named else {TRAIN: folder}
     if TRAIN not in parts:
         raise LatnasError(f"{shown(folder)} has a folder {named[0].name} and no folder {TRAIN}. {LAYOUT}")
@@ -103,6 +111,27 @@ def _parts(folder: Path) -> dict[str, Path]:
         if not inner:
             raise LatnasError(f"{shown(above)} has no class folders. {LAYOUT}")
     return parts
+
+
+def _check_are_classes(folder: Path, folders: list[Path]) -> None:
+    """Refuses folders that hold folders of the same names: they would be parts whose names are not known."""
+    holders: dict[str, list[str]] = {}
+    for path in folders:
+        inner, files = entries(path)
+        if files or not inner:
+            return
+        # An unpacked archive often has a folder in one of its own name.
+        for below in entries(inner[0])[0] if len(inner) == 1 else inner:
+            holders.setdefault(below.name, []).append(path.name)
+    shared = [name for name, of_folders in holders.items() if len(of_folders) > 1]
+    if len(shared) < FEWEST_SHARED:
+        return
+    first, second = holders[shared[0]][:2]
+    raise LatnasError(
+        f"{shown(folder)}: the folders {first!r} and {second!r} hold folders of the same names, such as "
+        f"{shared[0]!r} and {shared[1]!r}. If they are parts of one data set, rename them to train and test. "
+        f"If they are classes, move their images out of the folders in them. {LAYOUT}"
+    )
 
 
 def _named_parts(folders: list[Path]) -> dict[str, Path]:
