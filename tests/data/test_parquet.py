@@ -200,6 +200,31 @@ def test_names_of_files_that_do_not_fit_are_named(tmp_path: Path, names: list[st
     assert message in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("other", "names", "how"),
+    [
+        ("train-00001-of-00002.parquet", ("dog", "cat"), "label 0 is 'cat' and 'dog'"),
+        ("test.parquet", ("cat", "wolf"), "label 1 is 'wolf' and 'dog'"),
+        ("test.parquet", ("cat", "dog", "emu"), "3 and 2 classes"),
+    ],
+)
+def test_files_that_name_the_classes_differently_are_both_named(
+    tmp_path: Path, other: str, names: tuple[str, ...], how: str
+) -> None:
+    saved(tmp_path / "train-00000-of-00002.parquet")
+    saved(tmp_path / "train-00001-of-00002.parquet", names=None)
+    saved(tmp_path / other, names=names)
+    said = refusal(tmp_path)
+    assert "train-00000-of-00002.parquet" in said and other in said
+    assert f"name the classes differently: {how}. Save both" in said
+
+
+def test_one_training_file_that_names_the_classes_is_enough(tmp_path: Path) -> None:
+    saved(tmp_path / "train-00000-of-00002.parquet")
+    saved(tmp_path / "train-00001-of-00002.parquet", names=None)
+    assert load_images(str(tmp_path)).classes == ("cat", "dog")
+
+
 def test_without_pyarrow_the_command_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(tmp_path / "pets.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)

@@ -15,6 +15,7 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -124,18 +125,21 @@ def encoded_parquet(parts: dict[str, list[Path]]) -> Encoded:
 
     Raises:
         UsageError: there is no such file, or pyarrow is not installed.
-        LatnasError: a file is damaged, or lacks the columns.
+        LatnasError: a file is damaged, or lacks the columns; two files name the classes differently.
     """
     spool, labels, rows, firsts = _Spool(), [], {}, []
-    classes: tuple[str, ...] | None = None
+    names: dict[Path, tuple[str, ...]] = {}
     for part, files in parts.items():
         first_of_part = len(spool)
         for file in files:
             firsts.append(len(spool))
-            of_file, names = _read_file(file, spool)
+            of_file, named = _read_file(file, spool)
             labels.append(of_file)
-            classes = names if part == TRAIN else classes
+            if named is not None:
+                names[file] = named
         rows[part] = torch.arange(first_of_part, len(spool))
+    _check_one_naming(names)
+    classes = next((names[file] for file in parts[TRAIN] if file in names), None)
     every_file = [file for files in parts.values() for file in files]
 
     def describe(row: int) -> str:
@@ -143,6 +147,22 @@ def encoded_parquet(parts: dict[str, list[Path]]) -> Encoded:
         return f"{every_file[number]}: row {row - firsts[number]}"
 
     return Encoded(spool.open, describe, torch.cat(labels), rows, classes)
+
+
+def _check_one_naming(names: Mapping[Path, tuple[str, ...]]) -> None:
+    """Refuses files that call the same label by different names; what each file calls them is given by its path."""
+    for (first, of_first), (second, of_second) in pairwise(names.items()):
+        if of_first != of_second:
+            pairs = enumerate(zip(of_first, of_second, strict=False))
+            label = next((label for label, (one, other) in pairs if one != other), None)
+            how = (
+                f"{len(of_first)} and {len(of_second)} classes"
+                if label is None
+                else f"label {label} is {of_first[label]!r} and {of_second[label]!r}"
+            )
+            raise LatnasError(
+                f"{first} and {second} name the classes differently: {how}. Save both with the same names."
+            )
 
 
 def _read_file(file: Path, spool: _Spool) -> tuple[Tensor, tuple[str, ...] | None]:
