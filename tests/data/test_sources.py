@@ -219,6 +219,12 @@ def changed(key: str, at: tuple[int, ...], value: float) -> Any:
     return array
 
 
+def unit(key: str, highest: float) -> Any:
+    array = arrays()[key] / 255
+    array[0, 0, 0] = highest
+    return array
+
+
 def grey(count: int, *shape: int) -> Any:
     return np.zeros((count, *shape), np.uint8)
 
@@ -256,6 +262,18 @@ def grey(count: int, *shape: int) -> Any:
         (
             {"x_train": np.full((12, SIDE, SIDE), 0.5), "x_test": np.full((6, SIDE, SIDE), 255.0)},
             "x_train is in [0, 1], x_test goes up to 255. Save both on one scale.",
+        ),
+        (
+            {"x_train": changed("x_train", (0, 0, 0), 255), "x_test": np.full((6, SIDE, SIDE), 0.5)},
+            "x_test is in [0, 1], x_train goes up to 255. Save both on one scale.",
+        ),
+        (
+            {"x_train": unit("x_train", 1.0000001), "x_test": unit("x_test", 1.0)},
+            "x_train goes up to 1.0000001: slightly above [0, 1], and far from 255. Clip it to [0, 1], or scale it to",
+        ),
+        (
+            {"x_train": changed("x_train", (0, 0, 0), 255), "x_test": unit("x_test", 1.5)},
+            "x_test goes up to 1.5: slightly above [0, 1]",
         ),
         # labels
         ({"y_train": np.arange(11) % 2}, "y_train has 11 labels for 12 images"),

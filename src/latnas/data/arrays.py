@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from latnas.data.classes import as_labels, class_names, given_names, imbalance_note
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.npz import Array
 from latnas.data.pixels import as_uint8, check_images, resized_arrays
 from latnas.data.splits import FRACTIONS, hold_out
 from latnas.errors import LatnasError
+
+UNCLEAR_BELOW = 2
+"""Floats whose highest is above 1 and below this are in [0, 1] but for an error of rounding or of resizing."""
 
 
 def from_arrays(arrays: dict[str, Array], name: str, file: str, size: int | None = None) -> ImageData:
@@ -28,12 +33,7 @@ def from_arrays(arrays: dict[str, Array], name: str, file: str, size: int | None
         check_images(arrays[key], f"{file}: {key}", any_size=size is not None)
     _check_alike(arrays["x_train"], arrays[keys[-1]], file, any_size=size is not None)
     pixel_type = arrays["x_train"].dtype
-    if pixel_type.kind == "f" and arrays["x_train"].max() <= 1 < arrays[keys[-1]].max():
-        raise LatnasError(
-            f"{file}: x_train is in [0, 1], x_test goes up to {arrays['x_test'].max():g}. Save both on one scale."
-        )
-    # Decided for both together: a dark test set must not be brightened.
-    unit = pixel_type.kind == "f" and max(arrays[key].max() for key in keys) <= 1
+    unit = pixel_type.kind == "f" and _is_unit({key: arrays[key] for key in keys}, file)
     notes = []
     if pixel_type != "uint8":
         scale = "[0, 1] were multiplied by 255 and" if unit else "[0, 255] were"
@@ -76,6 +76,28 @@ def _check_alike(train: Array, test: Array, file: str, any_size: bool) -> None:
         raise LatnasError(f"{file}: x_train has images of {of_train}, x_test of {of_test}. Resize one of them.")
     if train.dtype != test.dtype:
         raise LatnasError(f"{file}: x_train holds {train.dtype}, x_test {test.dtype}. Save both on one scale.")
+
+
+def _is_unit(floats: dict[str, Array], file: str) -> bool:
+    """Whether 1 is white, decided for all arrays together: a dark test set must not be brightened.
+
+    Raises:
+        LatnasError: some are in [0, 1] and others in [0, 255], or it cannot be told which.
+    """
+    highest = {key: float(x.max()) for key, x in floats.items()}
+    for key, most in highest.items():
+        if 1 < most < UNCLEAR_BELOW:
+            raise LatnasError(
+                f"{file}: {key} goes up to {most!r}: slightly above [0, 1], and far from 255. Clip it to [0, 1], or "
+                "scale it to [0, 255]."
+            )
+    unit = max(highest.values()) <= 1
+    for key, most in highest.items():
+        # A test set of whole numbers may be one of dark images; nobody trains on such alone.
+        if most <= 1 and not unit and (key == "x_train" or (floats[key] % 1 != 0).any()):
+            other, of_other = max(highest.items(), key=itemgetter(1))
+            raise LatnasError(f"{file}: {key} is in [0, 1], {other} goes up to {of_other:g}. Save both on one scale.")
+    return unit
 
 
 def _check_known(test: LabelledImages, classes: int, file: str) -> None:
