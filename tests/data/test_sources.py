@@ -164,6 +164,14 @@ def test_images_are_mirrored_in_training_unless_one_says_not_to_and_that_is_told
         load_images(str(named))
 
 
+@pytest.mark.parametrize("name", ["digits", "fashion-mini"])
+def test_a_file_that_is_called_like_an_embedded_set_is_still_a_file_of_one_s_own(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / f"{name}.npz", arrays())
+    (told,) = mirroring(load_images(path))
+    assert told.endswith(f"--data {path}@unmirrored")
+    assert mirroring(load_images(f"{name}@16")) == []
+
+
 def test_a_size_may_follow_any_name_and_makes_images_square(tmp_path: Path) -> None:
     assert load_images("digits@16").size == 16 and not load_images("digits@16").mirrors
     content = arrays(x_train=grey(12, 9, 30), x_test=grey(6, 20, 10))

@@ -43,8 +43,7 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
         UsageError: there is no such data set, file or folder.
         LatnasError: it does not hold labelled images in one of the ways that docs/data.md describes.
     """
-    sized, mirrors = _mirrored(spec, root)
-    named, size = _named_size(sized, root)
+    named, size, mirrors = _parsed(spec, root)
     if named in DATA_SETS:
         return replace(DATA_SETS[named](size), spec=spec, mirrors=mirrors and named != "digits")
     path = _path(named, root)
@@ -53,7 +52,7 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
 
 def mirroring(data: ImageData) -> list[str]:
     """What to know before a training, at most one sentence: of images that nobody here has looked at."""
-    if not data.mirrors or data.name in DATA_SETS:
+    if not data.mirrors or _parsed(data.spec, None)[0] in DATA_SETS:
         return []
     return [
         f"training mirrors images of {data.spec} left to right at random. Where that changes what they mean, as with "
@@ -68,8 +67,7 @@ def images_of_task(spec: str) -> ImageData:
 
 def absolute(spec: str) -> str:
     """The same data set from whatever folder it is loaded: paths are made absolute."""
-    sized, mirrors = _mirrored(spec, None)
-    named, size = _named_size(sized, None)
+    named, size, mirrors = _parsed(spec, None)
     if named in DATA_SETS:
         return spec
     return f"{_path(named, None).resolve()}{'' if size is None else f'@{size}'}{'' if mirrors else UNMIRRORED}"
@@ -89,6 +87,12 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}. Check the path given as --data.") from error
+
+
+def _parsed(spec: str, root: Path | None) -> tuple[str, int | None, bool]:
+    """What is named, the size that it is resized to if any, and whether training may mirror its images."""
+    sized, mirrors = _mirrored(spec, root)
+    return (*_named_size(sized, root), mirrors)
 
 
 def _mirrored(spec: str, root: Path | None) -> tuple[str, bool]:
