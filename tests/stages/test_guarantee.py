@@ -20,6 +20,7 @@ from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.spaces.space import Space
+from latnas.stages.common import runs
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
@@ -514,6 +515,16 @@ def test_another_option_is_another_export(verified: Path) -> None:
     (same,) = export(export_config(verified, lambdas=(0.0,), executor="local:1"))
     (other,) = export(export_config(verified, lambdas=(0.0,), rounds=5))
     assert same.manifest.recipe_digest == first.manifest.recipe_digest != other.manifest.recipe_digest
+
+
+def test_an_export_of_images_whose_classes_were_given_other_names_has_these(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(export_config(verified, lambdas=(0.0,)))
+    names = tuple(f"number {digit}" for digit in range(10))
+    monkeypatch.setattr(runs, "load_images", lambda spec: replace(load_images(spec), classes=names))
+    (corrected,) = export(export_config(verified, lambdas=(0.0,)))
+    assert corrected.manifest.classes == names
 
 
 def test_a_file_that_was_verified_stays_so_where_the_device_is_not_present(

@@ -50,6 +50,7 @@ def kept(job: Job, target: Target, listed: Mapping[str, ExportedNetwork]) -> Man
         and manifest.kind == target.kind
         and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
         and manifest.recipe_digest == recipe_digest(job, target)
+        and manifest.classes == job.data.classes
         and not _damaged(job.exports, listed.get(target.folder))
     )
     return manifest if same else None
