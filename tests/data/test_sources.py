@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,18 @@ def test_the_fingerprint_changes_with_one_pixel_and_with_one_label(tmp_path: Pat
     y_train[:2] = y_train[1::-1]
     prints = {load(tmp_path, **change).fingerprint for change in ({}, {"x_test": x_test}, {"y_train": y_train})}
     assert len(prints) == 3
+
+
+def test_the_fingerprint_changes_with_the_number_of_validation_images(tmp_path: Path) -> None:
+    data = load(tmp_path)
+    assert len({replace(data, validation=number).fingerprint for number in (0, 2, 4)}) == 3
+
+
+def test_the_fingerprints_of_the_embedded_sets_are_those_that_runs_have_recorded() -> None:
+    assert {name: load_images(name).fingerprint for name in DATA_SETS} == {
+        "fashion-mini": "66f12eaadf2a880d",
+        "digits": "518990d65aabc290",
+    }
 
 
 # What is said of what is wrong

@@ -86,7 +86,9 @@ class ImageData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any pixel or label, and not with where the pixels are held.
+        """16 hexadecimal digits that change with any pixel or label, and with which images are for validation.
+
+        They change neither with the names of classes nor with where the pixels are held.
 
         Images that are not in memory are all decoded for it, so that a broken one is found now.
         """
@@ -97,4 +99,6 @@ class ImageData:
                 digest.update(part.images[start : start + CHUNK].contiguous().numpy().data)
             digest.update(repr(tuple(part.labels.shape)).encode())
             digest.update(part.labels.contiguous().numpy().data)
+        if self.validation:
+            digest.update(repr(self.validation).encode())
         return digest.hexdigest()[:16]
