@@ -310,6 +310,14 @@ def test_an_averaged_training_with_a_second_classifier_leaves_a_plain_network(tm
     assert network(torch.rand(2, 1, 8, 8)).shape == (2, 10)
 
 
+def test_where_a_training_diverges_the_options_of_the_export_are_advised(tmp_path: Path) -> None:
+    space = make_space("mbconv", width=2, depth=1, image_size=8, channels=1, classes=10)
+    network = space.derive(space.network(seed=0), space.random(torch.Generator().manual_seed(0)))
+    recipe = Recipe(20, batch_size=8, learning_rate=1e30, flip=False)
+    with pytest.raises(LatnasError, match=r"diverged at step .* Try a lower --learning-rate, or another --seed\."):
+        fit(network, load_images("digits").train.take(torch.arange(64)), recipe, 0, tmp_path)
+
+
 def test_without_an_epoch_the_supernet_s_weights_ship_with_statistics_of_the_network_that_was_chosen(
     here: Path,
 ) -> None:

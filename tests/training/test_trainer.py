@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small_trainings
@@ -248,7 +249,7 @@ def test_a_diverging_loss_names_the_step_and_the_path_and_moves_nothing() -> Non
 def test_a_diverging_loss_is_told_of_without_a_path_and_with_weighted_parts_too() -> None:
     network = small_network()
     nn.init.constant_(network[-1].weight, math.inf)
-    with pytest.raises(LatnasError, match=r"diverged at step 0: the loss is nan\. Try a lower learning rate"):
+    with pytest.raises(LatnasError, match=r"diverged at step 0: the loss is nan\. Try another seed\."):
         Trainer(network, digits(), SIMPLE, seed=0).step()
     space = small_space()
     supernet = space.network(0)
@@ -256,6 +257,21 @@ def test_a_diverging_loss_is_told_of_without_a_path_and_with_weighted_parts_too(
     mixed: Selection = {d.name: torch.full((len(d.parts),), 1 / len(d.parts)) for d in space.decisions}
     with pytest.raises(LatnasError, match="layer1: weighted parts"):
         Trainer(supernet, digits(), SIMPLE, seed=0).step([mixed])
+
+
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_names_the_step_and_moves_nothing() -> None:
+    def steep(logits: Any, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+        return (logits * 0).sum().sqrt()
+
+    trainer = Trainer(small_network(), digits(), SIMPLE, seed=0, loss=steep, advice="Try what helps.")
+    before = weights(trainer.network)
+    with pytest.raises(LatnasError, match=r"diverged at step 0: the norm of the gradient is nan\. Try what helps\."):
+        trainer.step()
+    assert trainer.done == 0 and same(weights(trainer.network), before)
+    space = small_space()
+    path: Selection = {decision.name: ("k3_e1",) for decision in space.decisions}
+    with pytest.raises(LatnasError, match=r"gradient is nan along the path .*layer1: k3_e1"):
+        Trainer(space.network(0), digits(), SIMPLE, seed=0, loss=steep).step([path])
 
 
 def checkpoint_of(trainer: Trainer, path: Path) -> Path:

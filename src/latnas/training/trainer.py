@@ -99,6 +99,7 @@ class Trainer:
         seed: the seed of every random draw of this training.
         device: where to train.
         loss: what is minimised.
+        advice: what to try where it diverges.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Trainer:
         seed: int,
         device: str = "cpu",
         loss: Loss = plain_loss,
+        advice: str = "Try another seed.",
     ) -> None:
         # Convolutions of few channels train about a fifth faster on CPU this way, and no slower on GPUs.
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -117,6 +119,7 @@ class Trainer:
         self.device = device
         self.done = 0
         self._loss_of = loss
+        self._advice = advice
         self._data = data
         self._pool = torch.arange(len(data))
         # What is in memory is there at once; what is not is decoded while the step before it trains.
@@ -141,7 +144,7 @@ class Trainer:
         neither momentum nor weight decay moves them.
 
         Raises:
-            LatnasError: the loss is not finite.
+            LatnasError: the loss or its gradient is not finite.
         """
         images, labels = self.batch(self.done)
         self.network.train()
@@ -152,7 +155,9 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, "dropout", self.done))
             loss = _sum_gradients(parameters, [self._loss(images, labels, path) for path in along]) / len(along)
-        nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], self.recipe.clip_norm)
+        norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], self.recipe.clip_norm)
+        if not norm.isfinite():  # clipped by it all weights would be lost
+            raise self._diverged("norm of the gradient", norm, along[0] if len(along) == 1 else None)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if self._average is not None:
@@ -253,13 +258,15 @@ class Trainer:
             with selecting(path) if path is not None else nullcontext():
                 loss = self._loss_of(self.network(images), images, labels, self.recipe)
             if not loss.isfinite():
-                raise LatnasError(
-                    f"training diverged at step {self.done}: the loss is {float(loss.detach())}"
-                    f"{_along(path)}. Try a lower learning rate, or another seed."
-                )
+                raise self._diverged("loss", loss.detach(), path)
             return loss
 
         return compute
+
+    def _diverged(self, what: str, value: Tensor, path: Selection | None) -> LatnasError:
+        return LatnasError(
+            f"training diverged at step {self.done}: the {what} is {float(value)}{_along(path)}. {self._advice}"
+        )
 
 
 def training_seed(seed: int, *parts: str | int) -> int:

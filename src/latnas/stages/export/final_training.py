@@ -34,6 +34,7 @@ CHECKPOINT = "checkpoint.safetensors"
 EVERY = 50
 CHECKED_IMAGES = 500
 LONG_TRAINING = 30
+ADVICE = "Try a lower --learning-rate, or another --seed."
 
 
 def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def fit(
     loss: Loss = own_loss
     if recipe.auxiliary:
         whole, loss = _with_auxiliary(network, seed, int(images.labels.max()) + 1), auxiliary_loss(own_loss)
-    trainer = Trainer(whole, images, recipe, seed, loss=loss)
+    trainer = Trainer(whole, images, recipe, seed, loss=loss, advice=ADVICE)
     finish = partial(recalibrate, images=images.images, seed=seed) if is_recalibrated(recipe) else None
     stopped_after = None
     if patience is None:
