@@ -131,7 +131,10 @@ def truncated(file: Path) -> None:
         ({"image": [{"bytes": encoded(0)}] * 11 + [{"bytes": encoded(0)[:-40]}]}, "row 11 is broken or was cut short"),
         ({"label": [0, None] * 6}, "rows without the bytes of an image, or without a label"),
         ({"label": ["cat", "dog"] * 6}, "label holds string; labels must be integers"),
-        ({"label": [-1] * 12}, "label has the label -1"),
+        (
+            {"label": [-1] * 12},
+            "has the label -1; labels must be 0..K-1. If it means no label, drop these images or label",
+        ),
         ({"label": [0] * 12}, "has one class only, 0"),
         ({"label": [0, 5] * 6}, "has the label 5, but classes names 0..1 only"),
         ({"label": [0] * 10 + [1] * 2}, "has 2 of class 'dog'; at least 4 are needed"),
@@ -223,6 +226,16 @@ def test_one_training_file_that_names_the_classes_is_enough(tmp_path: Path) -> N
     saved(tmp_path / "train-00000-of-00002.parquet")
     saved(tmp_path / "train-00001-of-00002.parquet", names=None)
     assert load_images(str(tmp_path)).classes == ("cat", "dog")
+
+
+def test_test_images_without_labels_are_told_from_wrong_labels(tmp_path: Path) -> None:
+    saved(tmp_path / "train.parquet", 24)
+    hidden = saved(tmp_path / "test.parquet", 4, label=[-1] * 4)
+    assert f"{hidden} is unlabelled: every label is -1. Take the file out: a sixth" in refusal(tmp_path)
+    saved(hidden, 4, label=[0, -1, 1, -1])
+    assert f"{hidden}: label has the label -1; labels must be 0..K-1. If it means no label" in refusal(tmp_path)
+    hidden.unlink()
+    assert len(load_images(str(tmp_path)).test) == 4
 
 
 def test_without_pyarrow_the_command_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,7 +309,11 @@ def grey(count: int, *shape: int) -> Any:
             "y_train holds <U3; labels must be integers. Renumber them",
         ),
         ({"y_train": np.zeros(12, int)}, "y_train has one class only, 0"),
-        ({"y_train": changed("y_train", (0,), -1)}, "y_train has the label -1; labels must be 0..K-1"),
+        (
+            {"y_train": changed("y_train", (0,), -1)},
+            "y_train has the label -1; labels must be 0..K-1. If it means no label",
+        ),
+        ({"y_test": np.full(6, -1)}, "y_test is unlabelled: every label is -1. Leave x_test and y_test out: a sixth"),
         ({"y_train": np.arange(12) % 2 + 1}, "y_train lacks the labels 0; labels must be 0..K-1"),
         ({"y_train": np.arange(12) % 2 * 3}, "y_train lacks the labels 1, 2; labels must be 0..K-1"),
         (

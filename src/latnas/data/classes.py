@@ -13,6 +13,9 @@ from latnas.data.npz import Array
 from latnas.errors import LatnasError
 
 RENUMBER = "Renumber them: numpy.unique(y, return_inverse=True)[1]."
+UNLABELLED = -1
+"""What Hugging Face data sets have in place of labels that are kept secret."""
+
 MOST_CLASSES = 2**31
 IMBALANCED = 10
 
@@ -33,8 +36,18 @@ def as_labels(y: Array, images: int, where: str) -> Tensor:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high > MOST_CLASSES:
         worst = low if low < 0 else high
-        raise LatnasError(f"{where} has the label {worst}; labels must be 0..K-1. {RENUMBER}")
+        remedy = f"If it means no label, drop these images or label them. If it is a class: {RENUMBER}"
+        raise LatnasError(f"{where} has the label {worst}; labels must be 0..K-1. {remedy if low < 0 else RENUMBER}")
     return torch.from_numpy(y.astype(np.int64))
+
+
+def check_labelled(y: Array, where: str, remedy: str) -> None:
+    """Refuses test labels that are all -1; `remedy` says how to do without these images."""
+    if y.dtype.kind == "i" and y.size and (y == UNLABELLED).all():
+        raise LatnasError(
+            f"{where} is unlabelled: every label is {UNLABELLED}. {remedy}: a sixth of the training images is then "
+            "held out instead."
+        )
 
 
 def class_names(names: tuple[str, ...] | None, labels: Tensor, fewest: int, where: str) -> tuple[str, ...]:

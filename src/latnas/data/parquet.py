@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latnas.data.classes import as_labels, checked_names
+from latnas.data.classes import as_labels, check_labelled, checked_names
 from latnas.data.encoded import TEST, TRAIN, VALIDATION, Encoded
 from latnas.data.npz import Array, in_one_line, open_file, what_it_is
 from latnas.errors import LatnasError, UsageError
@@ -133,7 +133,7 @@ def encoded_parquet(parts: dict[str, list[Path]]) -> Encoded:
         first_of_part = len(spool)
         for file in files:
             firsts.append(len(spool))
-            of_file, named = _read_file(file, spool)
+            of_file, named = _read_file(file, part, spool)
             labels.append(of_file)
             if named is not None:
                 names[file] = named
@@ -165,7 +165,7 @@ def _check_one_naming(names: Mapping[Path, tuple[str, ...]]) -> None:
             )
 
 
-def _read_file(file: Path, spool: _Spool) -> tuple[Tensor, tuple[str, ...] | None]:
+def _read_file(file: Path, part: str, spool: _Spool) -> tuple[Tensor, tuple[str, ...] | None]:
     """Appends the images of a file; returns labels, int64 [N], and the names of classes if the file has them."""
     try:
         import pyarrow as pa
@@ -185,6 +185,8 @@ def _read_file(file: Path, spool: _Spool) -> tuple[Tensor, tuple[str, ...] | Non
     if not labels:
         raise LatnasError(f"{file} has no rows. Add some, or take it out.")
     values = np.concatenate(labels)
+    if part == TEST:
+        check_labelled(values, str(file), "Take the file out")
     return as_labels(values, len(values), f"{file}: {columns.label}"), columns.classes
 
 
