@@ -228,6 +228,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_images("nothing.npz", root=tmp_path)
 
 
+@pytest.mark.parametrize("spec", ["~nobody-of-that-name/x.npz", "~nobody-of-that-name/x.npz@16@unmirrored"])
+def test_a_home_folder_of_nobody_is_wrong_usage(spec: str) -> None:
+    with pytest.raises(UsageError, match=r"--data ~nobody-of-that-name/x.*home folder.*Type the path in full"):
+        load_images(spec)
+
+
 def test_a_folder_is_not_read_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(UsageError, match=r"cannot read .*directory"):

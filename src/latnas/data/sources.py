@@ -79,7 +79,10 @@ def _kept(spec: str) -> ImageData:
 
 
 def _path(named: str, root: Path | None) -> Path:
-    return (root or Path()) / Path(named).expanduser()
+    try:
+        return (root or Path()) / Path(named).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"--data {named}: whose home folder that is, is unknown. Type the path in full.") from error
 
 
 def _exists(path: Path) -> bool:
