@@ -234,6 +234,24 @@ def test_a_home_folder_of_nobody_is_wrong_usage(spec: str) -> None:
         load_images(spec)
 
 
+@pytest.mark.parametrize("name", ["delete\x7f", "line\nbreak", "latin-\udce9"])
+def test_a_path_that_no_run_could_record_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    saved(folder / "mine.npz", arrays())
+    for path in (folder, tmp_path / "link"):
+        with pytest.raises(UsageError) as caught:
+            load_images(str(path / "mine.npz"))
+        assert ascii(str(folder / "mine.npz")) in str(caught.value) and "control characters" in str(caught.value)
+
+
+def test_a_folder_may_be_called_in_any_script(tmp_path: Path) -> None:
+    folder = tmp_path / "画像\u3000é"
+    folder.mkdir()
+    assert load_images(saved(folder / "mine.npz", arrays())).size == SIDE
+
+
 def test_a_folder_is_not_read_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(UsageError, match=r"cannot read .*directory"):

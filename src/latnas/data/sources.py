@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -22,6 +24,9 @@ from latnas.errors import LatnasError, UsageError
 
 DEFAULT = "fashion-mini"
 UNMIRRORED = "@unmirrored"
+CONTROL_OR_SURROGATE = ("Cc", "Cs")
+"""Of Unicode's categories. Python has a surrogate for each byte of a path that is not UTF-8."""
+
 KINDS = (
     "Or name a file with the arrays x_train, y_train, x_test and y_test: --data FILE.npz; "
     "or --data FILE.parquet; or --data FOLDER with a folder of image files for each class, Parquet or IDX files."
@@ -40,14 +45,16 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
             or a Parquet file that would take more than a quarter of it are decoded when they are asked for.
 
     Raises:
-        UsageError: there is no such data set, file or folder.
+        UsageError: there is no such data set, file or folder, or its path cannot be written down.
         LatnasError: it does not hold labelled images in one of the ways that docs/data.md describes.
     """
     named, size, mirrors = _parsed(spec, root)
     if named in DATA_SETS:
         return replace(DATA_SETS[named](size), spec=spec, mirrors=mirrors and named != "digits")
     path = _path(named, root)
-    return replace(_loaders(path)(path, size, available_bytes), spec=spec, mirrors=mirrors)
+    loader = _loaders(path)
+    _check_can_be_recorded(path)
+    return replace(loader(path, size, available_bytes), spec=spec, mirrors=mirrors)
 
 
 def mirroring(data: ImageData) -> list[str]:
@@ -83,6 +90,15 @@ def _path(named: str, root: Path | None) -> Path:
         return (root or Path()) / Path(named).expanduser()
     except RuntimeError as error:
         raise UsageError(f"--data {named}: whose home folder that is, is unknown. Type the path in full.") from error
+
+
+def _check_can_be_recorded(path: Path) -> None:
+    """Refuses a path that the config of a run, which is text, could not hold; `absolute` follows links too."""
+    for one in (str(path), os.path.realpath(path)):
+        if any(unicodedata.category(letter) in CONTROL_OR_SURROGATE for letter in one):
+            raise UsageError(
+                f"the path {one!a} holds control characters, or bytes that are not UTF-8. Rename what is called so."
+            )
 
 
 def _exists(path: Path) -> bool:
