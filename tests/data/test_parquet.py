@@ -77,6 +77,16 @@ def test_numbered_files_in_a_folder_or_one_below_are_read_in_their_order(tmp_pat
     assert data.validation == 4 and len(data.test) == 2
 
 
+@pytest.mark.parametrize("inner", ["data", "."])
+def test_hidden_files_are_left_out_and_endings_may_be_in_capitals(tmp_path: Path, inner: str) -> None:
+    saved(tmp_path / inner / "Train.PARQUET")
+    saved(tmp_path / inner / "test.Parquet", 4, first=100)
+    (tmp_path / inner / "._Train.parquet").write_bytes(b"what macOS keeps")
+    saved(tmp_path / ".cache" / "train.parquet", first=50)
+    data = load_images(str(tmp_path))
+    assert data.train.images[:].equal(pixels(0, 12)) and data.test.images[:].equal(pixels(100, 4))
+
+
 def test_of_a_single_file_a_sixth_is_held_out(tmp_path: Path) -> None:
     data = load_images(str(saved(tmp_path / "pets.parquet", 24)))
     assert data.name == "pets" and (len(data.train), len(data.test)) == (20, 4)

@@ -36,6 +36,9 @@ LAYOUT = (
 )
 NAMES = re.compile(r"(train|test|validation|val)(?:[-_.].*?)??(?:-(\d+)-of-(\d+))?\.parquet", re.IGNORECASE)
 PARTS = {"train": TRAIN, "test": TEST, "validation": VALIDATION, "val": VALIDATION}
+NOT_HIDDEN = "[!.]*." + "".join(f"[{letter}{letter.upper()}]" for letter in "parquet")
+"""What matches names of Parquet files, in any case of letters, wherever the disk tells one from another."""
+
 MAGIC = b"PAR1"
 ROWS_AT_A_TIME = 64
 READ_BYTES = 1 << 20
@@ -80,12 +83,14 @@ class _Spool:
 def parquet_files(folder: Path) -> list[Path]:
     """The Parquet files in a folder, or in the one folder in it that has any; none if it is a folder of another kind.
 
+    Hidden ones are left out, such as those in which macOS keeps what other disks have no place for.
+
     Raises:
         LatnasError: several folders in it have some.
     """
-    if own := sorted(folder.glob("*.parquet")):
+    if own := sorted(folder.glob(NOT_HIDDEN)):
         return own
-    below = sorted(folder.glob("*/*.parquet"))
+    below = sorted(folder.glob(f"[!.]*/{NOT_HIDDEN}"))
     folders = sorted({str(file.parent) for file in below})
     if len(folders) > 1:
         raise LatnasError(f"{folder} has Parquet files in several folders. Name one of them: {', '.join(folders)}.")
