@@ -22,6 +22,7 @@ from latnas.errors import LatnasError
 
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 SIXTEEN_TO_EIGHT = 257
+WHITE_IN_SIXTEEN = 255 * SIXTEEN_TO_EIGHT
 # Encapsulated PostScript is a program, which Pillow would have Ghostscript run; the others have no decoder.
 NEVER_OPENED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5")
 # What Pillow's decoders raise at random damage: found by trying.
@@ -93,6 +94,17 @@ def decode(stream: IO[bytes], name: str, size: int, channels: int) -> Array:
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
+def brightest(stream: IO[bytes], name: str) -> int:
+    """The largest pixel of an image of more than 8 bits a pixel.
+
+    Raises:
+        LatnasError: it is broken, cut short, or has pixels of more than 16 bits.
+    """
+    with _named(name), stream, Image.open(stream, formats=_formats()) as image:
+        image.load()
+        return int(_sixteen_bits(image, name).max())
+
+
 def fitted(image: Image.Image, size: int) -> Image.Image:
     """Shorter side scaled to `size` with Pillow's antialiased bilinear filter, then the centre cropped."""
     if image.size == (size, size):
@@ -104,10 +116,15 @@ def fitted(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
-def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+def _sixteen_bits(image: Image.Image, name: str) -> Array:
+    values: Array = np.asarray(image)
+    if values.min() < 0 or values.max() > WHITE_IN_SIXTEEN:
         raise LatnasError(f"{name} has pixels of more than 16 bits. Save it with 8 or 16 bits.")
+    return values
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    values = _sixteen_bits(image, name)
     return Image.fromarray(np.rint(values / SIXTEEN_TO_EIGHT).astype(np.uint8))
 
 

@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from latnas.data.classes import class_names, imbalance_note
-from latnas.data.decoding import Header, decode, huge_images_refused, read_header
+from latnas.data.decoding import (
+    SIXTEEN_TO_EIGHT,
+    WHITE_IN_SIXTEEN,
+    Header,
+    brightest,
+    decode,
+    huge_images_refused,
+    read_header,
+)
 from latnas.data.images import ImageData, Images, LabelledImages
 from latnas.data.lazy import LazyImages, read_in_threads
 from latnas.data.npz import Array
@@ -25,6 +33,12 @@ from latnas.errors import LatnasError
 
 SMALLEST_OWN_SIDE, LARGEST_OWN_SIDE = 8, 224
 """What a size is clamped to that the user did not name."""
+
+DARK = (WHITE_IN_SIXTEEN + 1) // 8
+"""Where no 16-bit image has a pixel of so much, these are likely of 12 or 10 bits."""
+
+MOST_LOOKED_AT = 100
+"""Images of 16 bits that are decoded to see how bright they are."""
 
 SHARE_OF_MEMORY = 1 / 4
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -78,7 +92,8 @@ def from_encoded(
     side = size or _most_common_side([headers[row] for row in encoded.parts[TRAIN].tolist()])
     image_shape = (1 if all(header.grey for header in headers) else 3, side, side)
     notes = imbalance_note(train_labels, classes, where)
-    notes += _pixel_notes(headers, image_shape[0], where) + _size_notes(headers, side, size is not None, where)
+    notes += _pixel_notes(headers, image_shape[0], where) + _dark_note(encoded, headers, where)
+    notes += _size_notes(headers, side, size is not None, where)
     parts = _three_parts(encoded, where, notes)
     held = _fits_memory(len(headers) * math.prod(image_shape), available_bytes, where, notes)
 
@@ -183,3 +198,17 @@ def _pixel_notes(headers: list[Header], channels: int, where: str) -> list[str]:
         "are grey and become RGB, as others are in colour": grey,
     }
     return [f"{where}: {count} of {len(headers)} images {what}." for what, count in said.items() if count]
+
+
+def _dark_note(encoded: Encoded, headers: list[Header], where: str) -> list[str]:
+    """One sentence if 16-bit images are so dark that 8 bits keep few of their grey levels; otherwise nothing."""
+    deep = [row for row, header in enumerate(headers) if header.deep]
+    looked_at = deep[:: max(math.ceil(len(deep) / MOST_LOOKED_AT), 1)]
+    highest = max((brightest(encoded.open(row), encoded.describe(row)) for row in looked_at), default=DARK)
+    if highest >= DARK:
+        return []
+    return [
+        f"{where}: of {len(looked_at)} images with 16 bits that were looked at, none has a pixel above {highest} of "
+        f"{WHITE_IN_SIXTEEN}: of 256 grey levels they keep {round(highest / SIXTEEN_TO_EIGHT) + 1}. If less than "
+        f"{WHITE_IN_SIXTEEN} is white in them, as 4095 is with 12 bits, save them again scaled to {WHITE_IN_SIXTEEN}."
+    ]
