@@ -195,6 +195,14 @@ def test_few_images_of_a_class_are_said(tmp_path: Path) -> None:
     assert "55 training images of class '0' and 5 of '1'" in data.notes[0]
 
 
+def test_classes_without_test_images_are_said(tmp_path: Path) -> None:
+    data = load(tmp_path, y_train=np.arange(12) % 3, y_test=np.zeros(6, int))
+    assert data.notes == (
+        f"{tmp_path / 'mine.npz'}: x_test has no images of 2 of 3 classes, such as '1': accuracy on it says nothing of "
+        "them.",
+    )
+
+
 def test_the_fingerprint_changes_with_one_pixel_and_with_one_label(tmp_path: Path) -> None:
     x_test, y_train = arrays()["x_test"], arrays()["y_train"]
     x_test[3, 4, 5] ^= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import itemgetter
 
-from latnas.data.classes import as_labels, check_labelled, class_names, given_names, imbalance_note
+from latnas.data.classes import as_labels, check_labelled, class_names, given_names, imbalance_note, untested_note
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.npz import Array
 from latnas.data.pixels import as_uint8, check_images, resized_arrays
@@ -61,6 +61,7 @@ def from_arrays(arrays: dict[str, Array], name: str, file: str, size: int | None
         check_labelled(arrays["y_test"], f"{file}: y_test", "Leave x_test and y_test out")
         test_part = part("x_test", "y_test")
         _check_known(test_part, len(classes), file)
+        notes += untested_note(test_part.labels, classes, f"{file}: x_test")
         return ImageData(name, train_part, test_part, classes, tuple(notes))
     train, test = hold_out(train_part.labels)
     notes.append(

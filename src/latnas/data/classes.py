@@ -92,6 +92,18 @@ def imbalance_note(labels: Tensor, names: tuple[str, ...], where: str) -> list[s
     ]
 
 
+def untested_note(labels: Tensor, names: tuple[str, ...], where: str) -> list[str]:
+    """One sentence if some classes have no images among these test images; otherwise nothing."""
+    counts = torch.bincount(labels, minlength=len(names)).tolist()
+    absent = [name for name, count in zip(names, counts, strict=True) if not count]
+    if not absent:
+        return []
+    return [
+        f"{where} has no images of {len(absent)} of {len(names)} classes, such as {absent[0]!r}: accuracy on it says "
+        "nothing of them."
+    ]
+
+
 def given_names(classes: Array, where: str) -> tuple[str, ...]:
     """The class names in an array of strings.
 

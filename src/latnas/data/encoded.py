@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from latnas.data.classes import class_names, imbalance_note
+from latnas.data.classes import class_names, imbalance_note, untested_note
 from latnas.data.decoding import (
     SIXTEEN_TO_EIGHT,
     WHITE_IN_SIXTEEN,
@@ -92,6 +92,8 @@ def from_encoded(
     side = size or _most_common_side([headers[row] for row in encoded.parts[TRAIN].tolist()])
     image_shape = (1 if all(header.grey for header in headers) else 3, side, side)
     notes = imbalance_note(train_labels, classes, where)
+    if TEST in encoded.parts:
+        notes += untested_note(encoded.labels[encoded.parts[TEST]], classes, f"{where}: {TEST}")
     notes += _pixel_notes(headers, image_shape[0], where) + _dark_note(encoded, headers, where)
     notes += _size_notes(headers, side, size is not None, where)
     parts = _three_parts(encoded, where, notes)
