@@ -42,3 +42,16 @@ def test_a_class_with_files_of_its_own_shows_that_the_others_are_classes_too(tmp
     two_classes(tmp_path / "right")
     class_folder(tmp_path / "up", 6, first=12)
     assert load_images(str(tmp_path)).classes == ("left", "right", "up")
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_where_the_classes_lie_one_folder_deeper_this_folder_is_named(tmp_path: Path, part: str) -> None:
+    two_classes(tmp_path / "dataset" / part)
+    said = refusal(tmp_path)
+    assert f"{tmp_path} has one class only, 'dataset', which holds folders" in said
+    assert load_images(said.rpartition("--data ")[2]).classes == ("cat", "dog")
+
+
+def test_a_single_class_is_named(tmp_path: Path) -> None:
+    class_folder(tmp_path / "train" / "cat", 6)
+    assert "train has one class only, 'cat'." in refusal(tmp_path)

@@ -145,7 +145,7 @@ def truncated(file: Path) -> None:
             {"label": [-1] * 12},
             "has the label -1; labels must be 0..K-1. If it means no label, drop these images or label",
         ),
-        ({"label": [0] * 12}, "has one class only, 0"),
+        ({"label": [0] * 12}, "has one class only, 'cat'"),
         ({"label": [0, 5] * 6}, "has the label 5, but classes names 0..1 only"),
         ({"label": [0] * 10 + [1] * 2}, "has 2 of class 'dog'; at least 4 are needed"),
         ({"names": ["cat", "cat"]}, "the huggingface metadata has a name twice"),

@@ -59,7 +59,8 @@ def class_names(names: tuple[str, ...] | None, labels: Tensor, fewest: int, wher
     """
     found, counts = (part.tolist() for part in torch.unique(labels, return_counts=True))
     if len(found) < 2:
-        raise LatnasError(f"{where} has one class only, {found[0]}. Save images of two classes or more.")
+        only = repr(names[found[0]]) if names and found[0] < len(names) else found[0]
+        raise LatnasError(f"{where} has one class only, {only}. Save images of two classes or more.")
     number = len(names) if names else found[-1] + 1
     if found[-1] >= number:
         raise LatnasError(f"{where} has the label {found[-1]}, but classes names 0..{number - 1} only. Name all.")

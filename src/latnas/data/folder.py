@@ -114,7 +114,7 @@ def _parts(folder: Path) -> dict[str, Path]:
 
 
 def _check_are_classes(folder: Path, folders: list[Path]) -> None:
-    """Refuses folders that hold folders of the same names: they would be parts whose names are not known."""
+    """Refuses a single folder of folders, and several that hold folders of the same names, as parts do."""
     holders: dict[str, list[str]] = {}
     for path in folders:
         inner, files = entries(path)
@@ -123,6 +123,11 @@ def _check_are_classes(folder: Path, folders: list[Path]) -> None:
         # An unpacked archive often has a folder in one of its own name.
         for below in entries(inner[0])[0] if len(inner) == 1 else inner:
             holders.setdefault(below.name, []).append(path.name)
+    if len(folders) == 1:
+        raise LatnasError(
+            f"{shown(folder)} has one class only, {folders[0].name!r}, which holds folders. If these are the classes, "
+            f"name the folder that they lie in: --data {shown(folders[0])}"
+        )
     shared = [name for name, of_folders in holders.items() if len(of_folders) > 1]
     if len(shared) < FEWEST_SHARED:
         return
