@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from image_files import SIDE, refusal
 from PIL import Image
 
@@ -24,8 +26,8 @@ def deep_classes(folder: Path, highest: int, count: int = 6) -> Path:
     return folder
 
 
-def save(file: Path, value: int, **how: Any) -> None:
-    Image.fromarray(np.full((SIDE, SIDE), value, np.uint16)).save(file, **how)
+def save(file: Path, value: int) -> None:
+    Image.fromarray(np.full((SIDE, SIDE), value, np.uint16)).save(file)
 
 
 def dark_notes(data: ImageData) -> list[str]:
@@ -56,6 +58,24 @@ def test_images_of_eight_bits_may_be_dark(tmp_path: Path) -> None:
     for file in deep_classes(tmp_path, 4095).rglob("*.png"):
         Image.new("L", (SIDE, SIDE), 3).save(file)
     assert load_images(str(tmp_path)).notes[:-1] == ()
+
+
+def test_the_transparent_level_of_sixteen_bits_is_laid_on_white(tmp_path: Path) -> None:
+    deep_classes(tmp_path, 65535)
+    file = tmp_path / "cat" / "0.png"
+    save(file, 2570)
+    add_transparency(file, 2570)
+    data = load_images(str(tmp_path))
+    levels = sorted(torch.cat([data.train.images, data.test.images])[:, 0, 0, 0].tolist())
+    assert levels == [127] * 9 + [255] * 3
+    assert "1 of 12 images are transparent and are laid on white" in data.notes[0]
+
+
+def add_transparency(file: Path, level: int) -> None:
+    """Says in a PNG file that pixels of this level are transparent, which Pillow does not write with 16 bits."""
+    header, chunk = 33, b"tRNS" + struct.pack(">H", level)
+    content, length = file.read_bytes(), struct.pack(">I", 2)
+    file.write_bytes(content[:header] + length + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[header:])
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:

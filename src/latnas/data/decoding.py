@@ -125,6 +125,8 @@ def _sixteen_bits(image: Image.Image, name: str) -> Array:
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     values = _sixteen_bits(image, name)
+    if (transparent := image.info.get("transparency")) is not None:
+        values = np.where(values == transparent, WHITE_IN_SIXTEEN, values)
     return Image.fromarray(np.rint(values / SIXTEEN_TO_EIGHT).astype(np.uint8))
 
 
