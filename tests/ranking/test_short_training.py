@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from latnas.data.batches import channel_statistics
 from latnas.data.images import LabelledImages
+from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.data.splits import make_splits
 from latnas.ranking import short_training
-from latnas.ranking.short_training import short_training_task
+from latnas.ranking.short_training import short_training_task, statistics_of
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import Accuracy, accuracy
 from latnas.training.trainer import Recipe
@@ -51,3 +53,23 @@ def test_a_copy_is_as_narrow_and_small_as_it_was_asked_to_be(tmp_path: Path, mon
     short_training_task(config(2, options=options, reduction={"width": 3, "image_size": 10}), tmp_path)
     short_training_task(config(2, options=options, reduction={"width": 9, "image_size": 64}), tmp_path)
     assert seen == [(3, (1, 10, 10)), (4, (1, 12, 12))]  # a copy is never larger than the network
+
+
+def test_of_images_that_are_not_held_a_few_are_decoded_for_the_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = load_images("digits").train.images[:1000]
+    decoded: list[int] = []
+
+    def read(rows: Tensor) -> Tensor:
+        decoded.extend(rows.tolist())
+        return held[rows]
+
+    images = LazyImages(read, torch.arange(1000), (1, 8, 8))
+    for ours, all_of_them in zip(statistics_of(images), channel_statistics(held), strict=True):
+        assert ours.equal(all_of_them)
+    decoded.clear()
+    monkeypatch.setattr(short_training, "DECODED_FOR_STATISTICS", 300)
+    for ours, of_few in zip(statistics_of(images), channel_statistics(held[::4]), strict=True):
+        assert ours.equal(of_few)
+    assert decoded == list(range(0, 1000, 4))
+    for ours, all_of_them in zip(statistics_of(held), channel_statistics(held), strict=True):
+        assert ours.equal(all_of_them)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latnas.data.batches import channel_statistics
-from latnas.data.images import LabelledImages
+from torch import Tensor
+
+from latnas.data.batches import MOST_PIXELS, channel_statistics
+from latnas.data.images import Images, LabelledImages
 from latnas.data.sources import images_of_task
 from latnas.data.splits import splits_of
 from latnas.ranking.features import Reduction, resized
@@ -15,6 +17,9 @@ from latnas.spaces.space import make_space
 from latnas.training.evaluate import accuracy
 from latnas.training.trainer import Recipe, Trainer, training_seed
 from latnas.words.architecture import Architecture
+
+DECODED_FOR_STATISTICS = 4000
+"""Images out of all that are not in memory. To decode every one could take longer than the training that follows."""
 
 
 def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, float]:
@@ -32,9 +37,18 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     architecture = Architecture.from_json(config["architecture"])
     seed = training_seed(config["seed"], "short", architecture.key)
     network = space.derive(space.network(seed), architecture)
-    network.normalise.set_statistics(*channel_statistics(images.take(splits.train).images))
-    trainer = Trainer(network, images.take(splits.train), Recipe(**config["recipe"]), seed, config["device"])
+    trained_on = images.take(splits.train)
+    network.normalise.set_statistics(*statistics_of(trained_on.images))
+    trainer = Trainer(network, trained_on, Recipe(**config["recipe"]), seed, config["device"])
     trainer.run(checkpoint=folder / "checkpoint.safetensors")
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     result = accuracy(network, images.take(splits.select), config["device"])
     return {"accuracy": result.value, "images": result.images}
+
+
+def statistics_of(images: Images) -> tuple[Tensor, Tensor]:
+    """`channel_statistics`, of evenly spread images where all would have to be decoded for each short training."""
+    if isinstance(images, Tensor):
+        return channel_statistics(images)
+    _, _, height, width = images.shape
+    return channel_statistics(images, min(MOST_PIXELS, DECODED_FOR_STATISTICS * height * width))
