@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from latnas.data.sources import images_of_task
 from latnas.errors import LatnasError, Terminated
 from latnas.training.tasks import tell_share
 
@@ -42,6 +43,10 @@ def arithmetic(config: dict[str, Any], folder: Path) -> float:
 
 def threads(config: dict[str, Any], folder: Path) -> int:
     return torch.get_num_threads()
+
+
+def images(config: dict[str, Any], folder: Path) -> int:
+    return len(images_of_task(config["data"]).train)
 
 
 def tell_halves(config: dict[str, Any], folder: Path) -> str:

@@ -20,6 +20,9 @@ import pytest
 import torch
 from small_tasks import DEADLINE_SECONDS
 
+from latnas.data import sources
+from latnas.data.images import ImageData
+from latnas.data.sources import images_of_task, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.training.tasks import RESULT, Task, parse_executor, run_tasks
 
@@ -57,6 +60,27 @@ def test_without_workers_the_arithmetic_has_one_thread_as_in_a_worker(tmp_path: 
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_without_workers_the_tasks_of_one_call_read_their_images_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(spec: str) -> ImageData:
+        read.append(spec)
+        return load_images(spec)
+
+    def tasks(where: str) -> list[Task]:
+        return [Task("small_tasks:images", {"data": "digits"}, tmp_path / where / str(index)) for index in range(2)]
+
+    monkeypatch.setattr(sources, "load_images", reading)
+    assert run_tasks(tasks("first"), 0) == [1437, 1437] and read == ["digits"]
+    assert run_tasks(tasks("second"), 0) == [1437, 1437] and read == ["digits"] * 2  # a file may have changed
+    failing = [*tasks("third"), Task("small_tasks:fail", {"message": "no"}, tmp_path / "failing")]
+    with pytest.raises(LatnasError, match="no"):
+        run_tasks(failing, 0)
+    assert images_of_task("digits") is not images_of_task("digits") and read == ["digits"] * 5
 
 
 def test_how_far_running_tasks_are_counts_for_those_who_wait(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Parquet files in the layout of Hugging Face data sets: a column of encoded images and one of labels.
 
 Rows of a Parquet file cannot be read one by one, and training reads them in random order. So all encoded images are
-copied once, a few at a time, to a temporary file without a name, from which any of them is read in one call.
+copied first, a few at a time, to a temporary file without a name, from which any of them is read in one call.
 """
 
 from __future__ import annotations

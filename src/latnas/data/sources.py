@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -31,6 +33,9 @@ KINDS = (
     "Or name a file with the arrays x_train, y_train, x_test and y_test: --data FILE.npz; "
     "or --data FILE.parquet; or --data FOLDER with a folder of image files for each class, Parquet or IDX files."
 )
+
+_KEEPS: ContextVar[bool] = ContextVar("keeps", default=False)
+"""Whether tasks run one after another in this process."""
 
 
 def load_images(spec: str, root: Path | None = None, available_bytes: int | None = None) -> ImageData:
@@ -68,8 +73,19 @@ def mirroring(data: ImageData) -> list[str]:
 
 
 def images_of_task(spec: str) -> ImageData:
-    """`load_images`, once in each worker process: it lives for the tasks of one stage, which all see these images."""
-    return _kept(spec) if multiprocessing.parent_process() else load_images(spec)
+    """`load_images`, once in each worker process, which lives for tasks that see the same images; see `images_kept`."""
+    return _kept(spec) if multiprocessing.parent_process() or _KEEPS.get() else load_images(spec)
+
+
+@contextmanager
+def images_kept() -> Iterator[None]:
+    """Within this block `images_of_task` reads a data set once in this process too. It is let go of afterwards."""
+    before = _KEEPS.set(True)
+    try:
+        yield
+    finally:
+        _KEEPS.reset(before)
+        _kept.cache_clear()
 
 
 def absolute(spec: str) -> str:

@@ -117,13 +117,16 @@ def _run(
     tasks: list[tuple[int, Task]], workers: int, shares: Shares, tell: Callable[[], None]
 ) -> Generator[tuple[int, Any], None, None]:
     """Each task's position and result as it is finished. Meanwhile `shares` is kept, and `tell` called now and then."""
+    from latnas.data.sources import images_kept
+
     if not tasks:
         return
     if workers == 0:
-        for index, task in tasks:
-            with one_thread():
-                value = _call(task, partial(_set_and_tell, shares, index, tell))
-            yield index, value
+        with images_kept():
+            for index, task in tasks:
+                with one_thread():
+                    value = _call(task, partial(_set_and_tell, shares, index, tell))
+                yield index, value
         return
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(min(workers, len(tasks)), _fresh_processes(), _start_worker, (shares,))
