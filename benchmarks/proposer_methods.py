@@ -16,8 +16,8 @@ from latnas.data.randomness import drawn_below, generator
 from latnas.hypernet.hypernetwork import Hypernetwork
 from latnas.hypernet.learn import Learner, Learning
 from latnas.hypernet.mixture import ELITES, Scored, changed, crossed, near, proposed, screened
-from latnas.hypernet.propose import random_within
 from latnas.hypernet.surrogate import fit_surrogate
+from latnas.spaces.solving import random_within
 from latnas.spaces.space import Space
 from latnas.words.architecture import Architecture, Decision
 from latnas.words.budgets import BudgetRange

@@ -36,7 +36,7 @@ from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.hypernet.mixture import Scored
-from latnas.hypernet.propose import extremes
+from latnas.spaces.solving import extremes
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.tables import latency_of, shipped_tables, space_of
 from latnas.words.architecture import Architecture

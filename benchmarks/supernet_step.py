@@ -37,9 +37,9 @@ from report import Reach, as_row, finish, parser
 from latnas.data.images import LabelledImages
 from latnas.data.randomness import generator
 from latnas.hypernet.learn import Learner, Learning, StepReport
-from latnas.hypernet.propose import extremes
 from latnas.hypernet.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.choice import path_of
+from latnas.spaces.solving import extremes
 from latnas.spaces.space import Space, make_space
 from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture

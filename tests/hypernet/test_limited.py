@@ -13,7 +13,8 @@ from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.hypernet.hypernetwork import Hypernetwork
 from latnas.hypernet.mixture import near, proposed
-from latnas.hypernet.propose import best_within, extremes, propose, random_within
+from latnas.hypernet.propose import propose
+from latnas.spaces.solving import best_within, extremes, random_within
 from latnas.spaces.space import SETTING, Space, make_space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, macs_cost

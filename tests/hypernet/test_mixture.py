@@ -13,7 +13,7 @@ from toy_spaces import SIZES, toy_cost, toy_space, toy_surrogate
 from latnas.data.randomness import generator
 from latnas.hypernet.hypernetwork import Hypernetwork
 from latnas.hypernet.mixture import CHANGED, CROSSED, Scored, changed, crossed, near, proposed, screened
-from latnas.hypernet.propose import extremes
+from latnas.spaces.solving import extremes
 from latnas.spaces.space import SETTING, make_space
 from latnas.words.architecture import Architecture
 from latnas.words.costs import params_cost

@@ -11,8 +11,8 @@ from latnas.data.images import LabelledImages
 from latnas.data.randomness import generator
 from latnas.hypernet import surrogate
 from latnas.hypernet.learn import Learner, Learning
-from latnas.hypernet.propose import extremes
 from latnas.hypernet.surrogate import Kernel, fit_surrogate, one_hot_items
+from latnas.spaces.solving import extremes
 from latnas.spaces.space import make_space
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange

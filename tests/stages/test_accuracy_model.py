@@ -15,10 +15,10 @@ from made_up import MadeUp
 from small import contents
 
 from latnas.data.sources import load_images
-from latnas.hypernet.propose import dearest
 from latnas.ranking import judge
 from latnas.ranking.judge import Judge, prior_scores
 from latnas.ranking.shortlist import shortlist
+from latnas.spaces.solving import dearest
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search import SearchConfig, trainings

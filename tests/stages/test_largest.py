@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small import search_config
 
-from latnas.hypernet.propose import dearest
+from latnas.spaces.solving import dearest
 from latnas.spaces.space import SETTING
 from latnas.stages.common import largest
 from latnas.stages.common.largest import largest_within

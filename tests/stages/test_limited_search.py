@@ -10,9 +10,9 @@ from small import Heard, copied, export_config, quick_search, run_in, search_con
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError, UsageError
-from latnas.hypernet.propose import extremes
 from latnas.spaces import resources
 from latnas.spaces.choice import Choice
+from latnas.spaces.solving import extremes
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
 from latnas.stages.common.limits import limited_space, reachable_amounts
 from latnas.stages.common.tables import latency_of, space_of

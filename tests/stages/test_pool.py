@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from latnas.errors import UsageError
-from latnas.hypernet.propose import cheapest
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS, expression
+from latnas.spaces.solving import cheapest
 from latnas.spaces.space import SETTING, make_space
 from latnas.stages.search import SearchConfig
 from latnas.stages.search.pool import LISTABLE, all_architectures, initial_pool

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from latnas.data.randomness import seed_of
+from latnas.spaces.solving import gumbel
 from latnas.words.architecture import Architecture, Decision
 
 WAVES = 4
@@ -73,12 +74,6 @@ class Hypernetwork(nn.Module):
         """For each decision log softmax of its item logits at one lambda: what proposals start from."""
         logits = self.item_logits(torch.tensor([[lam]]))
         return [torch.log_softmax(values[0].double(), 0).numpy() for values in logits]
-
-
-def gumbel(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise."""
-    uniform = torch.rand(*shape, generator=generator).clamp(1e-10, 1.0 - 1e-7)
-    return -torch.log(-torch.log(uniform))
 
 
 def reinmax_sample(logits_MI: Tensor, tau: float, generator: torch.Generator) -> Tensor:

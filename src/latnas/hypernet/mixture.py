@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from latnas.data.randomness import drawn_below
-from latnas.hypernet.hypernetwork import Hypernetwork, gumbel
-from latnas.hypernet.propose import best_within, propose
+from latnas.hypernet.hypernetwork import Hypernetwork
+from latnas.hypernet.propose import propose
 from latnas.hypernet.surrogate import one_hot_items
+from latnas.spaces.solving import best_within, gumbel
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost

@@ -12,8 +12,8 @@ from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import UsageError
-from latnas.hypernet.propose import cheapest
 from latnas.ranking.features import Reduction
+from latnas.spaces.solving import cheapest
 from latnas.spaces.space import Space, make_space
 from latnas.stages.common.estimate import (
     ExportSizes,

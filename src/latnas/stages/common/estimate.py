@@ -12,8 +12,8 @@ import torch
 
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
-from latnas.hypernet.propose import random_within
 from latnas.ranking.features import Reduction, features_of, resized
+from latnas.spaces.solving import random_within
 from latnas.spaces.space import Space
 from latnas.stages.common.options import SearchOptions
 from latnas.training.trainer import Recipe, Trainer

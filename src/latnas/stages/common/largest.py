@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping
 
-from latnas.hypernet.propose import limit_on, node_limit
+from latnas.spaces.solving import best_architectures, limit_on
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture
-from latnas.words.costs import AdditiveCost, macs_cost
+from latnas.words.costs import macs_cost
 from latnas.words.latency import LatencyModel
-from latnas.words.solver import Limit, Solver, or_nearly
+from latnas.words.solver import Limit
 
 SCANNED = 20
 """Solutions of the solver, whose costs are linear, that are predicted exactly: a prediction can take 80 ms."""
@@ -55,19 +54,9 @@ def _by_macs(space: Space, latency: LatencyModel, budget: float) -> list[Archite
     the solver is given either as its own budget, of which it knows most.
     """
     macs, ms = macs_cost(space.trace), latency.cost
-    found, most_macs = _scanned(space, macs, ms, budget), limit_on(macs, space)
+    scores, most_macs = macs.vectors(SETTING), limit_on(macs, space)
+    found = best_architectures(space, scores, ms, SCANNED, budget)
     if most_macs < math.inf:
-        found += _scanned(space, macs, macs, most_macs, Limit(ms.vectors(SETTING), budget, ms.fixed(SETTING)))
+        within = Limit(ms.vectors(SETTING), budget, ms.fixed(SETTING))
+        found += best_architectures(space, scores, macs, SCANNED, most_macs, [within])
     return found
-
-
-def _scanned(space: Space, score: AdditiveCost, cost: AdditiveCost, most: float, *limits: Limit) -> list[Architecture]:
-    solver = Solver(score.vectors(SETTING), cost.vectors(SETTING), fixed=cost.fixed(SETTING))
-
-    def architecture(indices: Sequence[int]) -> Architecture:
-        return Architecture.from_indices(SETTING, space.decisions, indices)
-
-    solutions = solver.best_first(
-        most, [*space.solver_limits, *limits], lambda indices: space.allows(architecture(indices)), node_limit(space)
-    )
-    return [architecture(solution.items) for solution in islice(or_nearly(solutions), SCANNED)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latnas.errors import UsageError
-from latnas.hypernet.propose import cheapest, dearest
+from latnas.spaces.solving import cheapest, dearest
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.metadata import metadata_bytes
 from latnas.words.architecture import Architecture, distinct

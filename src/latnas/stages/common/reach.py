@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latnas.errors import LatnasError, UsageError
-from latnas.hypernet.propose import cheapest, dearest
+from latnas.spaces.solving import cheapest, dearest
 from latnas.spaces.space import Space
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, format_ms, parse_range

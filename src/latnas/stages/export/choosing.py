@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from latnas.hypernet.propose import cheapest
+from latnas.spaces.solving import cheapest
 from latnas.stages.common.largest import largest_within
 from latnas.stages.export.courses import Course, best_of, nearest_of, next_looks, quickest
 from latnas.stages.export.job import Job

@@ -10,7 +10,7 @@ import torch
 
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
-from latnas.hypernet.propose import cheapest, random_within
+from latnas.spaces.solving import cheapest, random_within
 from latnas.spaces.space import Space
 from latnas.stages.common.largest import largest_first, largest_within
 from latnas.stages.common.limits import narrowed

@@ -17,12 +17,11 @@ from torch import nn
 
 from latnas.data.randomness import drawn_below
 from latnas.errors import LatnasError
-from latnas.hypernet.hypernetwork import gumbel
-from latnas.hypernet.propose import best_within, extremes
 from latnas.latency.calibration import LEAST_NETWORKS
 from latnas.latency.design import most_informative
 from latnas.latency.problem import Sample
 from latnas.spaces.operations import Nothing
+from latnas.spaces.solving import best_within, extremes, item_noise
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost, PartCosts, macs_cost, params_cost, rough_work
@@ -120,7 +119,7 @@ def near_front(
         position, share = torch.rand(2, generator=random).tolist()
         budget = cheapest + (dearest - cheapest) * position**2  # more of the tight budgets: they are the hard ones
         mixed = [
-            share * one + (1 - share) * other + NOISE * gumbel((len(one),), random).double().numpy()
+            share * one + (1 - share) * other + NOISE * item_noise(len(one), random)
             for one, other in zip(*scores, strict=True)
         ]
         return best_within(space, mixed, cost, budget)

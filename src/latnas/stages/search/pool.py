@@ -9,8 +9,8 @@ from itertools import chain, product
 
 from latnas.data.randomness import generator
 from latnas.errors import UsageError
-from latnas.hypernet.propose import cheapest, dearest, random_within
 from latnas.ranking.judge import LEAST_LABELS
+from latnas.spaces.solving import cheapest, dearest, random_within
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.search.config import SearchConfig
