@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from nasbench201_table import load_table as load_truth
 from pieces import cpu_seconds, in_pieces, piecewise_parser, this_cpu
-from report import Reach, as_row, earlier_rows, finish
+from report import Reach, as_row, earlier_rows, failures_in_one_line, finish
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.sources import load_images
@@ -45,6 +45,9 @@ from latnas.words.reporting import Reporter
 from latnas.words.table import load_table
 
 SPACES = ("nasbench201", "mbconv", "darts")
+RUNTIMES = ("onnxruntime", "torch")
+"""Of the first search's table, and of the other device's."""
+
 BUDGETS = 24
 JUDGE, TRUTH = "judge", "NAS-Bench-201"
 MOST_MINUTES, MOST_DIFFERENCE = 3.0, 0.01
@@ -103,7 +106,7 @@ def truth_of(path: Path) -> Value:
 
 def compared(given: argparse.Namespace, space: str, seed: int, report: Reporter) -> list[dict[str, Any]]:
     """The rows of one space and seed: one for each who judges."""
-    first, other = (table_of(given.tables, runtime, space) for runtime in ("onnxruntime", "torch"))
+    first, other = (table_of(given.tables, runtime, space) for runtime in RUNTIMES)
     folder = given.work / f"{space}-seed{seed}"
 
     def config(table: Path, name: str) -> SearchConfig:
@@ -140,6 +143,15 @@ def judges_of(space: str, truth: Path | None) -> tuple[str, ...]:
     return (JUDGE, TRUTH) if space == "nasbench201" and truth is not None else (JUDGE,)
 
 
+def check(given: argparse.Namespace, spaces: Sequence[str]) -> None:
+    """Raises LatnasError where a table or the accuracies are missing: before hours of searching."""
+    for space in spaces:
+        for runtime in RUNTIMES:
+            table_of(given.tables, runtime, space)
+        if TRUTH in judges_of(space, given.truth):
+            truth_of(given.truth)
+
+
 def reach_of(rows: Sequence[Mapping[str, Any]]) -> list[Reach]:
     """Of all spaces and seeds."""
     found = [Reach("minutes of the longest", max(row["minutes"] for row in rows), MOST_MINUTES, "lower")]
@@ -158,23 +170,29 @@ def arguments() -> argparse.ArgumentParser:
     return made
 
 
+@failures_in_one_line("another_device")
 def main() -> None:
     given, report, rows = arguments().parse_args(), ConsoleReporter(), list[dict[str, Any]]()
 
     def work() -> None:
         rows.extend(earlier_rows(given.json, "judged_by"))
         known = {(row["space"], row["seed"], row["judged_by"]) for row in rows}
-        for seed in given.seeds:
-            for space in given.spaces:
-                if not known.issuperset((space, seed, judge) for judge in judges_of(space, given.truth)):
-                    rows[:] = [row for row in rows if (row["space"], row["seed"]) != (space, seed)]
-                    rows.extend(compared(given, space, seed, report))
+        wanted = [
+            (space, seed)
+            for seed in given.seeds
+            for space in given.spaces
+            if not known.issuperset((space, seed, judge) for judge in judges_of(space, given.truth))
+        ]
+        check(given, [space for space, _ in wanted])
+        for space, seed in wanted:
+            rows[:] = [row for row in rows if (row["space"], row["seed"]) != (space, seed)]
+            rows.extend(compared(given, space, seed, report))
 
     def written() -> None:
         if rows:
             finish("another_device", rows, reach_of(rows), this_cpu(given.executor), given.json)
 
-    sys.exit(in_pieces("another_device", given.minutes, report, work, written))
+    sys.exit(in_pieces(given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

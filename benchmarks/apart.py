@@ -8,10 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from latnas.errors import LatnasError
+
 
 def measured_apart(script: str, *words: str) -> dict[str, Any]:
-    """The JSON object that `script`, called with these words, prints in a new process."""
-    done = subprocess.run([sys.executable, script, *words], stdout=subprocess.PIPE, text=True, check=True)
+    """The JSON object that `script`, called with these words, prints in a new process.
+
+    Raises:
+        LatnasError: it failed. What it wrote to stderr stands there.
+    """
+    done = subprocess.run([sys.executable, script, *words], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise LatnasError(f"{Path(script).name} {' '.join(words)} ended with exit code {done.returncode}; see above.")
     values: dict[str, Any] = json.loads(done.stdout)
     return values
 

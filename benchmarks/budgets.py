@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report import Reach, as_row, finish, parser
+from report import Reach, as_row, failures_in_one_line, finish, parser
 
 from latnas.cli.console import ConsoleReporter
-from latnas.errors import LatnasError, one_line
 from latnas.stages.export import ExportConfig, ExportedFile, export
 from latnas.stages.profile import ProfileConfig, profile
 from latnas.stages.search import SearchConfig, search
@@ -107,13 +105,10 @@ def arguments() -> argparse.ArgumentParser:
     return made
 
 
+@failures_in_one_line("budgets")
 def main() -> None:
     given, report = arguments().parse_args(), ConsoleReporter()
-    try:
-        rows = [row_of(space, file) for space in given.spaces for file in made(space, given, report)]
-    except LatnasError as error:
-        print(f"budgets: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(error.code)
+    rows = [row_of(space, file) for space in given.spaces for file in made(space, given, report)]
     finish("budgets", rows, reach_of(rows), given.device, given.json)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from apart import measured_apart, peak_mb
 from PIL import Image
-from report import as_row, finish, parser
+from report import as_row, failures_in_one_line, finish, parser, whole
 
 from latnas.data.batches import batch_indices
 from latnas.data.lazy import Ahead
@@ -77,11 +77,12 @@ def measure(spec: str, available_bytes: int | None, batches: int, seed: int) -> 
     }
 
 
+@failures_in_one_line("data_loading")
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--data", required=True, metavar="FILE.parquet")
-    arguments.add_argument("--count", type=int, default=2000, help="image files to make (default 2000)")
-    arguments.add_argument("--batches", type=int, default=200, help="batches of 64 images to take (default 200)")
+    arguments.add_argument("--count", type=whole(1), default=2000, help="image files to make (default 2000)")
+    arguments.add_argument("--batches", type=whole(1), default=200, help="batches of 64 images to take (default 200)")
     arguments.add_argument("--way", choices=MEMORY_FOR, help="measure --data in this process and print JSON")
     given = arguments.parse_args()
     if given.way:

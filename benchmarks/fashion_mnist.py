@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from pieces import in_pieces, piecewise_parser
-from report import Reach, as_row, finish
+from report import Reach, as_row, failures_in_one_line, finish
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.batches import to_unit
@@ -195,6 +195,7 @@ def arguments() -> argparse.ArgumentParser:
     return made
 
 
+@failures_in_one_line("fashion_mnist")
 def main() -> None:
     given, report = arguments().parse_args(), ConsoleReporter()
     preset, rows = PRESETS[given.preset], list[dict[str, Any]]()
@@ -209,7 +210,7 @@ def main() -> None:
         if rows:
             finish("fashion_mnist", rows, reach_of(rows, given.preset), given.device, given.json)
 
-    sys.exit(in_pieces("fashion_mnist", given.minutes, report, work, written))
+    sys.exit(in_pieces(given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

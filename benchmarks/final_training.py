@@ -33,7 +33,7 @@ from typing import Any
 from final_recipes import NETWORKS, PARTS, Cell, Setting, named
 from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import smaller_images
-from report import as_row, earlier_rows, finish
+from report import as_row, earlier_rows, failures_in_one_line, finish, whole
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.sources import load_images
@@ -131,7 +131,7 @@ def arguments() -> argparse.ArgumentParser:
     made = piecewise_parser(__doc__, Path("runs/final-training"), seeds=(0, 1, 2))
     made.add_argument("--data", required=True, metavar="PATH", help="as latnas --data takes it")
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="tiny: whether it works, in seconds")
-    made.add_argument("--epochs", type=int, help="instead of the preset's")
+    made.add_argument("--epochs", type=whole(1), help="instead of the preset's")
     made.add_argument("--parts", type=parts_of, default=PARTS, metavar="crops,ema,...", help="all unless named")
     made.add_argument("--with", dest="given", type=parts_of, default=(), metavar="crops,...", help="in every recipe")
     return made
@@ -156,6 +156,7 @@ def gathered(known: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> 
     return list({tuple(row[name] for name in what): row for row in [*known, *new]}.values())
 
 
+@failures_in_one_line("final_training")
 def main() -> None:
     given, report = arguments().parse_args(), ConsoleReporter()
     rows: list[dict[str, Any]] = []
@@ -171,7 +172,7 @@ def main() -> None:
             found = compared(rows)
             finish("final_training", [*found, *rows], [], this_cpu(given.executor), given.json, shown=found)
 
-    sys.exit(in_pieces("final_training", given.minutes, report, work, written))
+    sys.exit(in_pieces(given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ that table.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,12 @@ from typing import Any
 import numpy as np
 from nasbench201_scores import MEAN, Compared, crossed_interval, judged, kept_devices
 from nasbench201_table import Table, load_table
-from report import as_row, finish, parser
+from report import as_row, failures_in_one_line, finish, parser
 from search_nasbench201 import PRESETS, RUNS, run_of, space_for
 
 from latnas.data.images import ImageData
 from latnas.data.sources import load_images
-from latnas.errors import LatnasError, one_line
+from latnas.errors import LatnasError
 from latnas.ranking.judge import Judge
 from latnas.spaces.nasbench201 import EDGES, expression
 from latnas.stages.common.runs import RunFolder
@@ -128,6 +127,7 @@ def rows_of(found: Sequence[Compared], devices: Sequence[str]) -> list[dict[str,
     return rows
 
 
+@failures_in_one_line("judge_pieces")
 def main() -> None:
     made = parser(__doc__, seeds=(0, 1, 2))
     made.add_argument("--latencies", type=Path, required=True, metavar="FILE.npz")
@@ -135,12 +135,8 @@ def main() -> None:
     made.add_argument("--preset", choices=list(PRESETS), default="cpu")
     made.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"{RUNS} unless named")
     given = made.parse_args()
-    try:
-        table, data = load_table(given.latencies, ["c10"]), load_images(given.data)
-        runs = {seed: values_of(run_of(given.runs, given.preset, seed), data, given.preset) for seed in given.seeds}
-    except LatnasError as error:
-        print(f"judge_pieces: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(error.code)
+    table, data = load_table(given.latencies, ["c10"]), load_images(given.data)
+    runs = {seed: values_of(run_of(given.runs, given.preset, seed), data, given.preset) for seed in given.seeds}
     finish("judge_pieces", rows_of(compared(table, runs), table.devices), [], "public tables", given.json)
 
 

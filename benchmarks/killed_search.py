@@ -22,7 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from report import Reach, as_row, finish, parser
+from report import Reach, as_row, failures_in_one_line, finish, parser, whole
+
+from latnas.errors import LatnasError
 
 POLL_SECONDS = 0.02
 JITTER_SECONDS = 0.1
@@ -32,6 +34,8 @@ SIZES = {
     "pool": 60, "trainings": 8, "training-steps": 60, "warmup-steps": 60, "joint-steps": 40, "hypernetwork-steps": 60,
     "draws": 2, "budgets": 3, "long-trainings": 8,
 }  # fmt: skip
+MOST_KILLS = SIZES["hypernetwork-steps"]
+"""Each kill comes at an amount of work of its own, and a search has done more in the end than these steps."""
 
 
 def latnas(folder: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -41,9 +45,9 @@ def latnas(folder: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def finished(folder: Path, *words: str) -> None:
-    """Runs a command that nobody stops."""
+    """Runs a command that nobody stops. Raises LatnasError if it fails."""
     if latnas(folder, *words).wait() != 0:
-        raise SystemExit(f"latnas {' '.join(words)} failed")
+        raise LatnasError(f"latnas {' '.join(words)} failed; see above.")
 
 
 def killed(folder: Path, words: list[str], amount: int, jitter: float) -> bool:
@@ -97,9 +101,10 @@ def run(folder: Path, kills: int, seed: int) -> tuple[list[dict[str, Any]], int,
     return rows, len(expected), len(differing)
 
 
+@failures_in_one_line("killed_search")
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--kills", type=int, default=20, help="how many times to kill the search (default 20)")
+    arguments.add_argument("--kills", type=whole(1, MOST_KILLS), default=20, help="how many (default 20)")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows, compared, differing = run(Path(folder), given.kills, given.seed)

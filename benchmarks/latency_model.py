@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from report import Reach, as_row, finish, parser
+from report import Reach, as_row, failures_in_one_line, finish, parser, positive, whole
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.randomness import generator
@@ -172,6 +172,7 @@ def reach(figures: dict[str, dict[str, float]]) -> list[Reach]:
     return found
 
 
+@failures_in_one_line("latency_model")
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--spaces", nargs="+", default=list(SPACES), choices=list(SPACES))
@@ -179,10 +180,10 @@ def main() -> None:
     arguments.add_argument("--runtime", default=None)
     arguments.add_argument("--width", type=int, default=None)
     arguments.add_argument("--depth", type=int, default=None)
-    arguments.add_argument("--held-out", type=int, default=120)
-    arguments.add_argument("--draws", type=int, default=DRAWS)
-    arguments.add_argument("--max-seconds", type=float, default=ProfileConfig().max_seconds)
-    arguments.add_argument("--pool-seconds", type=float, default=400.0)
+    arguments.add_argument("--held-out", type=whole(REFERENCES), default=120)
+    arguments.add_argument("--draws", type=whole(1), default=DRAWS)
+    arguments.add_argument("--max-seconds", type=positive, default=ProfileConfig().max_seconds)
+    arguments.add_argument("--pool-seconds", type=positive, default=400.0)
     given = arguments.parse_args()
     rows: list[dict[str, object]] = []
     figures: dict[str, dict[str, float]] = {}

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nasbench201_table import operations_in
-from report import Reach, as_row, finish, parser
+from nasbench201_table import opened, operations_in
+from report import Reach, as_row, failures_in_one_line, finish, parser, whole
 
+from latnas.errors import UsageError
 from latnas.latency.agreement import agreement
-from latnas.latency.calibration import Fit, calibrate, freedoms
+from latnas.latency.calibration import LEAST_NETWORKS, Fit, calibrate, freedoms
 from latnas.latency.problem import Sample
 from latnas.spaces.space import SETTING, Space, make_space
 from latnas.words.architecture import Architecture
@@ -49,12 +50,15 @@ class Public:
 
 
 def load(path: Path) -> Public:
-    """Reads the file; cells are put into the order of edges and operations of latnas' own space."""
+    """Reads the file; cells are put into the order of edges and operations of latnas' own space.
+
+    Raises:
+        LatnasError: it cannot be read, or is no such table.
+    """
     space = make_space("nasbench201", image_size=32, channels=3, classes=10)
-    with np.load(path, allow_pickle=False) as file:
-        operations = operations_in(file)
+    with opened(path) as file:
+        raw = np.vectorize(space.decisions[0].index.__getitem__)(operations_in(file))
         devices, latency_ms = tuple(file["devices"].tolist()), file["latency_ms"].astype(float)
-    raw = np.vectorize(space.decisions[0].index.__getitem__)(operations)
     architectures = [Architecture.from_indices(SETTING, space.decisions, row) for row in raw.tolist()]
     kept = [row for row, architecture in enumerate(architectures) if space.is_valid(architecture)]
     canonical = [space.canonical(architectures[row]).indices(space.decisions) for row in kept]
@@ -136,13 +140,17 @@ def reach(rows: Sequence[dict[str, object]]) -> list[Reach]:
     ]
 
 
+@failures_in_one_line("latency_public")
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--latencies", type=Path, required=True, metavar="FILE.npz")
-    arguments.add_argument("--networks", type=int, nargs="+", default=NETWORKS)
-    arguments.add_argument("--draws", type=int, default=DRAWS)
+    arguments.add_argument("--networks", type=whole(LEAST_NETWORKS), nargs="+", default=NETWORKS)
+    arguments.add_argument("--draws", type=whole(1), default=DRAWS)
     given = arguments.parse_args()
-    rows = benchmark(load(given.latencies), given.networks, given.draws, given.seed)
+    public = load(given.latencies)
+    if max(given.networks) >= len(public.raw):
+        raise UsageError(f"{given.latencies} has {len(public.raw)} connected cells. Ask for fewer: --networks 25")
+    rows = benchmark(public, given.networks, given.draws, given.seed)
     finish("latency_public", rows, reach(rows), "public tables", given.json)
 
 

@@ -14,7 +14,8 @@ Shapes: N candidates, D devices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -70,6 +71,20 @@ class Quality:
     regret: float
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of a file in the form of this table.
+
+    Raises:
+        LatnasError: it cannot be read, or lacks what the block takes from it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        raise LatnasError(f"{path} is no table of NAS-Bench-201 ({error}). Name another: --latencies FILE") from error
+
+
 def operations_in(file: Mapping[str, np.ndarray]) -> np.ndarray:
     """Names of operations [rows, 6], edges in the order of latnas' own space."""
     edges = [f"{source}->{target}" for source, target in file["edges"].tolist()]
@@ -84,13 +99,10 @@ def load_table(path: Path, accuracies: Sequence[str], devices: Sequence[str] = (
         UsageError: the file has no such device.
         LatnasError: it cannot be read, or is no such table.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            rows = candidates(operations_in(file))
-            known, latency_ms = file["devices"].tolist(), file["latency_ms"].astype(float)
-            accuracy = {name: file[f"acc_{name}_test200_mean"].astype(float) for name in accuracies}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise LatnasError(f"{path} is no table of NAS-Bench-201 ({error}). Name another: --latencies FILE") from error
+    with opened(path) as file:
+        rows = candidates(operations_in(file))
+        known, latency_ms = file["devices"].tolist(), file["latency_ms"].astype(float)
+        accuracy = {name: file[f"acc_{name}_test200_mean"].astype(float) for name in accuracies}
     unknown = [device for device in devices if device not in known]
     if unknown:
         raise UsageError(f"{path} has no device {unknown[0]!r}. It has: {', '.join(known)}.")

@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import Cell, Problem, Sizes, draws, problem_of, smaller_images
-from report import as_row, earlier_rows, finish
+from report import as_row, earlier_rows, failures_in_one_line, finish, whole
 from scipy import stats
 from search_real import PRESETS
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.splits import splits_of
+from latnas.errors import LatnasError
 from latnas.ranking.features import PROXY_BATCH, Reduction, features_of
 from latnas.ranking.judge import Judge, fit_judge
 from latnas.ranking.label_model import Parts, parts_of
@@ -45,6 +46,8 @@ from latnas.words.reporting import Reporter
 SPLITS = 20
 LONG = (6, 12)
 SPACES = ("mbconv", "darts")
+LEAST_NETWORKS = max(LONG) + 5
+"""Five that are not trained long leave two degrees of freedom beside a parabola in size."""
 
 Ranking = Callable[[str], float]
 
@@ -75,11 +78,21 @@ class Trained:
 
 
 def drawn(problem: Problem, budgets: Sequence[float], count: int, seed: int, kept: Path) -> dict[str, Architecture]:
-    """So many random networks; those that the folder has where it has some."""
+    """So many random networks; those that the folder has where it has some.
+
+    Raises:
+        LatnasError: the space has too few within these budgets.
+    """
     if not kept.exists():
         networks = islice(draws(problem.space, problem.latency, budgets, seed), count)
         write_json(kept, {one.key: one.to_json() for one in networks})
-    return {key: Architecture.from_json(value) for key, value in read_json(kept).items()}
+    found = {key: Architecture.from_json(value) for key, value in read_json(kept).items()}
+    if len(found) < LEAST_NETWORKS:
+        raise LatnasError(
+            f"{problem.space.name} has {len(found)} networks within the middle budgets, and {LEAST_NETWORKS} are "
+            "needed. Choose another --preset"
+        )
+    return found
 
 
 def trained(problem: Problem, sizes: Sizes, given: argparse.Namespace, report: Reporter) -> Trained:
@@ -166,11 +179,12 @@ def arguments() -> argparse.ArgumentParser:
     made = piecewise_parser(__doc__, Path("runs/one-size"))
     made.add_argument("--data", required=True, metavar="PATH", help="as latnas --data takes it")
     made.add_argument("--space", choices=SPACES, required=True)
-    made.add_argument("--networks", type=int, default=40)
+    made.add_argument("--networks", type=whole(LEAST_NETWORKS), default=40)
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="of search_real.py")
     return made
 
 
+@failures_in_one_line("one_size")
 def main() -> None:
     given, report = arguments().parse_args(), ConsoleReporter()
     rows: list[dict[str, Any]] = []
@@ -189,7 +203,7 @@ def main() -> None:
         if rows:
             finish("one_size", rows, [], this_cpu(given.executor), given.json)
 
-    sys.exit(in_pieces("one_size", given.minutes, report, work, written))
+    sys.exit(in_pieces(given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

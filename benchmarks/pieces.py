@@ -6,16 +6,15 @@ import argparse
 import os
 import platform
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import psutil
-from report import parser
+from report import parser, positive
 
-from latnas.errors import INTERRUPTED, LatnasError, one_line
+from latnas.errors import INTERRUPTED
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Progress, Reporter
 
@@ -54,32 +53,26 @@ def piecewise_parser(description: str | None, work: Path, seeds: Sequence[int] =
         "--work", type=Path, default=work, metavar="FOLDER", help=f"keeps everything; {work} unless named"
     )
     made.add_argument("--executor", default="local:2", metavar="local:N", help="N processes (default local:2)")
-    made.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
+    made.add_argument("--minutes", type=positive, help="stop after so many; the same command goes on")
     return made
 
 
-def in_pieces(
-    benchmark: str, minutes: float | None, report: Reporter, work: Callable[[], None], written: Callable[[], None]
-) -> int:
+def in_pieces(minutes: float | None, report: Reporter, work: Callable[[], None], written: Callable[[], None]) -> int:
     """Works until all is done, the minutes are over or Ctrl-C comes, and writes down what there is by then.
 
     Returns:
-        the exit code; of a failure, in which nothing is written, the message is on stderr.
+        the exit code. Of a failure nothing is written.
     """
     code = 0
     try:
-        try:
-            with at_most(minutes):
-                work()
-        except OutOfTimeError:
-            report.say("to be continued: type the same command again")
-        except KeyboardInterrupt:
-            report.say("interrupted: the same command goes on")
-            code = INTERRUPTED
-        written()
-    except LatnasError as error:
-        print(f"{benchmark}: {one_line(str(error))}", file=sys.stderr)
-        code = error.code
+        with at_most(minutes):
+            work()
+    except OutOfTimeError:
+        report.say("to be continued: type the same command again")
+    except KeyboardInterrupt:
+        report.say("interrupted: the same command goes on")
+        code = INTERRUPTED
+    written()
     return code
 
 

@@ -29,12 +29,13 @@ import numpy as np
 import torch
 from proposer_judge import Judge
 from proposer_methods import METHODS, Problem
-from report import Reach, as_row, finish, parser
+from report import Reach, as_row, failures_in_one_line, finish, parser, whole
 from scipy import stats
 
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
+from latnas.errors import UsageError
 from latnas.hypernet.mixture import Scored
 from latnas.spaces.solving import extremes
 from latnas.spaces.space import SETTING, Space
@@ -70,6 +71,15 @@ class Setup:
     judge: Judge
     costs: tuple[AdditiveCost, ...]
     budgets: tuple[BudgetRange, ...]
+
+
+def check_images(data: ImageData) -> None:
+    """Raises UsageError where the tables that ship are for other images."""
+    if (data.channels, data.size, len(data.classes)) != (3, 32, 10):
+        raise UsageError(
+            f"{data.spec} has {data.channels}x{data.size}x{data.size} images of {len(data.classes)} classes, and the "
+            "tables that ship are for 3x32x32 of ten. Name others: --data CIFAR10_FOLDER"
+        )
 
 
 def setup(name: str, data: ImageData, work: Path) -> Setup:
@@ -229,6 +239,7 @@ def all_traces(tasks: Mapping[str, Setup], given: argparse.Namespace) -> dict[Na
     return traces
 
 
+@failures_in_one_line("proposers")
 def main() -> None:
     arguments = parser(__doc__, seeds=range(5))
     arguments.add_argument("--data", required=True, help="3x32x32 images of ten classes, as --data of latnas")
@@ -236,10 +247,11 @@ def main() -> None:
     arguments.add_argument("--spaces", nargs="+", choices=SPACES, default=SPACES)
     arguments.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
     arguments.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    arguments.add_argument("--most", type=int, default=1000, metavar="RUNS", help="0 reports on what was run")
+    arguments.add_argument("--most", type=whole(0), default=1000, metavar="RUNS", help="0 reports on what was run")
     given = arguments.parse_args()
     torch.set_num_threads(1)
     data = load_images(given.data)
+    check_images(data)
     tasks = {name: setup(name, data, given.work) for name in given.spaces}
     traces = all_traces(tasks, given)
     rows = rows_of(traces, tasks)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from latnas.errors import LatnasError, one_line
 from latnas.words.files import read_json, write_json
 
 LONG = 12
@@ -43,13 +46,44 @@ def parser(description: str | None, seeds: Sequence[int] = ()) -> argparse.Argum
         shown = ",".join(map(str, seeds))
         made.add_argument("--seeds", type=numbers, default=tuple(seeds), metavar="0,1,2", help=f"{shown} unless named")
     else:
-        made.add_argument("--seed", type=int, default=0)
+        made.add_argument("--seed", type=whole(0), default=0)
     return made
 
 
 def numbers(text: str) -> tuple[int, ...]:
     """An option's `0,1,2` as numbers."""
-    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    return tuple(dict.fromkeys(map(whole(0), text.split(","))))
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """What makes an option's text a whole number within these bounds."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            wanted = f"{least} or more" if most is None else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+        return value
+
+    return number
+
+
+def positive(text: str) -> float:
+    """An option's text as a number above zero."""
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} is no number above zero")
+    return value
+
+
+@contextmanager
+def failures_in_one_line(benchmark: str) -> Iterator[None]:
+    """Around what a benchmark does: what is wrong becomes one line on stderr and an exit code, no traceback."""
+    try:
+        yield
+    except LatnasError as error:
+        print(f"{benchmark}: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(error.code)
 
 
 def earlier_rows(out: Path | None, column: str) -> list[dict[str, Any]]:

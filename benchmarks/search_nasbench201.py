@@ -45,12 +45,12 @@ from nasbench201_scores import (
 )
 from nasbench201_table import FLOORS, load_table
 from pieces import OutOfTimeError, at_most, cpu_seconds
-from report import finish, numbers, parser, print_rows
+from report import failures_in_one_line, finish, numbers, parser, positive, print_rows
 
 from latnas.cli.console import ConsoleReporter
 from latnas.data.images import ImageData
 from latnas.data.sources import load_images
-from latnas.errors import INTERRUPTED, LatnasError, UsageError, one_line
+from latnas.errors import INTERRUPTED, LatnasError, UsageError
 from latnas.ranking.judge import prior_scores
 from latnas.spaces.nasbench201 import EDGES, expression
 from latnas.spaces.space import Space, make_space
@@ -200,7 +200,7 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument(
         "--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"where searches are kept; {RUNS} unless named"
     )
-    made.add_argument("--minutes", type=float, help="stop searching after so many; the same command goes on")
+    made.add_argument("--minutes", type=positive, help="stop searching after so many; the same command goes on")
     made.add_argument("--train-on", metavar="DEVICE", help="cpu, cuda or cuda:1, in the place of the preset's")
     made.add_argument("--executor", metavar="local:N", help="N processes, in the place of the preset's")
     return made
@@ -222,6 +222,7 @@ def judge(given: argparse.Namespace, found: Sequence[Found], earlier: Earlier) -
     finish("search_nasbench201", [*means, *rows, *costs], reach, "public tables", given.json, shown=means)
 
 
+@failures_in_one_line("search_nasbench201")
 def main() -> None:
     given = arguments().parse_args()
     preset = PRESETS[given.preset]
@@ -242,9 +243,6 @@ def main() -> None:
     except KeyboardInterrupt:
         report.say("interrupted: the same command goes on")
         sys.exit(INTERRUPTED)
-    except LatnasError as error:
-        print(f"search_nasbench201: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(error.code)
 
 
 if __name__ == "__main__":

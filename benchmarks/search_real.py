@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import METHODS, Cell, Problem, Sizes, estimate, problem_of, run_cell, smaller_images
-from report import Reach, as_row, earlier_rows, finish
+from report import Reach, as_row, earlier_rows, failures_in_one_line, finish
 from scipy import stats
 
 from latnas.cli.console import ConsoleReporter
@@ -221,6 +221,7 @@ def run(given: argparse.Namespace, sizes: Sizes, rows: list[dict[str, Any]], rep
         report.say(f"{pair}, seed {seed}: {(time.monotonic() - began) / 60:.1f} min")
 
 
+@failures_in_one_line("search_real")
 def main() -> None:
     given = arguments().parse_args()
     sizes, report, rows = PRESETS[given.preset], ConsoleReporter(), list[dict[str, Any]]()
@@ -235,7 +236,7 @@ def main() -> None:
             device = this_cpu(given.executor)
             finish("search_real", [*found, *rows], reach(found), device, given.json, shown=found)
 
-    sys.exit(in_pieces("search_real", given.minutes, report, work, written))
+    sys.exit(in_pieces(given.minutes, report, work, written))
 
 
 if __name__ == "__main__":

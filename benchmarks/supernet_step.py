@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from apart import measured_apart, peak_mb, resident_mb
-from report import Reach, as_row, finish, parser
+from report import Reach, as_row, failures_in_one_line, finish, parser, whole
 
 from latnas.data.images import LabelledImages
 from latnas.data.randomness import generator
@@ -197,13 +197,14 @@ def _words(given: argparse.Namespace, phase: str, seed: int) -> list[str]:
     return [*words, "--seed", str(seed), "--peak-of", phase]
 
 
+@failures_in_one_line("supernet_step")
 def main() -> None:
     arguments = parser(__doc__)
     for name, default in (("width", 16), ("depth", 5), ("size", 32), ("batch", 64)):
-        arguments.add_argument(f"--{name}", type=int, default=default)
-    arguments.add_argument("--blocks", type=int, default=20, help="timed blocks of four steps (default 20)")
-    arguments.add_argument("--processes", type=int, default=5, help="processes for each peak of memory (default 5)")
-    arguments.add_argument("--memory-blocks", type=int, default=6, help="blocks in each of them (default 6)")
+        arguments.add_argument(f"--{name}", type=whole(1), default=default)
+    arguments.add_argument("--blocks", type=whole(1), default=20, help="timed blocks of four steps (default 20)")
+    arguments.add_argument("--processes", type=whole(1), default=5, help="processes for each peak (default 5)")
+    arguments.add_argument("--memory-blocks", type=whole(1), default=6, help="blocks in each of them (default 6)")
     arguments.add_argument("--peak-of", choices=(PLAIN, *PHASES), help="measure memory in this process and print JSON")
     given = arguments.parse_args()
     torch.set_num_threads(1)

@@ -12,8 +12,10 @@ from typing import Any
 
 import another_device
 import pytest
-from another_device import chosen, judges_of, shares
+from another_device import check, chosen, judges_of, shares
+from made_up_table import random_cells, write_table
 
+from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
 from latnas.words.front import BudgetChoice, Estimate, Front, ScoredNetwork
 
@@ -85,9 +87,19 @@ def test_what_the_results_file_has_is_not_searched_again_unless_another_judge_is
     assert searched == [("nasbench201", 1), ("mbconv", 1)] and len(both["rows"]) == 4
     lost = {one["what"]: one["value"] for one in both["reach"]}
     assert lost["mbconv, by judge: mean share lost"] == pytest.approx(0.003)
-    judged = benchmark("--seeds", "1", "--truth", "truth.npz")
+    truth = write_table(tmp_path / "truth.npz", random_cells(10, seed=0))
+    judged = benchmark("--seeds", "1", "--truth", str(truth))
     assert searched == [("nasbench201", 1)]
     assert sorted((one["space"], one["seed"], one["judged_by"]) for one in judged["rows"]) == [
         ("mbconv", 0, "judge"), ("mbconv", 1, "judge"), ("nasbench201", 0, "judge"),
         ("nasbench201", 1, "NAS-Bench-201"), ("nasbench201", 1, "judge"),
     ]  # fmt: skip
+
+
+def test_tables_and_accuracies_that_are_missing_are_told_before_anything_is_searched(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "latency_tables"
+    check(argparse.Namespace(tables=shipped, truth=None), ["nasbench201"])
+    with pytest.raises(LatnasError, match="has 0 tables cpu-onnxruntime-mbconv"):
+        check(argparse.Namespace(tables=tmp_path, truth=None), ["mbconv"])
+    with pytest.raises(LatnasError, match=r"missing\.npz is no table of NAS-Bench-201"):
+        check(argparse.Namespace(tables=shipped, truth=tmp_path / "missing.npz"), ["nasbench201"])

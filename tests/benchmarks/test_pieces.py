@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from apart import measured_apart, peak_mb, resident_mb
-from pieces import Meter, Noticing, OutOfTimeError, at_most, cpu_seconds, in_pieces
+from pieces import Meter, Noticing, OutOfTimeError, at_most, cpu_seconds, in_pieces, piecewise_parser
 from small import Heard
 
-from latnas.errors import INTERRUPTED, WRONG_USAGE, UsageError
+from latnas.errors import INTERRUPTED, WRONG_USAGE, LatnasError, UsageError
 
 BUSY = "import time\nwhile time.process_time() < 30: pass"
 
@@ -43,27 +43,32 @@ def test_no_handler_of_failures_takes_the_end_of_time_for_one() -> None:
     assert not issubclass(OutOfTimeError, Exception)
 
 
-@pytest.mark.parametrize(
-    ("ends", "code", "is_written"),
-    [
-        (None, 0, True),
-        (OutOfTimeError, 0, True),
-        (KeyboardInterrupt, INTERRUPTED, True),
-        (UsageError, WRONG_USAGE, False),
-    ],
-)
-def test_what_there_is_when_a_benchmark_ends_is_written_down_unless_it_failed(
-    ends: type[BaseException] | None, code: int, is_written: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(("ends", "code"), [(None, 0), (OutOfTimeError, 0), (KeyboardInterrupt, INTERRUPTED)])
+def test_what_there_is_when_a_benchmark_ends_is_written_down(ends: type[BaseException] | None, code: int) -> None:
     written: list[bool] = []
 
     def work() -> None:
         if ends is not None:
-            raise ends("no such file")
+            raise ends
 
-    assert in_pieces("this", None, Heard(), work, lambda: written.append(True)) == code
-    assert (written == [True]) == is_written
-    assert capsys.readouterr().err == ("" if is_written else "this: no such file\n")
+    assert in_pieces(None, Heard(), work, lambda: written.append(True)) == code
+    assert written == [True]
+
+
+def test_nothing_is_written_of_a_benchmark_that_failed() -> None:
+    def work() -> None:
+        raise UsageError("no such file")
+
+    with pytest.raises(UsageError):
+        in_pieces(None, Heard(), work, lambda: pytest.fail("written"))
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
+def test_minutes_that_are_no_limit_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        piecewise_parser(None, Path("runs")).parse_args(["--minutes", minutes])
+    assert stopped.value.code == WRONG_USAGE
+    assert f"argument --minutes: {minutes} is no number above zero" in capsys.readouterr().err
 
 
 def test_cpu_seconds_count_children_while_they_run_and_after_they_ended() -> None:
@@ -112,6 +117,13 @@ def test_a_process_of_its_own_is_given_its_words_and_answers_in_json(tmp_path: P
     script = tmp_path / "script.py"
     script.write_text("import json, sys\nprint(json.dumps({'words': sys.argv[1:]}))")
     assert measured_apart(str(script), "--size", "8") == {"words": ["--size", "8"]}
+
+
+def test_a_process_of_its_own_that_fails_is_told_of(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("raise SystemExit(3)")
+    with pytest.raises(LatnasError, match=r"script\.py --size 8 ended with exit code 3; see above"):
+        measured_apart(str(script), "--size", "8")
 
 
 def test_the_peak_of_memory_is_at_least_what_was_resident_once() -> None:
