@@ -175,7 +175,7 @@ def main() -> None:
     given, report, rows = arguments().parse_args(), ConsoleReporter(), list[dict[str, Any]]()
 
     def work() -> None:
-        rows.extend(earlier_rows(given.json, "judged_by"))
+        rows.extend(earlier_rows(given.json, "another_device"))
         known = {(row["space"], row["seed"], row["judged_by"]) for row in rows}
         wanted = [
             (space, seed)
@@ -185,8 +185,8 @@ def main() -> None:
         ]
         check(given, [space for space, _ in wanted])
         for space, seed in wanted:
-            rows[:] = [row for row in rows if (row["space"], row["seed"]) != (space, seed)]
-            rows.extend(compared(given, space, seed, report))
+            found = compared(given, space, seed, report)
+            rows[:] = [row for row in rows if (row["space"], row["seed"]) != (space, seed)] + found
 
     def written() -> None:
         if rows:

@@ -162,7 +162,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
 
     def work() -> None:
-        rows.extend(earlier_rows(given.json, "network"))
+        rows.extend(row for row in earlier_rows(given.json, "final_training") if "network" in row)
         name, cells = cells_of(given)
         for cell in cells:
             rows[:] = gathered(rows, run_cell(cell, name, given.parts, given.executor, report))

@@ -14,13 +14,13 @@ from typing import Any, Self
 import numpy as np
 from nasbench201_table import FLOORS, Table, quality
 from pydantic import BaseModel, ConfigDict, model_validator
-from report import Reach, as_row
+from report import Reach, as_row, earlier_rows
 from scipy import stats
 
 from latnas.errors import LatnasError
 from latnas.spaces.nasbench201 import EDGES, expression
 from latnas.words.architecture import Architecture
-from latnas.words.files import read_json, write_json
+from latnas.words.files import write_json
 from latnas.words.forms import read_as
 from latnas.words.table import Finite
 
@@ -103,11 +103,19 @@ class Earlier:
         }
         self.costs = [dict(row) for row in rows if "minutes" in row]
 
-    def whole(self, seeds: Collection[int], accuracies: Collection[str], devices: Collection[str]) -> Earlier:
-        """Of these seeds those that have all results and what their search took."""
+    def whole(self, accuracies: Collection[str], devices: Collection[str]) -> Earlier:
+        """The seeds that have all results and what their search took."""
         needed = [(m, a, d) for m in (OURS, PRIOR) for a in accuracies for d in devices]
-        kept = [seed for seed in self.seeds if seed in seeds and all((seed, *one) in self._results for one in needed)]
+        kept = [seed for seed in self.seeds if all((seed, *one) in self._results for one in needed)]
         return Earlier([row for row in self._rows if row.get("seed") in kept])
+
+    def without(self, seeds: Collection[int]) -> Earlier:
+        """All but these seeds."""
+        return Earlier([row for row in self._rows if row.get("seed") not in seeds])
+
+    def by_others_than(self, accuracies: Collection[str]) -> list[Mapping[str, Any]]:
+        """The rows that are judged by other accuracies, means among them."""
+        return [row for row in self._rows if "accuracy" in row and row["accuracy"] not in accuracies]
 
     @property
     def seeds(self) -> list[int]:
@@ -126,15 +134,18 @@ class Earlier:
         return Compared(fresh.method, tuple(runs[run] for run in order), shares_RD, regrets_RD)
 
 
-def earlier_in(out: Path | None, preset: str) -> Earlier:
+def earlier_in(out: Path | None, preset: str, devices: Collection[str]) -> Earlier:
     """What a results file has; nothing where there is none.
 
     Raises:
-        LatnasError: its searches are of another preset.
+        LatnasError: it is of another benchmark, its searches of another preset, or its results on other devices.
     """
-    found = Earlier(read_json(out)["rows"] if out is not None and out.exists() else ())
+    rows = earlier_rows(out, "search_nasbench201")
+    found = Earlier(rows)
     if any(row.get("preset") != preset for row in found.costs):
         raise LatnasError(f"{out} holds searches of another preset. Name another file: --json FILE")
+    if {row["device"] for row in rows if "device" in row} - {MEAN} not in (set(), set(devices)):
+        raise LatnasError(f"{out} holds results on other devices. Name another file: --json FILE")
     return found
 
 

@@ -190,13 +190,12 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
 
     def work() -> None:
+        earlier = earlier_rows(given.json, "one_size")
         sizes, name = PRESETS[given.preset], Path(given.data).stem
         spec = smaller_images(given.data, name, sizes.image, given.work / "images")
         problem = problem_of(given.space, name, spec, sizes, None, given.work / "tables", report)
         known = trained(problem, sizes, given, report)
-        others = [
-            row for row in earlier_rows(given.json, "opinion") if (row["space"], row["data"]) != (given.space, name)
-        ]
+        others = [row for row in earlier if (row["space"], row["data"]) != (given.space, name)]
         rows.extend([*others, *rows_of(known, given.space, name, given.seed)])
 
     def written() -> None:

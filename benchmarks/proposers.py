@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from proposer_judge import Judge
 from proposer_methods import METHODS, Problem
-from report import Reach, as_row, failures_in_one_line, finish, parser, whole
+from report import Reach, as_row, earlier_rows, failures_in_one_line, finish, parser, whole
 from scipy import stats
 
 from latnas.data.images import ImageData
@@ -249,6 +249,7 @@ def main() -> None:
     arguments.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     arguments.add_argument("--most", type=whole(0), default=1000, metavar="RUNS", help="0 reports on what was run")
     given = arguments.parse_args()
+    earlier = earlier_rows(given.json, "proposers")
     torch.set_num_threads(1)
     data = load_images(given.data)
     check_images(data)
@@ -256,9 +257,7 @@ def main() -> None:
     traces = all_traces(tasks, given)
     rows = rows_of(traces, tasks)
     done = {(row["space"], row["tables"], row["method"]) for row in rows}
-    if given.json is not None and given.json.exists():
-        earlier = read_json(given.json)["rows"]
-        rows = [row for row in earlier if (row["space"], row["tables"], row["method"]) not in done] + rows
+    rows = [row for row in earlier if (row["space"], row["tables"], row["method"]) not in done] + rows
     finish("proposers", rows, reach(traces, tasks), "cpu", given.json)
 
 

@@ -86,11 +86,19 @@ def failures_in_one_line(benchmark: str) -> Iterator[None]:
         sys.exit(error.code)
 
 
-def earlier_rows(out: Path | None, column: str) -> list[dict[str, Any]]:
-    """The rows that sessions before have left in the results file, if there is one: those that have this column."""
+def earlier_rows(out: Path | None, benchmark: str) -> list[dict[str, Any]]:
+    """The rows that sessions before have left in the results file, if there is one.
+
+    Raises:
+        LatnasError: the file is no results file of this benchmark.
+    """
     if out is None or not out.exists():
         return []
-    return [row for row in read_json(out)["rows"] if column in row]
+    found = read_json(out)
+    if not isinstance(found, dict) or found.get("benchmark") != benchmark or not isinstance(found.get("rows"), list):
+        raise LatnasError(f"{out} is no results file of {benchmark}. Name another file: --json FILE")
+    rows: list[dict[str, Any]] = found["rows"]
+    return rows
 
 
 def finish(

@@ -6,7 +6,8 @@
 Searching: for each seed the accuracy model of `latnas search` (features of all 5,772 distinct cells, short trainings
 of some) is made from images alone, and leaves `scores.json` in a run folder of its own. It never opens the table. A
 search that was stopped goes on where it was when the same command is typed again; a seed that has scores, or rows in
-the file of --json, is not searched again.
+the file of --json, is not searched again. What the file has of seeds and accuracies that are not asked for stays in it,
+and means are over all of its seeds.
 
 Judging: the scores choose a network within each of 24 budgets of each device of the table. Beside them choose the
 features alone, the number of parameters, random numbers, and the true accuracy on CIFAR-10: see `nasbench201_table.py`.
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench201_scores import (
+    MEAN,
     Earlier,
     Found,
     by_device,
@@ -211,15 +213,17 @@ def judge(given: argparse.Namespace, found: Sequence[Found], earlier: Earlier) -
     table = load_table(given.latencies, list(dict.fromkeys(["c10", *given.accuracy])), given.devices)
     params = params_by_expression(space_for(PRESETS["cpu"], image_size=32, channels=3, classes=10))
     rows, means = [], []
+    older = earlier.without([one.seed for one in found])
     for accuracy in given.accuracy:
-        compared = compare(table, accuracy, found, earlier, params, given.seed)
+        compared = compare(table, accuracy, found, older.whole([accuracy], table.devices), params, given.seed)
         rows += rows_of(compared, accuracy, table.devices)
         means += means_of(compared, accuracy, table.devices)
         print_rows(f"hypervolume share, {accuracy}", by_device(compared, table.devices))
-    costs = costs_of(found, earlier, given.preset)
+    costs, others = costs_of(found, older, given.preset), earlier.by_others_than(given.accuracy)
     print_rows("searches", costs)
-    reach = reach_of(means, costs, given.preset)
-    finish("search_nasbench201", [*means, *rows, *costs], reach, "public tables", given.json, shown=means)
+    all_means = [*means, *(row for row in others if row["device"] == MEAN)]
+    reach = reach_of(all_means, costs, given.preset)
+    finish("search_nasbench201", [*means, *rows, *others, *costs], reach, "public tables", given.json, shown=all_means)
 
 
 @failures_in_one_line("search_nasbench201")
@@ -232,10 +236,9 @@ def main() -> None:
     try:
         # The table's form and the results' preset: what is wrong is refused before hours of searching.
         devices = load_table(given.latencies, (), given.devices).devices
-        absent = set(given.seeds) - set(searched(given))
-        earlier = earlier_in(given.json, given.preset).whole(absent, given.accuracy, devices)
+        earlier = earlier_in(given.json, given.preset, devices)
         with at_most(given.minutes):
-            search_missing(given, preset, [*searched(given), *earlier.seeds], report)
+            search_missing(given, preset, [*searched(given), *earlier.whole(given.accuracy, devices).seeds], report)
         found = [load_found(run_of(given.runs, given.preset, seed).path / SCORES) for seed in searched(given)]
         judge(given, found, earlier)
     except OutOfTimeError:

@@ -134,7 +134,7 @@ def known_rows(out: Path | None, sizes: Sizes) -> list[dict[str, Any]]:
     Raises:
         LatnasError: they are of other sizes.
     """
-    rows = earlier_rows(out, "seed")
+    rows = [row for row in earlier_rows(out, "search_real") if "seed" in row]
     if any(row["sizes"] != sizes.digest for row in rows):
         raise LatnasError(f"{out} holds results of another size. Name another file: --json FILE")
     return rows

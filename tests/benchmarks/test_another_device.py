@@ -14,6 +14,7 @@ import another_device
 import pytest
 from another_device import check, chosen, judges_of, shares
 from made_up_table import random_cells, write_table
+from pieces import OutOfTimeError
 
 from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
@@ -62,8 +63,12 @@ def test_what_the_results_file_has_is_not_searched_again_unless_another_judge_is
 ) -> None:
     searched: list[tuple[str, int]] = []
 
+    stopping = False
+
     def compared(given: argparse.Namespace, space: str, seed: int, report: Any) -> list[dict[str, Any]]:
         searched.append((space, seed))
+        if stopping:
+            raise OutOfTimeError
         return [
             {"space": space, "seed": seed, "judged_by": judge, "difference": -0.002 * (seed + 1), "minutes": 1.0}
             for judge in judges_of(space, given.truth)
@@ -88,6 +93,9 @@ def test_what_the_results_file_has_is_not_searched_again_unless_another_judge_is
     lost = {one["what"]: one["value"] for one in both["reach"]}
     assert lost["mbconv, by judge: mean share lost"] == pytest.approx(0.003)
     truth = write_table(tmp_path / "truth.npz", random_cells(10, seed=0))
+    stopping = True
+    assert benchmark("--seeds", "1", "--truth", str(truth))["rows"] == both["rows"]
+    stopping = False
     judged = benchmark("--seeds", "1", "--truth", str(truth))
     assert searched == [("nasbench201", 1)]
     assert sorted((one["space"], one["seed"], one["judged_by"]) for one in judged["rows"]) == [

@@ -78,6 +78,6 @@ def test_the_benchmark_gathers_the_rows_of_spaces_and_trains_nothing_twice(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
     assert len(before) == 2 * 17
     elsewhere = {**first[0], "space": "darts"}
-    Path("out.json").write_text(json.dumps({"rows": [first[0], elsewhere]}))
+    Path("out.json").write_text(json.dumps({"benchmark": "one_size", "rows": [first[0], elsewhere]}))
     assert benchmark("mbconv") == [elsewhere, *first]
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from made_up_table import random_cells, write_table
-from report import failures_in_one_line, numbers, whole
+from report import earlier_rows, failures_in_one_line, numbers, whole
 
-from latnas.errors import FAILED, WRONG_USAGE, UsageError
+from latnas.errors import FAILED, WRONG_USAGE, LatnasError, UsageError
+from latnas.words.files import write_json
 
 
 def test_what_is_wrong_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +24,17 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixtur
         main()
     assert stopped.value.code == WRONG_USAGE
     assert capsys.readouterr().err == "this: there is no file?at all\n"
+
+
+def test_the_rows_of_a_results_file_are_those_of_its_own_benchmark(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    assert earlier_rows(None, "this") == earlier_rows(out, "this") == []
+    write_json(out, {"benchmark": "this", "rows": [{"seed": 0}]})
+    assert earlier_rows(out, "this") == [{"seed": 0}]
+    for other in ({"benchmark": "that", "rows": []}, {"benchmark": "this"}, {"benchmark": "this", "rows": None}, []):
+        write_json(out, other)
+        with pytest.raises(LatnasError, match=r"out\.json is no results file of this\. Name another file: --json"):
+            earlier_rows(out, "this")
 
 
 def test_numbers_keep_to_their_bounds() -> None:

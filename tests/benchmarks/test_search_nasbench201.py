@@ -97,6 +97,14 @@ def test_searching_and_judging_are_apart(
     shutil.move(runs / "cpu-seed1", tmp_path / "elsewhere" / "cpu-seed1")
     assert benchmark(monkeypatch, *both) == 0  # one seed from its run, one from its rows
     assert_same_rows(json.loads(out.read_text())["rows"], result["rows"])
+    assert benchmark(monkeypatch, *elsewhere, "--accuracy", "in16", "--seeds", "1") == 0  # what is not asked for stays
+    again = json.loads(out.read_text())
+    assert sorted(map(str, again["reach"])) == sorted(map(str, result["reach"]))
+    by_accuracy = sorted(again["rows"], key=lambda row: (row.get("accuracy", "then costs"), "runs" not in row))
+    expected = sorted(result["rows"], key=lambda row: (row.get("accuracy", "then costs"), "runs" not in row))
+    assert_same_rows(by_accuracy, expected)
+    assert benchmark(monkeypatch, *both, "--devices", "fast") == 1
+    assert "results on other devices. Name another file: --json" in capsys.readouterr().err
     assert benchmark(monkeypatch, *elsewhere, "--accuracy", "c10", "c100", "--seeds", "0,1") == 2
     assert "seed 0 is not searched yet" in capsys.readouterr().err  # seed 1 has its run
     assert benchmark(monkeypatch, *elsewhere, "--preset", "gpu", "--seeds", "0") == 1

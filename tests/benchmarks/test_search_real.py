@@ -163,7 +163,7 @@ def test_nothing_is_said_of_all_pairs_before_all_are_there() -> None:
 
 def test_results_of_another_size_are_not_mixed_with_these(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    write_json(out, {"rows": [row("mbconv:cifar10", 0, 1.0)]})
+    write_json(out, {"benchmark": "search_real", "rows": [row("mbconv:cifar10", 0, 1.0)]})
     with pytest.raises(LatnasError, match=r"out\.json holds results of another size\. Name another file"):
         known_rows(out, SIZES)
 
