@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pieces import profile_once
 from report import Reach, as_row, failures_in_one_line, finish, parser
 
 from latnas.cli.console import ConsoleReporter
 from latnas.stages.export import ExportConfig, ExportedFile, export
-from latnas.stages.profile import ProfileConfig, profile
+from latnas.stages.profile import ProfileConfig
 from latnas.stages.search import SearchConfig, search
 from latnas.words.reporting import Reporter
 
@@ -50,18 +51,12 @@ def made(space: str, given: argparse.Namespace, report: Reporter) -> list[Export
     """Profiles, searches and exports one space; what is there of these is not redone."""
     folder, size = given.work / space, SIZES[space]
     shared = {"space": space, "data": given.data}
-    if not list((folder / "tables").glob("*.json")):
-        profile(
-            ProfileConfig(
-                device=given.device,
-                width=size.width,
-                depth=size.depth,
-                out=folder / "tables",
-                seed=given.seed,
-                **shared,
-            ),
-            report,
-        )
+    profile_once(
+        ProfileConfig(
+            device=given.device, width=size.width, depth=size.depth, out=folder / "tables", seed=given.seed, **shared
+        ),
+        report,
+    )
     searched = SearchConfig(
         tables=folder / "tables", out=folder / "runs", budgets=BUDGETS, seed=given.seed, name="run", **SEARCH, **shared
     )

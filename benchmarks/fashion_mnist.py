@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pieces import in_pieces, piecewise_parser
+from pieces import in_pieces, piecewise_parser, profile_once
 from report import Reach, as_row, failures_in_one_line, finish
 
 from latnas.cli.console import ConsoleReporter
@@ -40,7 +40,7 @@ from latnas.data.batches import to_unit
 from latnas.data.images import LabelledImages
 from latnas.data.sources import load_images
 from latnas.stages.export import ExportConfig, ExportedFile, export
-from latnas.stages.profile import ProfileConfig, profile
+from latnas.stages.profile import ProfileConfig
 from latnas.stages.search import SearchConfig, search
 from latnas.words.reporting import Reporter
 
@@ -105,8 +105,7 @@ PRESETS = {
 def exported(seed: int, given: argparse.Namespace, preset: Preset, report: Reporter) -> list[ExportedFile]:
     """The eight networks of a seed, those by parameters first; what is there of them is not made again."""
     tables, runs, name = given.work / "tables", given.work / "runs", f"seed{seed}"
-    if not list(tables.glob("*.json")):
-        profile(ProfileConfig(device=given.device, data=given.data, out=tables, **preset.space), report)
+    profile_once(ProfileConfig(device=given.device, data=given.data, out=tables, **preset.space), report)
     search(
         SearchConfig(
             space="mbconv", data=given.data, tables=tables, out=runs, name=name, seed=seed, executor=given.executor,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from pieces import digest_of
 
 from latnas.data.batches import channel_statistics
 from latnas.data.images import ImageData, LabelledImages
@@ -52,10 +52,9 @@ class Setting:
     batch: int = 64
     given: tuple[str, ...] = ()
 
-    @property
-    def digest(self) -> str:
-        """Eight hexadecimal digits that differ where anything does."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+    def digest(self, data: ImageData) -> str:
+        """Eight hexadecimal digits that differ where anything does, images included."""
+        return digest_of(data.fingerprint, asdict(self))
 
     def recipe(self, parts: Sequence[str], data: ImageData, images: int) -> Recipe:
         """The recipe that has these parts."""

@@ -73,7 +73,7 @@ def run_cell(cell: Cell, data: str, parts: Sequence[str], executor: str, report:
             as_row(
                 data=data, given=named(given), variant=variant, seed=cell.seed, network=name, params=params,
                 epochs=cell.setting.epochs, accuracy=POINTS * result["select"], select_images=result["images"],
-                cpu_seconds=result["cpu_seconds"], setting=cell.setting.digest,
+                cpu_seconds=result["cpu_seconds"], setting=cell.setting.digest(cell.data),
             )
         )  # fmt: skip
     return rows
@@ -146,7 +146,7 @@ def cells_of(given: argparse.Namespace) -> tuple[str, list[Cell]]:
     data = load_images(smaller_images(given.data, name, setting.image, given.work / "images"))
     shape = {"image_size": data.size, "channels": data.channels, "classes": len(data.classes)}
     space = make_space(setting.space, width=setting.width, depth=setting.depth, **shape)
-    folder = given.work / f"{name}-{setting.digest}"
+    folder = given.work / f"{name}-{setting.digest(data)}"
     return name, [Cell(data, space, setting, seed, folder / f"seed{seed}") for seed in given.seeds]
 
 

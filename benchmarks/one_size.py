@@ -49,6 +49,9 @@ SPACES = ("mbconv", "darts")
 LEAST_NETWORKS = max(LONG) + 5
 """Five that are not trained long leave two degrees of freedom beside a parabola in size."""
 
+WHAT = ("space", "data", "networks", "seed", "problem", "sizes")
+"""Columns by which rows of one set of trainings are told from those of others, which stay in the file."""
+
 Ranking = Callable[[str], float]
 
 
@@ -95,9 +98,16 @@ def drawn(problem: Problem, budgets: Sequence[float], count: int, seed: int, kep
     return found
 
 
+def folder_of(problem: Problem, sizes: Sizes, given: argparse.Namespace) -> Path:
+    """What keeps the trainings: none of others is taken for them."""
+    drawn_as = f"{problem.space.name}-{problem.name}-{given.networks}networks-seed{given.seed}"
+    made: Path = given.work / f"{drawn_as}-{problem.digest}-{sizes.digest}"
+    return made
+
+
 def trained(problem: Problem, sizes: Sizes, given: argparse.Namespace, report: Reporter) -> Trained:
     """All trainings and features of a space."""
-    folder = given.work / f"{problem.space.name}-{problem.name}"
+    folder = folder_of(problem, sizes, given)
     cell = Cell(problem, sizes, given.seed, given.executor, folder)
     budgets = budget_range("auto", problem.space, problem.latency)
     some = [budgets.budget_ms(lam) for lam in budgets.spread(sizes.budgets)][1:-1]
@@ -152,11 +162,12 @@ def fisher(correlation: float, networks: int) -> tuple[float, float]:
     return math.tanh(math.atanh(correlation) - half), math.tanh(math.atanh(correlation) + half)
 
 
-def rows_of(known: Trained, space: str, data: str, seed: int) -> list[dict[str, Any]]:
+def rows_of(known: Trained, problem: Problem, sizes: Sizes, seed: int) -> list[dict[str, Any]]:
     """Opinions, then what so many long trainings teach."""
     judge, keys = judge_of(known), list(known.networks)
     opinions = rankings(known, judge)
-    rows, common = [], {"space": space, "data": data, "networks": len(keys)}
+    of = (problem.space.name, problem.name, len(keys), seed, problem.digest, sizes.digest)
+    rows, common = [], dict(zip(WHAT, of, strict=True))
     for opinion, ranking in opinions.items():
         partial = known.partial(ranking, keys)
         low, high = fisher(partial, len(keys))
@@ -195,8 +206,9 @@ def main() -> None:
         spec = smaller_images(given.data, name, sizes.image, given.work / "images")
         problem = problem_of(given.space, name, spec, sizes, None, given.work / "tables", report)
         known = trained(problem, sizes, given, report)
-        others = [row for row in earlier if (row["space"], row["data"]) != (given.space, name)]
-        rows.extend([*others, *rows_of(known, given.space, name, given.seed)])
+        found = rows_of(known, problem, sizes, given.seed)
+        others = [row for row in earlier if any(row[column] != found[0][column] for column in WHAT)]
+        rows.extend([*others, *found])
 
     def written() -> None:
         if rows:

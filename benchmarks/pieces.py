@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import platform
 import signal
@@ -14,9 +16,11 @@ from types import FrameType
 import psutil
 from report import parser, positive
 
-from latnas.errors import INTERRUPTED
+from latnas.errors import INTERRUPTED, LatnasError
+from latnas.stages.profile import ProfileConfig, profile
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Progress, Reporter
+from latnas.words.table import load_table
 
 KEPT_EVERY_CPU_SECONDS = 5.0
 ALARM_SECONDS = 5.0
@@ -74,6 +78,26 @@ def in_pieces(minutes: float | None, report: Reporter, work: Callable[[], None],
         code = INTERRUPTED
     written()
     return code
+
+
+def digest_of(*values: object) -> str:
+    """Eight hexadecimal digits that differ where any of these JSON values does: folders of work are named by them."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def profile_once(config: ProfileConfig, report: Reporter) -> None:
+    """`latnas profile`, unless its folder has tables.
+
+    Raises:
+        LatnasError: one of these is of another device.
+    """
+    paths = sorted(config.out.glob("*.json"))
+    for path in paths:
+        found = load_table(path).device
+        if found != config.device:
+            raise LatnasError(f"{path} is a table of {found}, not {config.device}. Name another folder: --work FOLDER")
+    if not paths:
+        profile(config, report)
 
 
 def this_cpu(executor: str) -> str:

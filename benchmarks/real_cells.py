@@ -5,24 +5,22 @@ Everything lies in a folder, so that the same call goes on where it was stopped,
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from pieces import Meter, Noticing
+from pieces import Meter, Noticing, digest_of
 from report import as_row
 
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
-from latnas.data.sources import load_images
+from latnas.data.sources import absolute, load_images
 from latnas.errors import LatnasError
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space, make_space
@@ -74,7 +72,7 @@ class Sizes:
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that differ where anything does."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        return digest_of(asdict(self))
 
     def recipe(self, steps: int, data: ImageData) -> Recipe:
         """Of every training here: what `latnas export` does for fewer than 30 epochs."""
@@ -90,6 +88,12 @@ class Problem:
     table: Path
     space: Space
     latency: LatencyModel
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the images and the table, whenever it was made."""
+        table = self.latency.table.model_dump(mode="json", exclude={"created", "seconds"})
+        return digest_of(self.data.fingerprint, table)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def smaller_images(source: str, name: str, size: int, folder: Path) -> str:
 
     Decoding and resizing them in every worker process would cost as much as a search of this size.
     """
-    path = folder / f"{name}-{size}.npz"
+    path = folder / f"{name}-{size}-{digest_of(absolute(source))}.npz"
     if not path.exists():
         data = load_images(f"{source}@{size}")
         arrays = {"classes": np.array(data.classes)}
@@ -179,7 +183,7 @@ def run_cell(cell: Cell, report: Reporter) -> list[dict[str, object]]:
             **{f"{method}_ms": latency.predict_ms(chosen[method, budget]) for method in METHODS},
             **{f"{method}_network": chosen[method, budget].key for method in METHODS}, tried=len(tried),
             search_cpu_seconds=search_cpu, tried_cpu_seconds=tried_cpu, table=latency.table.name,
-            sizes=cell.sizes.digest,
+            problem=cell.problem.digest, sizes=cell.sizes.digest,
         )
         for budget in budgets
     ]  # fmt: skip

@@ -140,6 +140,15 @@ def known_rows(out: Path | None, sizes: Sizes) -> list[dict[str, Any]]:
     return rows
 
 
+def check_problem(rows: Sequence[Mapping[str, Any]], problem: Problem, out: Path | None) -> None:
+    """Raises LatnasError where some of these rows, of the results file, are of the pair by another table or images."""
+    pair = (problem.space.name, problem.name)
+    if any(row["problem"] != problem.digest for row in rows if (row["space"], row["data"]) == pair):
+        raise LatnasError(
+            f"{out} holds results of {':'.join(pair)} by another table or other images. Name another file: --json FILE"
+        )
+
+
 class Problems:
     """The problem of each pair, made when first asked for."""
 
@@ -210,13 +219,16 @@ def run(given: argparse.Namespace, sizes: Sizes, rows: list[dict[str, Any]], rep
     if given.estimate:
         say_estimate(wanted, problems, sizes, given.executor, report)
         return
+    for pair in dict.fromkeys(pair for pair, _ in wanted):
+        check_problem(rows, problems.of(pair), given.json)
     for number, (pair, seed) in enumerate(wanted, start=1):
         began = time.monotonic()
         report.say(f"{pair}, seed {seed} ({number} of {len(wanted)})")
-        folder = given.work / f"{pair.replace(':', '-')}-seed{seed}-{sizes.digest}"
+        problem = problems.of(pair)
+        folder = given.work / f"{pair.replace(':', '-')}-seed{seed}-{problem.digest}-{sizes.digest}"
         kept = folder / "rows.json"
         if not kept.exists():
-            write_json(kept, run_cell(Cell(problems.of(pair), sizes, seed, given.executor, folder), report))
+            write_json(kept, run_cell(Cell(problem, sizes, seed, given.executor, folder), report))
         rows += read_json(kept)
         report.say(f"{pair}, seed {seed}: {(time.monotonic() - began) / 60:.1f} min")
 

@@ -63,6 +63,13 @@ def test_a_recipe_has_the_parts_that_are_named_and_their_names_an_order() -> Non
     assert (named(("ema", "crops")), named(())) == ("crops+ema", "plain")
 
 
+def test_trainings_of_other_images_have_another_setting() -> None:
+    digits = load_images("digits")
+    assert PRESETS["tiny"].digest(digits) == PRESETS["tiny"].digest(load_images("digits"))
+    assert PRESETS["tiny"].digest(digits) != PRESETS["tiny"].digest(load_images("fashion-mini"))
+    assert PRESETS["tiny"].digest(digits) != PRESETS["cpu"].digest(digits)
+
+
 def test_a_student_s_teacher_is_the_largest_network_trained_by_the_other_parts(tmp_path: Path) -> None:
     space = make_space("mbconv", width=4, depth=1, image_size=8, channels=1, classes=10)
     cell = Cell(load_images("digits"), space, PRESETS["tiny"], 0, tmp_path)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import one_size
 import pytest
-from one_size import LONG, Trained, fisher
+from one_size import LONG, Trained, fisher, folder_of
+from real_cells import Problem, Sizes
 from scipy import stats
+from search_real import PRESETS
 
 from latnas.ranking.features import FEATURES
 from latnas.words.architecture import Architecture
@@ -54,6 +59,19 @@ def test_the_interval_holds_the_true_correlation_in_19_cases_of_20() -> None:
     assert 0.92 < inside / 300 < 0.98
 
 
+def test_trainings_are_kept_apart_by_everything_that_they_are_of() -> None:
+    sizes = PRESETS["tiny"]
+
+    def folder(networks: int, seed: int, problem: str, sizes: Sizes) -> Path:
+        space = SimpleNamespace(name="mbconv")
+        given = argparse.Namespace(work=Path("work"), networks=networks, seed=seed)
+        return folder_of(cast(Problem, SimpleNamespace(space=space, name="x", digest=problem)), sizes, given)
+
+    assert folder(40, 0, "a", sizes) == Path(f"work/mbconv-x-40networks-seed0-a-{sizes.digest}")
+    others = [folder(41, 0, "a", sizes), folder(40, 1, "a", sizes), folder(40, 0, "b", sizes)]
+    assert len({folder(40, 0, "a", sizes), *others, folder(40, 0, "a", PRESETS["cpu"])}) == 5
+
+
 def test_the_benchmark_gathers_the_rows_of_spaces_and_trains_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain_environment: None
 ) -> None:
@@ -77,7 +95,7 @@ def test_the_benchmark_gathers_the_rows_of_spaces_and_trains_nothing_twice(
     assert all(-1 <= float(str(row["partial"])) <= 1 for row in first)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
     assert len(before) == 2 * 17
-    elsewhere = {**first[0], "space": "darts"}
-    Path("out.json").write_text(json.dumps({"benchmark": "one_size", "rows": [first[0], elsewhere]}))
-    assert benchmark("mbconv") == [elsewhere, *first]
+    others = [{**first[0], "space": "darts"}, {**first[0], "seed": 1}, {**first[0], "problem": "another"}]
+    Path("out.json").write_text(json.dumps({"benchmark": "one_size", "rows": [first[0], *others]}))
+    assert benchmark("mbconv") == [*others, *first]
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}

@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import pieces
 import pytest
 from apart import measured_apart, peak_mb, resident_mb
-from pieces import Meter, Noticing, OutOfTimeError, at_most, cpu_seconds, in_pieces, piecewise_parser
+from pieces import Meter, Noticing, OutOfTimeError, at_most, cpu_seconds, in_pieces, piecewise_parser, profile_once
 from small import Heard
 
 from latnas.errors import INTERRUPTED, WRONG_USAGE, LatnasError, UsageError
+from latnas.stages.profile import ProfileConfig
 
 BUSY = "import time\nwhile time.process_time() < 30: pass"
 
@@ -69,6 +71,17 @@ def test_minutes_that_are_no_limit_are_refused(minutes: str, capsys: pytest.Capt
         piecewise_parser(None, Path("runs")).parse_args(["--minutes", minutes])
     assert stopped.value.code == WRONG_USAGE
     assert f"argument --minutes: {minutes} is no number above zero" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_table_of_another_device_is_refused_and_one_of_the_same_device_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "profile", lambda config, report: pytest.fail("profiled"))
+    shipped = next((Path(__file__).parents[2] / "latency_tables").glob("cpu-onnxruntime-mbconv-*.json"))
+    (tmp_path / "cpu.json").write_bytes(shipped.read_bytes())
+    profile_once(ProfileConfig(device="cpu", out=tmp_path), Heard())
+    with pytest.raises(LatnasError, match=r"cpu\.json is a table of cpu, not cuda\. Name another folder: --work"):
+        profile_once(ProfileConfig(device="cuda", out=tmp_path), Heard())
 
 
 def test_cpu_seconds_count_children_while_they_run_and_after_they_ended() -> None:

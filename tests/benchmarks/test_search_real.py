@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,16 @@ from real_cells import (
     tried_briefly,
 )
 from scipy import stats
-from search_real import PAIRS, compared, interval_over_seeds, interval_within_budgets, known_rows, main, reach
+from search_real import (
+    PAIRS,
+    check_problem,
+    compared,
+    interval_over_seeds,
+    interval_within_budgets,
+    known_rows,
+    main,
+    reach,
+)
 from small import Heard
 
 from latnas.data.randomness import generator
@@ -40,6 +50,7 @@ from latnas.training.tasks import Task, run_tasks
 from latnas.words.budgets import BudgetRange
 from latnas.words.files import write_json
 from latnas.words.reporting import Reporter
+from latnas.words.table import LatencyTable
 
 SIZES = Sizes(
     image=8, spaces={"mbconv": (2, 1), "darts": (2, 3)}, budgets=2, short_steps=1, final_steps=2, batch=8,
@@ -68,6 +79,10 @@ def problem(tables: Path) -> Problem:
 @pytest.fixture
 def cell(problem: Problem, tmp_path: Path) -> Cell:
     return Cell(problem, SIZES, 0, "local:0", tmp_path / "cell")
+
+
+def with_table(problem: Problem, table: LatencyTable) -> Problem:
+    return replace(problem, latency=replace(problem.latency, table=table))
 
 
 def budgets_of(problem: Problem, count: int) -> list[float]:
@@ -176,8 +191,35 @@ def test_images_are_made_smaller_once_and_are_those_that_latnas_would_make(tmp_p
     assert load_images(path).fingerprint == load_images("fashion-mini@16").fingerprint
     assert load_images(path).classes == load_images("fashion-mini").classes
     before = Path(path).stat().st_mtime_ns
-    assert smaller_images("nowhere", "fashion", 16, tmp_path) == path
+    assert smaller_images("fashion-mini", "fashion", 16, tmp_path) == path
     assert Path(path).stat().st_mtime_ns == before
+
+
+def test_images_of_two_folders_are_not_taken_for_one_another_whatever_their_names(tmp_path: Path) -> None:
+    for name, value in (("a", 0), ("b", 255)):
+        arrays = {f"x_{part}": np.full((20, 8, 8), value, np.uint8) for part in ("train", "test")}
+        labels = {f"y_{part}": np.arange(20) % 2 for part in ("train", "test")}
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "x.npz", **arrays, **labels)
+    a, b = (smaller_images(str(tmp_path / name / "x.npz"), "x", 8, tmp_path / "images") for name in ("a", "b"))
+    assert load_images(a).train.images[:1].max() == 0 and load_images(b).train.images[:1].min() == 255
+
+
+def test_a_problem_is_another_by_its_images_and_by_its_latencies_but_not_by_when_they_were_taken(
+    problem: Problem, tmp_path: Path
+) -> None:
+    table = problem.latency.table
+    assert with_table(problem, table.model_copy(update={"created": "later", "seconds": 9.9})).digest == problem.digest
+    slower = table.anchor.model_copy(update={"p50_factor": 2 * table.anchor.p50_factor})
+    assert with_table(problem, table.model_copy(update={"anchor": slower})).digest != problem.digest
+    assert replace(problem, data=load_images("fashion-mini@8")).digest != problem.digest
+
+
+def test_seeds_by_another_table_are_not_paired_with_those_of_the_file(problem: Problem, tmp_path: Path) -> None:
+    known = {**row("mbconv:digits", 0, 1.0), "problem": problem.digest}
+    check_problem([known, row("darts:digits", 0, 1.0)], problem, tmp_path / "out.json")
+    with pytest.raises(LatnasError, match=r"out\.json holds results of mbconv:digits by another table or other images"):
+        check_problem([{**known, "problem": "another"}], problem, tmp_path / "out.json")
 
 
 def test_a_table_of_the_space_is_taken_where_there_is_one_and_else_one_is_computed(
