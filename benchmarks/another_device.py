@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from nasbench201_table import load_table as load_truth
-from pieces import cpu_seconds, in_pieces, piecewise_parser, this_cpu
+from pieces import cpu_seconds, in_pieces, of_version, piecewise_parser, this_cpu
 from report import Reach, as_row, earlier_rows, failures_in_one_line, finish
 
 from latnas.cli.console import ConsoleReporter
@@ -47,6 +47,10 @@ from latnas.words.table import load_table
 SPACES = ("nasbench201", "mbconv", "darts")
 RUNTIMES = ("onnxruntime", "torch")
 """Of the first search's table, and of the other device's."""
+
+VERSION = 1
+"""Of what is measured: both ways to a front, and who judges them.
+Raise it when that changes: results of another version are not mixed with these."""
 
 BUDGETS = 24
 JUDGE, TRUTH = "judge", "NAS-Bench-201"
@@ -107,7 +111,7 @@ def truth_of(path: Path) -> Value:
 def compared(given: argparse.Namespace, space: str, seed: int, report: Reporter) -> list[dict[str, Any]]:
     """The rows of one space and seed: one for each who judges."""
     first, other = (table_of(given.tables, runtime, space) for runtime in RUNTIMES)
-    folder = given.work / f"{space}-seed{seed}"
+    folder = of_version(given.work / f"{space}-seed{seed}", VERSION)
 
     def config(table: Path, name: str) -> SearchConfig:
         return SearchConfig(data=given.data, table=table, out=folder, name=name, seed=seed, executor=given.executor)
@@ -132,7 +136,7 @@ def compared(given: argparse.Namespace, space: str, seed: int, report: Reporter)
         rows.append(
             as_row(
                 space=space, seed=seed, judged_by=name, joined=of_joined, own=of_own, difference=of_joined - of_own,
-                minutes=took["seconds"] / 60, cpu_minutes=took["cpu_seconds"] / 60,
+                minutes=took["seconds"] / 60, cpu_minutes=took["cpu_seconds"] / 60, version=VERSION,
             )
         )  # fmt: skip
     return rows
@@ -175,7 +179,7 @@ def main() -> None:
     given, report, rows = arguments().parse_args(), ConsoleReporter(), list[dict[str, Any]]()
 
     def work() -> None:
-        rows.extend(earlier_rows(given.json, "another_device"))
+        rows.extend(earlier_rows(given.json, "another_device", VERSION, "judged_by"))
         known = {(row["space"], row["seed"], row["judged_by"]) for row in rows}
         wanted = [
             (space, seed)

@@ -26,6 +26,10 @@ from latnas.training.tasks import Task
 from latnas.training.trainer import Recipe, training_seed
 from latnas.words.architecture import Architecture
 
+VERSION = 2
+"""Of what final_training.py measures: recipes, networks, and what they begin with.
+Raise it when that changes: results of another version are not mixed with these."""
+
 PARTS = ("crops", "smoothing", "cutout", "ema", "distill", "supernet")
 NETWORKS = ("largest", "middle", "small")
 DRAWN = 20
@@ -53,8 +57,8 @@ class Setting:
     given: tuple[str, ...] = ()
 
     def digest(self, data: ImageData) -> str:
-        """Eight hexadecimal digits that differ where anything does, images included."""
-        return digest_of(data.fingerprint, asdict(self))
+        """Eight hexadecimal digits that differ where anything does: the images and the version too."""
+        return digest_of(VERSION, data.fingerprint, asdict(self))
 
     def recipe(self, parts: Sequence[str], data: ImageData, images: int) -> Recipe:
         """The recipe that has these parts."""

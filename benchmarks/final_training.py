@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from final_recipes import NETWORKS, PARTS, Cell, Setting, named
+from final_recipes import NETWORKS, PARTS, VERSION, Cell, Setting, named
 from pieces import in_pieces, piecewise_parser, this_cpu
 from real_cells import smaller_images
 from report import as_row, earlier_rows, failures_in_one_line, finish, whole
@@ -73,7 +73,7 @@ def run_cell(cell: Cell, data: str, parts: Sequence[str], executor: str, report:
             as_row(
                 data=data, given=named(given), variant=variant, seed=cell.seed, network=name, params=params,
                 epochs=cell.setting.epochs, accuracy=POINTS * result["select"], select_images=result["images"],
-                cpu_seconds=result["cpu_seconds"], setting=cell.setting.digest(cell.data),
+                cpu_seconds=result["cpu_seconds"], setting=cell.setting.digest(cell.data), version=VERSION,
             )
         )  # fmt: skip
     return rows
@@ -162,7 +162,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
 
     def work() -> None:
-        rows.extend(row for row in earlier_rows(given.json, "final_training") if "network" in row)
+        rows.extend(earlier_rows(given.json, "final_training", VERSION, "network"))
         name, cells = cells_of(given)
         for cell in cells:
             rows[:] = gathered(rows, run_cell(cell, name, given.parts, given.executor, report))

@@ -24,6 +24,10 @@ from latnas.words.files import write_json
 from latnas.words.forms import read_as
 from latnas.words.table import Finite
 
+VERSION = 1
+"""Of what search_nasbench201.py measures: the search, and how its choices are judged.
+Raise it when that changes: results of another version are not mixed with these."""
+
 OURS, PRIOR, PARAMETERS, RANDOM, TRUTH = "ours", "prior alone", "most parameters", "random", "true CIFAR-10 accuracy"
 GAIN = "ours - prior alone"
 SET_APART = "pixel3"
@@ -138,9 +142,10 @@ def earlier_in(out: Path | None, preset: str, devices: Collection[str]) -> Earli
     """What a results file has; nothing where there is none.
 
     Raises:
-        LatnasError: it is of another benchmark, its searches of another preset, or its results on other devices.
+        LatnasError: it is of another benchmark, or another version, its searches of another preset, or
+            its results on other devices.
     """
-    rows = earlier_rows(out, "search_nasbench201")
+    rows = earlier_rows(out, "search_nasbench201", VERSION, "method")
     found = Earlier(rows)
     if any(row.get("preset") != preset for row in found.costs):
         raise LatnasError(f"{out} holds searches of another preset. Name another file: --json FILE")
@@ -213,7 +218,7 @@ def rows_of(compared: Sequence[Compared], accuracy: str, devices: Sequence[str])
         rows += [
             as_row(
                 accuracy=accuracy, method=one.method, **run, device=device,
-                hypervolume=float(shares[r, d]), regret=float(regrets[r, d]),
+                hypervolume=float(shares[r, d]), regret=float(regrets[r, d]), version=VERSION,
             )
             for r, run in enumerate(runs)
             for d, device in enumerate(devices)
@@ -234,7 +239,7 @@ def means_of(compared: Sequence[Compared], accuracy: str, devices: Sequence[str]
             as_row(
                 accuracy=accuracy, method=one.method, device=MEAN, runs=len(one.runs), hypervolume=float(shares.mean()),
                 **_ends(interval(shares.mean(1))), worst=float(shares.min(1).mean()),
-                regret=float(one.regret_RD[:, kept].mean()),
+                regret=float(one.regret_RD[:, kept].mean()), version=VERSION,
             )
         )  # fmt: skip
     ours, prior = (next(one for one in compared if one.method == method) for method in (OURS, PRIOR))
@@ -243,6 +248,7 @@ def means_of(compared: Sequence[Compared], accuracy: str, devices: Sequence[str]
         as_row(
             accuracy=accuracy, method=GAIN, device=MEAN, runs=len(gain), hypervolume=float(gain.mean()),
             **_ends(crossed_interval(gain)), regret=float((ours.regret_RD - prior.regret_RD)[:, kept].mean()),
+            version=VERSION,
         )
     )  # fmt: skip
     return rows
@@ -262,7 +268,7 @@ def costs_of(found: Sequence[Found], earlier: Earlier, preset: str) -> list[dict
     fresh = [
         as_row(
             method=OURS, preset=preset, seed=one.seed, trainings=one.trainings, minutes=one.minutes,
-            cpu_minutes=one.cpu_minutes,
+            cpu_minutes=one.cpu_minutes, version=VERSION,
         )
         for one in found
     ]  # fmt: skip

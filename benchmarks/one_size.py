@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pieces import in_pieces, piecewise_parser, this_cpu
+from pieces import digest_of, in_pieces, piecewise_parser, this_cpu
 from real_cells import Cell, Problem, Sizes, draws, problem_of, smaller_images
 from report import as_row, earlier_rows, failures_in_one_line, finish, whole
 from scipy import stats
@@ -42,6 +42,10 @@ from latnas.training.tasks import parse_executor, run_tasks
 from latnas.words.architecture import Architecture
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Reporter
+
+VERSION = 2
+"""Of what is measured: the judge, and what long trainings teach it, too.
+Raise it when that changes: results of another version are not mixed with these."""
 
 SPLITS = 20
 LONG = (6, 12)
@@ -101,7 +105,7 @@ def drawn(problem: Problem, budgets: Sequence[float], count: int, seed: int, kep
 def folder_of(problem: Problem, sizes: Sizes, given: argparse.Namespace) -> Path:
     """What keeps the trainings: none of others is taken for them."""
     drawn_as = f"{problem.space.name}-{problem.name}-{given.networks}networks-seed{given.seed}"
-    made: Path = given.work / f"{drawn_as}-{problem.digest}-{sizes.digest}"
+    made: Path = given.work / f"{drawn_as}-{digest_of(VERSION, problem.digest, sizes.digest)}"
     return made
 
 
@@ -167,7 +171,7 @@ def rows_of(known: Trained, problem: Problem, sizes: Sizes, seed: int) -> list[d
     judge, keys = judge_of(known), list(known.networks)
     opinions = rankings(known, judge)
     of = (problem.space.name, problem.name, len(keys), seed, problem.digest, sizes.digest)
-    rows, common = [], dict(zip(WHAT, of, strict=True))
+    rows, common = [], {**dict(zip(WHAT, of, strict=True)), "version": VERSION}
     for opinion, ranking in opinions.items():
         partial = known.partial(ranking, keys)
         low, high = fisher(partial, len(keys))
@@ -201,7 +205,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
 
     def work() -> None:
-        earlier = earlier_rows(given.json, "one_size")
+        earlier = earlier_rows(given.json, "one_size", VERSION, "opinion")
         sizes, name = PRESETS[given.preset], Path(given.data).stem
         spec = smaller_images(given.data, name, sizes.image, given.work / "images")
         problem = problem_of(given.space, name, spec, sizes, None, given.work / "tables", report)

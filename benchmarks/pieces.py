@@ -85,6 +85,11 @@ def digest_of(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def of_version(folder: Path, version: int) -> Path:
+    """The folder of work of a version of a benchmark. That of the first has no mark: it is older than versions are."""
+    return folder if version == 1 else folder.with_name(f"{folder.name}-v{version}")
+
+
 def profile_once(config: ProfileConfig, report: Reporter) -> None:
     """`latnas profile`, unless its folder has tables.
 

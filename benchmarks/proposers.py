@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pieces import of_version
 from proposer_judge import Judge
 from proposer_methods import METHODS, Problem
 from report import Reach, as_row, earlier_rows, failures_in_one_line, finish, parser, whole
@@ -46,6 +47,10 @@ from latnas.words.costs import AdditiveCost, PartCosts, generic_costs
 from latnas.words.files import read_json, write_json
 from latnas.words.pareto import hypervolume
 from latnas.words.table import LatencyTable, load_table
+
+VERSION = 1
+"""Of what is measured: methods, judge and costs.
+Raise it when that changes: results of another version are not mixed with these."""
 
 SPACES = ("mbconv", "darts")
 TABLES = {"one": 1, "eight": 8}
@@ -193,7 +198,7 @@ def rows_of(traces: Mapping[Name, Mapping[str, Any]], tasks: Mapping[str, Setup]
                 interval=_interval(values[COUNTS[-1]][:, 0]), regret=float(values[COUNTS[-1]][:, 1].mean()),
                 budget_used=float(values[COUNTS[-1]][:, 2].mean()),
                 own_seconds=float(np.mean([trace["seconds"] for trace in mine])),
-                judge_seconds=COUNTS[-1] * mine[-1]["judge_seconds"],
+                judge_seconds=COUNTS[-1] * mine[-1]["judge_seconds"], version=VERSION,
             )
         )  # fmt: skip
     return rows
@@ -230,7 +235,7 @@ def all_traces(tasks: Mapping[str, Setup], given: argparse.Namespace) -> dict[Na
     traces, left = {}, given.most
     for name in names:
         space, tables, method, seed = name
-        path = given.work / "runs" / f"{space}-{tables}-{method.replace(' ', '')}-{seed}.json"
+        path = of_version(given.work / "runs", VERSION) / f"{space}-{tables}-{method.replace(' ', '')}-{seed}.json"
         if not path.exists() and left > 0:
             write_json(path, run(tasks[space], tables, method, seed, CALLS))
             left -= 1
@@ -249,7 +254,7 @@ def main() -> None:
     arguments.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     arguments.add_argument("--most", type=whole(0), default=1000, metavar="RUNS", help="0 reports on what was run")
     given = arguments.parse_args()
-    earlier = earlier_rows(given.json, "proposers")
+    earlier = earlier_rows(given.json, "proposers", VERSION, "method")
     torch.set_num_threads(1)
     data = load_images(given.data)
     check_images(data)

@@ -40,6 +40,10 @@ from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Progress, Reporter
 from latnas.words.table import load_table
 
+VERSION = 2
+"""Of what search_real.py measures: the search and all trainings.
+Raise it when that changes: results of another version are not mixed with these."""
+
 METHODS = ("search", "most_macs", "random", "best_of_n")
 KINDS = {"search": "search", "most-macs": "most_macs", "random": "random"}
 """What export calls its targets, and their columns here."""
@@ -71,8 +75,8 @@ class Sizes:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that differ where anything does."""
-        return digest_of(asdict(self))
+        """Eight hexadecimal digits that differ where anything does, or the version."""
+        return digest_of(VERSION, asdict(self))
 
     def recipe(self, steps: int, data: ImageData) -> Recipe:
         """Of every training here: what `latnas export` does for fewer than 30 epochs."""
@@ -183,7 +187,7 @@ def run_cell(cell: Cell, report: Reporter) -> list[dict[str, object]]:
             **{f"{method}_ms": latency.predict_ms(chosen[method, budget]) for method in METHODS},
             **{f"{method}_network": chosen[method, budget].key for method in METHODS}, tried=len(tried),
             search_cpu_seconds=search_cpu, tried_cpu_seconds=tried_cpu, table=latency.table.name,
-            problem=cell.problem.digest, sizes=cell.sizes.digest,
+            problem=cell.problem.digest, sizes=cell.sizes.digest, version=VERSION,
         )
         for budget in budgets
     ]  # fmt: skip

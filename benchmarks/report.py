@@ -86,18 +86,30 @@ def failures_in_one_line(benchmark: str) -> Iterator[None]:
         sys.exit(error.code)
 
 
-def earlier_rows(out: Path | None, benchmark: str) -> list[dict[str, Any]]:
-    """The rows that sessions before have left in the results file, if there is one.
+def earlier_rows(out: Path | None, benchmark: str, version: int, column: str) -> list[dict[str, Any]]:
+    """The rows that sessions before have left in the results file, if there is one: those that have this column.
+
+    Args:
+        out: the file.
+        benchmark: its name.
+        version: of what the benchmark measures. Rows that name none are of version 1.
+        column: which rows of other kinds lack.
 
     Raises:
-        LatnasError: the file is no results file of this benchmark.
+        LatnasError: the file is no results file of this benchmark, or of another version of it.
     """
     if out is None or not out.exists():
         return []
     found = read_json(out)
     if not isinstance(found, dict) or found.get("benchmark") != benchmark or not isinstance(found.get("rows"), list):
         raise LatnasError(f"{out} is no results file of {benchmark}. Name another file: --json FILE")
-    rows: list[dict[str, Any]] = found["rows"]
+    rows = [row for row in found["rows"] if column in row]
+    for row in rows:
+        if (other := row.get("version", 1)) != version:
+            raise LatnasError(
+                f"{out} holds results of version {other} of {benchmark}, and version {version} measures something "
+                "else. Name another file: --json FILE"
+            )
     return rows
 
 

@@ -33,6 +33,7 @@ from typing import Any
 
 from nasbench201_scores import (
     MEAN,
+    VERSION,
     Earlier,
     Found,
     by_device,
@@ -46,7 +47,7 @@ from nasbench201_scores import (
     rows_of,
 )
 from nasbench201_table import FLOORS, load_table
-from pieces import OutOfTimeError, at_most, cpu_seconds
+from pieces import OutOfTimeError, at_most, cpu_seconds, of_version
 from report import failures_in_one_line, finish, numbers, parser, positive, print_rows
 
 from latnas.cli.console import ConsoleReporter
@@ -106,7 +107,7 @@ def space_for(preset: Preset, image_size: int, channels: int, classes: int) -> S
 
 def run_of(runs: Path, preset: str, seed: int) -> RunFolder:
     """Where the search of one seed lies."""
-    return RunFolder(runs / f"{preset}-seed{seed}")
+    return RunFolder(of_version(runs / f"{preset}-seed{seed}", VERSION))
 
 
 def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: Reporter) -> None:

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 from pieces import in_pieces, piecewise_parser, this_cpu
-from real_cells import METHODS, Cell, Problem, Sizes, estimate, problem_of, run_cell, smaller_images
+from real_cells import METHODS, VERSION, Cell, Problem, Sizes, estimate, problem_of, run_cell, smaller_images
 from report import Reach, as_row, earlier_rows, failures_in_one_line, finish
 from scipy import stats
 
@@ -132,9 +132,9 @@ def known_rows(out: Path | None, sizes: Sizes) -> list[dict[str, Any]]:
     """The rows of single budgets that sessions before have left in the results file.
 
     Raises:
-        LatnasError: they are of other sizes.
+        LatnasError: they are of other sizes or of another version, or the file is of another benchmark.
     """
-    rows = [row for row in earlier_rows(out, "search_real") if "seed" in row]
+    rows = earlier_rows(out, "search_real", VERSION, "seed")
     if any(row["sizes"] != sizes.digest for row in rows):
         raise LatnasError(f"{out} holds results of another size. Name another file: --json FILE")
     return rows

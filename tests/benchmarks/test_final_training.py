@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import final_recipes
 import final_training
 import numpy as np
 import pytest
@@ -68,6 +69,13 @@ def test_trainings_of_other_images_have_another_setting() -> None:
     assert PRESETS["tiny"].digest(digits) == PRESETS["tiny"].digest(load_images("digits"))
     assert PRESETS["tiny"].digest(digits) != PRESETS["tiny"].digest(load_images("fashion-mini"))
     assert PRESETS["tiny"].digest(digits) != PRESETS["cpu"].digest(digits)
+
+
+def test_trainings_of_another_version_have_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load_images("digits")
+    before = PRESETS["tiny"].digest(digits)
+    monkeypatch.setattr(final_recipes, "VERSION", final_recipes.VERSION + 1)
+    assert PRESETS["tiny"].digest(digits) != before
 
 
 def test_a_student_s_teacher_is_the_largest_network_trained_by_the_other_parts(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_trainings_are_kept_apart_by_everything_that_they_are_of() -> None:
         given = argparse.Namespace(work=Path("work"), networks=networks, seed=seed)
         return folder_of(cast(Problem, SimpleNamespace(space=space, name="x", digest=problem)), sizes, given)
 
-    assert folder(40, 0, "a", sizes) == Path(f"work/mbconv-x-40networks-seed0-a-{sizes.digest}")
+    assert folder(40, 0, "a", sizes).name.startswith("mbconv-x-40networks-seed0-")
     others = [folder(41, 0, "a", sizes), folder(40, 1, "a", sizes), folder(40, 0, "b", sizes)]
     assert len({folder(40, 0, "a", sizes), *others, folder(40, 0, "a", PRESETS["cpu"])}) == 5
 

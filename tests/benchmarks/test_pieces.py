@@ -12,7 +12,17 @@ from pathlib import Path
 import pieces
 import pytest
 from apart import measured_apart, peak_mb, resident_mb
-from pieces import Meter, Noticing, OutOfTimeError, at_most, cpu_seconds, in_pieces, piecewise_parser, profile_once
+from pieces import (
+    Meter,
+    Noticing,
+    OutOfTimeError,
+    at_most,
+    cpu_seconds,
+    in_pieces,
+    of_version,
+    piecewise_parser,
+    profile_once,
+)
 from small import Heard
 
 from latnas.errors import INTERRUPTED, WRONG_USAGE, LatnasError, UsageError
@@ -71,6 +81,11 @@ def test_minutes_that_are_no_limit_are_refused(minutes: str, capsys: pytest.Capt
         piecewise_parser(None, Path("runs")).parse_args(["--minutes", minutes])
     assert stopped.value.code == WRONG_USAGE
     assert f"argument --minutes: {minutes} is no number above zero" in capsys.readouterr().err
+
+
+def test_folders_of_work_are_told_apart_by_version(tmp_path: Path) -> None:
+    assert of_version(tmp_path / "seed0", 1) == tmp_path / "seed0"
+    assert of_version(tmp_path / "seed0", 2) == tmp_path / "seed0-v2"
 
 
 def test_a_folder_with_a_table_of_another_device_is_refused_and_one_of_the_same_device_left_alone(

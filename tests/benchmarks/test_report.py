@@ -28,13 +28,23 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixtur
 
 def test_the_rows_of_a_results_file_are_those_of_its_own_benchmark(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    assert earlier_rows(None, "this") == earlier_rows(out, "this") == []
-    write_json(out, {"benchmark": "this", "rows": [{"seed": 0}]})
-    assert earlier_rows(out, "this") == [{"seed": 0}]
+    assert earlier_rows(None, "this", 1, "seed") == earlier_rows(out, "this", 1, "seed") == []
+    write_json(out, {"benchmark": "this", "rows": [{"seed": 0}, {"mean": 1.0}]})
+    assert earlier_rows(out, "this", 1, "seed") == [{"seed": 0}]
     for other in ({"benchmark": "that", "rows": []}, {"benchmark": "this"}, {"benchmark": "this", "rows": None}, []):
         write_json(out, other)
         with pytest.raises(LatnasError, match=r"out\.json is no results file of this\. Name another file: --json"):
-            earlier_rows(out, "this")
+            earlier_rows(out, "this", 1, "seed")
+
+
+def test_results_of_another_version_are_not_mixed_with_these(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    write_json(out, {"benchmark": "this", "rows": [{"seed": 0, "version": 2}]})
+    assert earlier_rows(out, "this", 2, "seed") == [{"seed": 0, "version": 2}]
+    write_json(out, {"benchmark": "this", "rows": [{"seed": 0, "version": 2}, {"seed": 1}]})
+    for version, other in ((2, 1), (3, 2)):
+        with pytest.raises(LatnasError, match=rf"holds results of version {other} of this, and version {version} "):
+            earlier_rows(out, "this", version, "seed")
 
 
 def test_numbers_keep_to_their_bounds() -> None:

@@ -131,7 +131,16 @@ def row(pair: str, seed: int, budget: float, **accuracies: float) -> dict[str, A
     space, data = pair.split(":")
     reached = {**dict.fromkeys(METHODS, 50.0), **accuracies}
     networks = {f"{method}_network": f"{value}" for method, value in reached.items()}
-    return {"space": space, "data": data, "seed": seed, "budget_ms": budget, **reached, **networks, "sizes": "any"}
+    return {
+        "space": space,
+        "data": data,
+        "seed": seed,
+        "budget_ms": budget,
+        **reached,
+        **networks,
+        "sizes": "any",
+        "version": real_cells.VERSION,
+    }
 
 
 def test_pairs_are_compared_budget_by_budget_and_seed_by_seed_in_whatever_order_rows_come() -> None:
@@ -184,6 +193,12 @@ def test_results_of_another_size_are_not_mixed_with_these(tmp_path: Path) -> Non
 
 
 # One cell
+
+
+def test_what_another_version_did_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = SIZES.digest
+    monkeypatch.setattr(real_cells, "VERSION", real_cells.VERSION + 1)
+    assert SIZES.digest != before
 
 
 def test_images_are_made_smaller_once_and_are_those_that_latnas_would_make(tmp_path: Path) -> None:
@@ -333,7 +348,7 @@ def test_a_benchmark_that_ran_out_of_time_goes_on_and_its_results_are_kept(
     assert next(tmp_path.rglob("searched.json")).read_text() == searched
     rows = [one for one in json.loads(Path("out.json").read_text())["rows"] if "seed" in one]
     assert [one["budget_ms"] for one in rows] == sorted((one["budget_ms"] for one in rows), reverse=True)
-    assert len(rows) == SIZES.budgets
+    assert len(rows) == SIZES.budgets and {one["version"] for one in rows} == {real_cells.VERSION}
     for one in rows:
         assert (one["space"], one["data"], one["seed"], one["sizes"]) == ("mbconv", "cifar10", 0, SIZES.digest)
         assert one["search_cpu_seconds"] == pytest.approx(json.loads(searched)["cpu_seconds"], rel=1e-4)
