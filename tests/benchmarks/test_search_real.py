@@ -132,29 +132,17 @@ def row(pair: str, seed: int, budget: float, **accuracies: float) -> dict[str, A
     reached = {**dict.fromkeys(METHODS, 50.0), **accuracies}
     networks = {f"{method}_network": f"{value}" for method, value in reached.items()}
     return {
-        "space": space,
-        "data": data,
-        "seed": seed,
-        "budget_ms": budget,
-        **reached,
-        **networks,
-        "sizes": "any",
+        "space": space, "data": data, "seed": seed, "budget_ms": budget, **reached, **networks, "sizes": "any",
         "version": real_cells.VERSION,
-    }
+    }  # fmt: skip
 
 
 def test_pairs_are_compared_budget_by_budget_and_seed_by_seed_in_whatever_order_rows_come() -> None:
     rows = [
-        row(
-            "mbconv:cifar10",
-            seed,
-            budget,
-            search=60.0 + seed + budget,
-            random=60.0 + budget,
-            best_of_n=58.0 + seed + budget,
-        )
+        row("mbconv:cifar10", seed, budget, search=60.0 + both, random=60.0 + budget, best_of_n=58.0 + both)
         for seed in (0, 1)
         for budget in (1.0, 2.0, 4.0)
+        for both in [seed + budget]
     ]
     found = {one["baseline"]: one for one in compared(rows)}
     shuffled = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))]
@@ -178,6 +166,25 @@ def test_what_is_to_be_reached_is_told_against_the_best_baseline_of_each_pair() 
     assert found["pairs on which the interval excludes zero"].met
     worst = found["the worst pair: points above its best baseline"]
     assert worst.value == -0.25 and not worst.met
+
+
+def test_a_gain_is_judged_by_the_interval_over_seeds_which_is_wider_where_the_budgets_of_a_seed_agree() -> None:
+    rows = [
+        row(pair, seed, budget, search=70.0 + gain, random=40.0, best_of_n=70.0)
+        for pair in PAIRS
+        for seed, gain in enumerate((0.1, 0.5, 2.0))
+        for budget in (1.0, 2.0, 4.0)
+    ]
+    comparisons = compared(rows)
+    assert all(one["seeds_low"] < 0 < one["low"] for one in comparisons if one["baseline"] == "best_of_n")
+    assert {one.what: one.value for one in reach(comparisons)}["pairs on which the interval excludes zero"] == 0
+
+
+def test_nothing_is_said_of_intervals_where_a_pair_has_a_single_seed() -> None:
+    rows = [row(pair, seed, 1.0, search=60.0) for pair in PAIRS for seed in ((0,) if pair == PAIRS[0] else (0, 1))]
+    said = [one.what for one in reach(compared(rows))]
+    assert "pairs on which the interval excludes zero" not in said
+    assert "the worst pair: points above its best baseline" in said
 
 
 def test_nothing_is_said_of_all_pairs_before_all_are_there() -> None:
