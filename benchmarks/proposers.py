@@ -6,20 +6,21 @@ Spaces too large to list: `mbconv` (10^9) and `darts` (10^18), with the tables t
 count. `one` is ONNX Runtime's table. `eight` are ONNX Runtime's, PyTorch's, and six in which each kind of operation
 (`k5_e6`, `sep_conv_3x3`) costs ONNX Runtime's price times a factor of its own, log-normal with deviation 0.5: they are
 served in turn, thirty calls each, and what one table had scored the next ones know. The judge is a fixed function
-of zero-cost features (proposer_judge.py); every method begins with the same networks: the ends of ten generic costs
-and random ones. `share` is the area under the best score within each budget (over log latency, above the score of the
-fastest network) of that of all runs together; `regret` is the mean over 24 budgets of what the best of all runs scores
-above the method's choice, in standard deviations of random networks; both after so many judge calls.
+of zero-cost features (proposer_judge.py); every method begins with the same networks: the ends of all eight tables and
+of ten generic costs, and random ones. `share` is the area under the best score within each budget (over log latency,
+above the score of the fastest network) of that of all runs together; `regret` is the mean over 24 budgets of what the
+best of all runs scores above the method's choice, as scores are: means of four features, each standardised over random
+networks; both after so many judge calls.
 
-Every run is kept in --work, where the judge's features are too: a run that lies there is not done again, and rows of
---json that were not run are kept.
+Every run is kept in --work, where the judge's features are too: a run that lies there is not done again. All runs there
+count, asked for or not, so that all shares are of the same whole; a file of --json that has more than that is refused.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from scipy import stats
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
-from latnas.errors import UsageError
+from latnas.errors import LatnasError, UsageError
 from latnas.hypernet.mixture import Scored
 from latnas.spaces.solving import extremes
 from latnas.spaces.space import SETTING, Space
@@ -223,25 +224,34 @@ def reach(traces: Mapping[Name, Mapping[str, Any]], tasks: Mapping[str, Setup]) 
     return found
 
 
-def all_traces(tasks: Mapping[str, Setup], given: argparse.Namespace) -> dict[Name, Mapping[str, Any]]:
-    """What was run of all that is asked for, after at most `--most` runs that were missing."""
-    names = [
-        (space, tables, method, seed)
-        for tables in given.tables
-        for seed in given.seeds
-        for space in given.spaces
-        for method in given.methods
+def file_of(name: Name, folder: Path) -> Path:
+    """Where a run is kept."""
+    space, tables, method, seed = name
+    return folder / f"{space}-{tables}-{method.replace(' ', '')}-{seed}.json"
+
+
+def kept_in(folder: Path) -> list[Name]:
+    """All runs that a folder has."""
+    return [
+        (space, tables, method, int(seed))
+        for space in SPACES
+        for tables in TABLES
+        for method in METHODS
+        for path in sorted(folder.glob(f"{space}-{tables}-{method.replace(' ', '')}-*.json"))
+        if (seed := path.stem.rpartition("-")[2]).isdecimal()
     ]
-    traces, left = {}, given.most
-    for name in names:
-        space, tables, method, seed = name
-        path = of_version(given.work / "runs", VERSION) / f"{space}-{tables}-{method.replace(' ', '')}-{seed}.json"
-        if not path.exists() and left > 0:
-            write_json(path, run(tasks[space], tables, method, seed, CALLS))
-            left -= 1
-        if path.exists():
-            traces[name] = read_json(path)
-    return traces
+
+
+def check_has_all(names: Sequence[Name], rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
+    """Raises LatnasError where the rows of the results file are of more runs than these: they would be lost."""
+    seeds = Counter(name[:3] for name in names)
+    for row in rows:
+        name = (row["space"], row["tables"], row["method"])
+        if row["seeds"] > seeds[name]:
+            raise LatnasError(
+                f"{out} has {row['seeds']} seeds of {', '.join(name)}, and --work has {seeds[name]}. Name the folder "
+                "that these lie in, or another file: --json FILE"
+            )
 
 
 @failures_in_one_line("proposers")
@@ -258,12 +268,23 @@ def main() -> None:
     torch.set_num_threads(1)
     data = load_images(given.data)
     check_images(data)
-    tasks = {name: setup(name, data, given.work) for name in given.spaces}
-    traces = all_traces(tasks, given)
-    rows = rows_of(traces, tasks)
-    done = {(row["space"], row["tables"], row["method"]) for row in rows}
-    rows = [row for row in earlier if (row["space"], row["tables"], row["method"]) not in done] + rows
-    finish("proposers", rows, reach(traces, tasks), "cpu", given.json)
+    folder = of_version(given.work / "runs", VERSION)
+    wanted = [
+        (space, tables, method, seed)
+        for tables in given.tables
+        for seed in given.seeds
+        for space in given.spaces
+        for method in given.methods
+    ]
+    known = kept_in(folder)
+    check_has_all([*{*known, *wanted}], earlier, given.json)
+    tasks = {name: setup(name, data, given.work) for name in {*given.spaces, *(space for space, *_ in known)}}
+    for name in [name for name in wanted if name not in known][: given.most]:
+        space, tables, method, seed = name
+        write_json(file_of(name, folder), run(tasks[space], tables, method, seed, CALLS))
+    traces = {name: read_json(file_of(name, folder)) for name in kept_in(folder)}
+    check_has_all([*traces], earlier, given.json)
+    finish("proposers", rows_of(traces, tasks), reach(traces, tasks), "cpu", given.json)
 
 
 def _interval(values: np.ndarray) -> float:
