@@ -18,14 +18,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nasbench201_table import load_table as load_truth
-from pieces import cpu_seconds, in_pieces, of_version, piecewise_parser, this_cpu
+from pieces import Meter, in_pieces, of_version, piecewise_parser, this_cpu
 from report import Reach, as_row, earlier_rows, failures_in_one_line, finish
 
 from latnas.cli.console import ConsoleReporter
@@ -118,13 +117,12 @@ def compared(given: argparse.Namespace, space: str, seed: int, report: Reporter)
 
     report.say(f"{space}, seed {seed}")
     search(config(first, "first"), report)
-    kept = folder / "joined.json"
-    began, cpu_began = time.monotonic(), cpu_seconds()
-    joined = search(
-        SearchConfig(from_run=str(folder / "first"), table=other, out=folder, executor=given.executor), report
-    )
-    if not kept.exists():
-        write_json(kept, {"seconds": time.monotonic() - began, "cpu_seconds": cpu_seconds() - cpu_began})
+    kept, meter = folder / "joined.json", Meter(folder / "joining.json")
+    joining = SearchConfig(from_run=str(folder / "first"), table=other, out=folder, executor=given.executor)
+    with meter.running(report) as noticing:
+        joined = search(joining, noticing)
+    if not kept.exists():  # later sessions only load it
+        write_json(kept, meter.spent)
     own = search(config(other, "own"), report)
     judges = {JUDGE: common_judge([joined, own], config(other, "own"), folder / "both", report)}
     if TRUTH in judges_of(space, given.truth):

@@ -1,4 +1,4 @@
-"""Long benchmarks in pieces: a limit on time, and CPU seconds that are added up over sessions."""
+"""Long benchmarks in pieces: a limit on time, and seconds that are added up over sessions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -125,25 +126,37 @@ def _with_ended_children(process: psutil.Process) -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
+CLOCKS: dict[str, Callable[[], float]] = {"cpu_seconds": cpu_seconds, "seconds": time.monotonic}
+
+
 class Meter:
-    """The CPU seconds of a piece of work that may take several sessions: what each adds is kept in a file.
+    """The seconds of a piece of work that may take several sessions: what each adds is kept in a file.
 
     A session that is killed outright loses what it spent after its last `keep`.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._before = float(read_json(path)["cpu_seconds"]) if path.exists() else 0.0
-        self._began = self._kept = cpu_seconds()
+        self._before: dict[str, float] = read_json(path) if path.exists() else dict.fromkeys(CLOCKS, 0.0)
+        self._began = {name: clock() for name, clock in CLOCKS.items()}
+        self._kept = self._began["cpu_seconds"]
 
     @property
-    def seconds(self) -> float:
-        """All sessions together."""
-        return self._before + cpu_seconds() - self._began
+    def spent(self) -> dict[str, float]:
+        """All sessions together, by each of `CLOCKS`: CPU seconds, and those by the clock on the wall."""
+        return {name: self._before[name] + clock() - self._began[name] for name, clock in CLOCKS.items()}
 
     def keep(self) -> None:
         """Writes the seconds down."""
-        write_json(self._path, {"cpu_seconds": self.seconds})
+        write_json(self._path, self.spent)
+
+    @contextmanager
+    def running(self, report: Reporter) -> Iterator[Reporter]:
+        """Around the work, which reports to what this gives: the seconds are kept now and then, and at the end."""
+        try:
+            yield Noticing(report, self.keep_now_and_then)
+        finally:
+            self.keep()
 
     def keep_now_and_then(self) -> None:
         """`keep`, if some seconds were spent since the last time."""

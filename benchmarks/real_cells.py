@@ -15,7 +15,7 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from pieces import Meter, Noticing, digest_of
+from pieces import Meter, digest_of
 from report import as_row
 
 from latnas.data.images import ImageData
@@ -202,11 +202,10 @@ def searched(cell: Cell, report: Reporter) -> tuple[Front, float]:
             budgets=cell.sizes.budgets, executor=cell.executor, **cell.sizes.search,
         )  # fmt: skip
         meter = Meter(cell.folder / "search-cpu.json")
-        try:
-            found = search(config, Noticing(report, meter.keep_now_and_then))
-        finally:
-            meter.keep()
-        write_json(done, {"front": str(found.front_path.relative_to(cell.folder)), "cpu_seconds": meter.seconds})
+        with meter.running(report) as noticing:
+            found = search(config, noticing)
+        spent = meter.spent["cpu_seconds"]
+        write_json(done, {"front": str(found.front_path.relative_to(cell.folder)), "cpu_seconds": spent})
     kept = read_json(done)
     return load_front(cell.folder / kept["front"]), float(kept["cpu_seconds"])
 

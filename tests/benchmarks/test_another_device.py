@@ -8,15 +8,19 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import another_device
+import pieces
 import pytest
 from another_device import check, chosen, judges_of, shares
 from made_up_table import random_cells, write_table
 from pieces import OutOfTimeError
+from small import Heard
 
 from latnas.errors import LatnasError
+from latnas.stages.search import SearchConfig
 from latnas.words.architecture import Architecture
 from latnas.words.front import BudgetChoice, Estimate, Front, ScoredNetwork
 
@@ -102,6 +106,32 @@ def test_what_the_results_file_has_is_not_searched_again_unless_another_judge_is
         ("mbconv", 0, "judge"), ("mbconv", 1, "judge"), ("nasbench201", 0, "judge"),
         ("nasbench201", 1, "NAS-Bench-201"), ("nasbench201", 1, "judge"),
     ]  # fmt: skip
+
+
+def test_the_minutes_of_a_front_are_those_of_all_sessions_until_it_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, interrupted = 0.0, True
+
+    def search(config: SearchConfig, report: Any) -> Any:
+        nonlocal now
+        now += 60.0 if config.from_run else 1000.0
+        if config.from_run and interrupted:
+            raise OutOfTimeError
+        return SimpleNamespace(front=None)
+
+    monkeypatch.setitem(pieces.CLOCKS, "seconds", lambda: now)
+    monkeypatch.setattr(another_device, "search", search)
+    monkeypatch.setattr(another_device, "common_judge", lambda *given: value)
+    monkeypatch.setattr(another_device, "shares", lambda fronts, value: [0.75, 0.5])
+    tables = Path(__file__).parents[2] / "latency_tables"
+    given = argparse.Namespace(tables=tables, truth=None, work=tmp_path, data="digits", executor="local:0")
+    with pytest.raises(OutOfTimeError):
+        another_device.compared(given, "mbconv", 0, Heard())
+    interrupted = False
+    for _ in range(2):
+        (row,) = another_device.compared(given, "mbconv", 0, Heard())
+        assert (row["minutes"], row["difference"]) == (2.0, 0.25)
 
 
 def test_tables_and_accuracies_that_are_missing_are_told_before_anything_is_searched(tmp_path: Path) -> None:

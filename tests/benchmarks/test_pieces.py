@@ -124,6 +124,18 @@ def test_what_several_sessions_spent_is_added_up(tmp_path: Path) -> None:
     assert 0.08 < spent[0] < 0.5 and 0.08 < spent[1] - spent[0] < 0.5
 
 
+def test_the_clock_on_the_wall_stands_still_between_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10.0
+    monkeypatch.setitem(pieces.CLOCKS, "seconds", lambda: now)
+    with Meter(tmp_path / "spent.json").running(Heard()):
+        now = 15.0
+    now = 100.0
+    meter = Meter(tmp_path / "spent.json")
+    with meter.running(Heard()):
+        now = 107.0
+    assert meter.spent["seconds"] == json.loads((tmp_path / "spent.json").read_text())["seconds"] == 12.0
+
+
 def test_a_meter_writes_only_now_and_then(tmp_path: Path) -> None:
     meter = Meter(tmp_path / "cpu.json")
     meter.keep_now_and_then()
