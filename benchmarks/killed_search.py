@@ -6,8 +6,8 @@ A table of the analytic profiler is made, and a search by it that nobody stops. 
 and killed, with its workers, by SIGKILL to its process group; it is begun again from what it left, and killed again,
 until it has been killed `--kills` times. Each time it may get as far as one of `--kills` random amounts of work,
 counted in files and lines that it leaves, and further than before, and dies up to a tenth of a second later. A row has
-the work before and after this life, and the seconds that it lasted. In the end the files of both runs are compared. The
-executor is local:2.
+the work before and after this life, and the seconds that it lasted. In the end all files of both runs are compared, but
+their locks. The executor is local:2.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from latnas.errors import LatnasError
 POLL_SECONDS = 0.02
 JITTER_SECONDS = 0.1
 
-COMPARED = ("front.json", "metrics.jsonl", "weights.safetensors", "judge.json", "result.json")
 SIZES = {
     "pool": 60, "trainings": 8, "training-steps": 60, "warmup-steps": 60, "joint-steps": 40, "hypernetwork-steps": 60,
     "draws": 2, "budgets": 3, "long-trainings": 8,
@@ -66,16 +65,22 @@ def killed(folder: Path, words: list[str], amount: int, jitter: float) -> bool:
 
 def work(folder: Path) -> int:
     """How much a search has done: files that last, and steps of the hypernetwork."""
-    runs = list(folder.glob("runs/nasbench201-*"))
+    runs = runs_in(folder)
     files = sum(1 for run in runs for path in run.rglob("*") if path.suffix in (".json", ".safetensors"))
     lines = sum(path.read_bytes().count(b"\n") for run in runs for path in run.rglob("metrics.jsonl"))
     return files + lines
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The run folders, without the link to the latest of them."""
+    return list(folder.glob("runs/nasbench201-*"))
+
+
 def results(folder: Path) -> dict[str, bytes]:
-    """Path and content of everything that a search leaves for others."""
-    paths = (path for path in sorted(folder.glob("runs/*/**/*")) if path.name in COMPARED)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    """Path and content of every file that a search leaves, but of hidden ones: its lock, and what a kill cut short."""
+    paths = [path for run in runs_in(folder) for path in sorted(run.rglob("*"))]
+    files = [path for path in paths if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def run(folder: Path, kills: int, seed: int) -> tuple[list[dict[str, Any]], int, int]:
