@@ -1,6 +1,6 @@
 """How well latencies are predicted on this device: the plain sum of operations, a scale and an offset, and latnas.
 
-    python benchmarks/latency_model.py --json benchmarks/results/latency_model.json
+    python benchmarks/latency_model.py --spaces nasbench201 mbconv --json benchmarks/results/latency_model.json
 
 For each space: a table is made as `latnas profile` makes it, and timed. Then five sets of 40 networks, chosen as
 `latnas profile` chooses them from other draws, and at least 120 held-out random networks are measured together. Each
