@@ -156,7 +156,7 @@ def recipe_task(config: Mapping[str, Any], folder: Path) -> dict[str, float]:
     reached = accuracy(network, data.train.take(splits_of(data, config["seed"]).select))
     save_tensors(folder / WEIGHTS, network.state_dict(), {})
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    return {"select": reached.value, "images": reached.images, "cpu_seconds": time.process_time() - began}
+    return {"correct": reached.correct, "images": reached.images, "cpu_seconds": time.process_time() - began}
 
 
 def supernet_task(config: Mapping[str, Any], folder: Path) -> dict[str, int]:

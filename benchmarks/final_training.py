@@ -14,7 +14,8 @@ by the plain recipe and by the same with one part more:
 
 Parts named by `--with` are in every recipe, the plain one included: so a part is judged beside those that are settled.
 Rows of JSON are those of single trainings; before them one for each variant has the mean difference to the plain recipe
-in percentage points, over the same networks and seeds, with its 95 % interval: Student's t over the means of seeds.
+in percentage points, over the same networks and seeds, with its 95 % interval: Student's t over the means of seeds. Its
+`accuracy` is a mean over its own `networks`, which are two for `distill`: only differences can be compared.
 
 The folder `--work` keeps everything: the same command goes on where it was stopped, by --minutes, Ctrl-C or a kill, in
 the middle of a training at worst. The file of --json gathers the rows of all images and settings.
@@ -72,8 +73,9 @@ def run_cell(cell: Cell, data: str, parts: Sequence[str], executor: str, report:
         rows.append(
             as_row(
                 data=data, given=named(given), variant=variant, seed=cell.seed, network=name, params=params,
-                epochs=cell.setting.epochs, accuracy=POINTS * result["select"], select_images=result["images"],
-                cpu_seconds=result["cpu_seconds"], setting=cell.setting.digest(cell.data), version=VERSION,
+                epochs=cell.setting.epochs, accuracy=POINTS * result["correct"] / result["images"],
+                correct=result["correct"], select_images=result["images"], cpu_seconds=result["cpu_seconds"],
+                setting=cell.setting.digest(cell.data), version=VERSION,
             )
         )  # fmt: skip
     return rows
@@ -93,25 +95,31 @@ def _further(bar: Progress, before: int, after: int, done: float, total: int) ->
     bar.update(before + done, before + total + after, "trainings")
 
 
+def accuracy_of(row: Mapping[str, Any]) -> float:
+    """In percent, from counts: the row's own is rounded, and differences are hardly larger than that."""
+    return POINTS * float(row["correct"]) / float(row["select_images"])
+
+
 def compared(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     """For each variant its difference from the plain recipe, in points, from the rows of single trainings."""
     found = []
     settings = dict.fromkeys((row["data"], row["setting"], row["given"], row["epochs"]) for row in rows)
     for data, setting, given, epochs in settings:
         own = [row for row in rows if (row["data"], row["setting"]) == (data, setting)]
-        plain = {(row["seed"], row["network"]): row["accuracy"] for row in own if row["variant"] == PLAIN}
+        plain = {(row["seed"], row["network"]): accuracy_of(row) for row in own if row["variant"] == PLAIN}
         for variant in dict.fromkeys(row["variant"] for row in own if row["variant"] != PLAIN):
             mine = [row for row in own if row["variant"] == variant]
             of_seed: dict[int, list[float]] = {}
             for row in mine:
-                difference = row["accuracy"] - plain[row["seed"], row["network"]]
+                difference = accuracy_of(row) - plain[row["seed"], row["network"]]
                 of_seed.setdefault(row["seed"], []).append(difference)
             means = [sum(differences) / len(differences) for differences in of_seed.values()]
             low, high = mean_interval(means) if len(means) > 1 else (None, None)
             found.append(
                 as_row(
                     data=data, given=given, variant=variant, epochs=epochs, seeds=len(means),
-                    trainings=len(mine), accuracy=sum(row["accuracy"] for row in mine) / len(mine),
+                    networks=", ".join(dict.fromkeys(row["network"] for row in mine)), trainings=len(mine),
+                    accuracy=sum(map(accuracy_of, mine)) / len(mine),
                     difference=sum(means) / len(means), low=low, high=high,
                 )
             )  # fmt: skip

@@ -26,7 +26,7 @@ from latnas.training.trainer import Recipe
 def row(variant: str, seed: int, network: str, accuracy: float, setting: str = "s") -> dict[str, Any]:
     return {
         "data": "digits", "given": "plain", "variant": variant, "seed": seed, "network": network, "epochs": 2,
-        "accuracy": accuracy, "setting": setting,
+        "correct": accuracy, "select_images": 100, "setting": setting,
     }  # fmt: skip
 
 
@@ -47,6 +47,19 @@ def test_a_part_is_worth_its_mean_difference_from_the_plain_recipe_over_seeds() 
     assert (found["difference"], found["low"], found["high"]) == pytest.approx((means.mean(), low, high), rel=1e-3)
     (single,) = compared([one for one in rows if one["seed"] == 0])
     assert single["low"] is None
+
+
+def test_a_difference_is_that_of_counts_and_not_of_rounded_accuracies() -> None:
+    counts = {"plain": (8039, 8035, 8029), "smoothing": (8063, 8032, 8085), "distill": (None, 8041, 8048)}
+    rows = [
+        row(variant, 0, network, correct / 90)
+        for variant, correct_N in counts.items()
+        for network, correct in zip(NETWORKS, correct_N, strict=True)
+        if correct is not None
+    ]
+    smoothing, distill = compared(rows)
+    assert (smoothing["difference"], smoothing["networks"]) == (0.28519, "largest, middle, small")
+    assert (distill["difference"], distill["networks"]) == (0.13889, "middle, small")
 
 
 def test_new_rows_take_the_place_of_those_of_the_same_training_and_others_stay() -> None:
@@ -135,5 +148,6 @@ def test_it_measures_on_select_alone_and_a_second_session_trains_only_what_is_mi
     ]  # fmt: skip
     held_out = len(splits_of(load_images("digits"), 0).select)
     assert {one["select_images"] for one in rows} == {held_out}
+    assert all(one["accuracy"] == pytest.approx(100 * one["correct"] / held_out, rel=1e-4) for one in rows)
     assert benchmark(monkeypatch, *words) == 0
     assert after == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
