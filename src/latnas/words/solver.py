@@ -9,17 +9,15 @@ Shapes: D decisions; decision d has n_d items, and one vector [n_d] for each qua
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latnas.words.bounds import Bounds, Limit, Vectors, completions, exact_sum, least_spent, with_prices
+from latnas.words.best_first import BestFirst, OutOfNodesError
+from latnas.words.bounds import Bounds, Limit, Vectors, completions, exact_sum
 
 __all__ = ["Limit", "SearchGap", "Solution", "Solver", "or_nearly"]
 
@@ -28,10 +26,6 @@ Accept = Callable[[tuple[int, ...]], bool]
 # In rounding steps. Float error can put a quotient on the wrong side of a whole number: such cases are let
 # through here, and the unrounded cost has the last word.
 EDGE = 1e-9
-WHOLE = -1
-
-MOST_COMPLETED = 1000
-"""At the node limit so many of the most promising prefixes are completed."""
 
 
 @dataclass(frozen=True)
@@ -65,34 +59,6 @@ def or_nearly(solutions: Iterable[Solution]) -> Iterator[Solution]:
         yield from solutions
     except SearchGap as gap:
         yield from gap.unproven
-
-
-class _Node(NamedTuple):
-    """Items chosen for the first `depth` decisions, as a chain back to the root."""
-
-    parent: _Node | None
-    item: int
-    value: float
-    depth: int
-    left: int  # rounding steps that the open decisions may still use
-    spent: tuple[float, ...]  # of each limit
-
-    def items(self) -> tuple[int, ...]:
-        items, node = [], self
-        while node.parent is not None:
-            items.append(node.item)
-            node = node.parent
-        return tuple(reversed(items))
-
-    def plus(self, rest: float) -> float:
-        """The prefix's value plus `rest`, added last decision first, as `Solver.score` and the tables add.
-
-        Float addition is monotone: summed in this one order, a solution never exceeds its own bounds.
-        """
-        node = self
-        while node.parent is not None:
-            rest, node = node.value + rest, node.parent
-        return rest
 
 
 class Solver:
@@ -186,81 +152,19 @@ class Solver:
     ) -> Iterator[Solution]:
         if capacity < 0 or self._bounds.at_root(capacity) == -math.inf:
             return
-        least = [least_spent(self._bounds, limit, capacity) for limit in limits]
-        most = [limit.loose_most() for limit in limits]
-        root = _Node(None, WHOLE, 0.0, 0, capacity, tuple(limit.fixed for limit in limits))
-
-        def can_hold(node: _Node) -> bool:
-            """Whether every limit can still hold, each by itself."""
-            rest = (table[node.depth][node.left] for table in least)
-            return all(spent + float(r) <= m for spent, r, m in zip(node.spent, rest, most, strict=True))
-
-        if not can_hold(root):
-            return
-        bounds = with_prices(self._bounds, limits, capacity)
-        ranked: dict[tuple[int, int], list[tuple[float, int]]] = {}
-        # (-bound, -depth, serial, node, its rank among its siblings, or WHOLE: then -bound is -score).
-        # Among equal bounds the deeper comes first, then the older, so that ties cost no detour.
-        heap: list[tuple[float, int, int, _Node, int]] = []
-        serial = count()
-
-        def child(parent: _Node, rank: int) -> tuple[float, _Node, int] | None:
-            """The parent's child of this rank or the next that no limit rules out, after what it can gain; its rank."""
-            d, left = parent.depth, parent.left
-            if (d, left) not in ranked:
-                gains = bounds.gains(d, left)
-                order = np.argsort(-gains, kind="stable")[: np.count_nonzero(gains > -math.inf)]
-                ranked[d, left] = list(zip(gains[order].tolist(), order.tolist(), strict=True))
-            for position in range(rank, len(ranked[d, left])):
-                gain, item = ranked[d, left][position]
-                spent = tuple(s + float(m.costs[d][item]) for s, m in zip(parent.spent, limits, strict=True))
-                after = left - int(self.rounded_costs[d][item])
-                node = _Node(parent, item, float(bounds.values[d][item]), d + 1, after, spent)
-                if can_hold(node):
-                    return gain, node, position
-            return None
-
-        def push_child(parent: _Node, rank: int) -> None:
-            if (found := child(parent, rank)) is not None:
-                gain, node, position = found
-                minus_bound = -(parent.plus(gain) + bounds.allowance)
-                heapq.heappush(heap, (minus_bound, -parent.depth, next(serial), node, position))
 
         def fits(items: tuple[int, ...]) -> bool:
             return self.cost(items) <= budget and all(limit.spent(items) <= limit.most for limit in limits)
 
-        def expand(node: _Node) -> None:
-            if node.depth < len(self.scores):
-                push_child(node, 0)
-            elif fits(items := node.items()):
-                heapq.heappush(heap, (-self.score(items), -node.depth, next(serial), node, WHOLE))
-
-        def completed(node: _Node) -> tuple[int, ...] | None:
-            """Items of the likeliest whole solution that begins so; None where that does not fit."""
-            while node.depth < len(self.scores):
-                if (found := child(node, 0)) is None:
-                    return None
-                node = found[1]
-            return items if fits(items := node.items()) else None
-
+        search = BestFirst(self._bounds, limits, capacity, self.score, fits)
         found: float | None = None
-        looked_at = 0
-        expand(root)
-        while heap:
-            minus_bound, _, _, node, rank = heapq.heappop(heap)
-            if rank == WHOLE:
-                items = node.items()
+        try:
+            for score, items in search.wholes(node_limit):
                 if accept is None or accept(items):
-                    found = -minus_bound if found is None else found
-                    yield Solution(items, -minus_bound, self.cost(items))
-                continue
-            if looked_at == node_limit:
-                ends = (completed(entry[3]) for entry in heapq.nsmallest(MOST_COMPLETED, heap))
-                raise SearchGap(-minus_bound, found, self._best(filter(None, ends), accept))
-            looked_at += 1
-            if node.parent is not None:
-                push_child(node.parent, rank + 1)
-            expand(node)
+                    found = score if found is None else found
+                    yield Solution(items, score, self.cost(items))
+        except OutOfNodesError as stop:
+            raise SearchGap(stop.best_bound, found, self._best(stop.reached, accept)) from stop
 
     def _best(self, items: Iterable[tuple[int, ...]], accept: Accept | None) -> tuple[Solution, ...]:
         """Those that are accepted, each once, by falling score."""
