@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ import runpy, sys
 
 class Forbidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "latnas", "latnas_profilers", "onnx", "scipy", "pydantic", "psutil"):
-            raise ImportError(f"{name} is not to be had on a device")
+        if name.split(".")[0] in FORBIDDEN:
+            raise ImportError(f"{name} is not to\\nbe had on a device")
 
 sys.meta_path.insert(0, Forbidden())
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+NEVER_THERE = ("torch", "latnas", "latnas_profilers", "onnx", "scipy", "pydantic", "psutil")
 DEVICE: dict[str, Any] = {
     "device": "cpu", "threads": 1, "batch": 2, "precision": "fp32", "p50_factor": 1.1, "p90_factor": 1.4,
     "anchor_ms": 0.5,
@@ -70,9 +71,10 @@ def export_in(folder: Path, file: bytes | None = None, **changes: Any) -> Path:
     return folder
 
 
-def alone(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """`python measure.py` in a process that can import neither torch nor latnas."""
-    command = [sys.executable, "-I", "-c", ALONE, str(folder / "measure.py"), *words]
+def alone(folder: Path, *words: str, without: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """`python measure.py` in a process that can import neither torch nor latnas, nor what it is `without`."""
+    script = f"FORBIDDEN = {(*NEVER_THERE, *without)}\n{ALONE}"
+    command = [sys.executable, "-I", "-c", script, str(folder / "measure.py"), *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, timeout=100)
 
 
@@ -125,10 +127,23 @@ def test_without_torch_and_latnas_a_file_over_its_budget_exits_3_and_says_by_how
     assert "over the budget" in shown.stdout and shown.stdout.endswith("over budget\n")
 
 
+@pytest.mark.parametrize("package", ["numpy", "onnxruntime"])
+def test_a_device_without_what_the_script_needs_is_told_in_one_line_what_to_install(
+    tmp_path: Path, package: str
+) -> None:
+    shown = alone(export_in(tmp_path / "here"), without=[package])
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == (
+        "measure.py: needs numpy and onnxruntime: pip install numpy onnxruntime "
+        f"({package} is not to be had on a device)\n"
+    )
+
+
 def test_the_script_has_a_page_of_help_and_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     folder = export_in(tmp_path / "here")
     shown = alone(folder, "--help")
     assert shown.returncode == 0 and "Exit codes: 0 within the budget" in shown.stdout
+    assert "130 interrupted" in shown.stdout
     for words in (["--sustained", "60"], ["--sustained=-1s"], ["--sustained", "0s"], ["--rounds", "0"], ["--fast"]):
         with pytest.raises(SystemExit) as ended:
             main(folder, words)

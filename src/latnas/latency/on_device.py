@@ -105,7 +105,7 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 within the budget, 3 over it or another file than the manifest's, 1 where nothing could be
-        measured.
+        measured, 130 where it was interrupted.
     """
     asked = _parser().parse_args(arguments)
     try:
@@ -321,7 +321,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="measure.py",
         description="Measures the model.onnx beside this script against the budget in its manifest.json.",
-        epilog="Exit codes: 0 within the budget, 1 failed, 2 wrong usage, 3 over the budget or another file.",
+        epilog="Exit codes: 0 within the budget, 1 failed, 2 wrong usage, 3 over the budget or another file, "
+        "130 interrupted.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(

@@ -21,9 +21,17 @@ that a measurement here is what a measurement with latnas is.
 from __future__ import annotations
 
 import os
+import sys
 
 # ONNX Runtime would write an id of this device into the home folder, and report to its makers. Set it to 0 to let it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+try:
+    import numpy
+    import onnxruntime
+except ImportError as error:
+    reason = " ".join(str(error).split())
+    sys.exit(f"measure.py: needs numpy and onnxruntime: pip install numpy onnxruntime ({{reason}})")
 '''
 
 TAIL = """
