@@ -115,6 +115,7 @@ def test_without_torch_and_latnas_a_file_within_its_budget_is_measured_beside_th
     assert value["quoted_ms"] == pytest.approx(1.1 * value["floor_ms"])
     assert 0 < value["floor_ms"] < 1000 and 0 < value["p50_ms"] <= value["p90_ms"]
     assert value["margin"] == pytest.approx(1 - value["lasting_ms"] / 1000)
+    assert value["unchecked"] is None
     assert value["drift"] > 0 and value["onnxruntime"] == onnxruntime.__version__
     assert value["sustained"]["seconds"] >= 0.02 and value["sustained"]["calls"] >= 1
     assert (value["threads"], value["batch"], value["sha256_matches"], value["faults"]) == (1, 2, True, [])
@@ -295,7 +296,7 @@ def test_the_settings_of_the_table_are_those_that_the_file_is_run_with(tmp_path:
 
 
 def test_a_file_that_takes_bytes_is_given_bytes() -> None:
-    conditions = Conditions("cpu", (), 1, 1, "fp32", None, None, "")
+    conditions = Conditions("cpu", (), 1, 1, "fp32", None, None, "", None)
     assert on_device._runner(convolution(TensorProto.UINT8), conditions)._feed["images"].dtype == "uint8"
     with pytest.raises(CannotMeasureError, match=r"input images is a tensor\(int64\)"):
         on_device._runner(convolution(TensorProto.INT64), conditions)
@@ -305,7 +306,7 @@ def test_a_file_that_takes_bytes_is_given_bytes() -> None:
     ("runtime", "device", "expected"),
     [("torch:compile", "cpu", "cpu"), ("torch", "cuda:1", "cuda:1"), ("analytic", "analytic", "cpu")],
 )
-def test_a_budget_that_was_set_for_another_runtime_is_said_to_be(
+def test_a_budget_that_was_set_for_another_runtime_is_not_said_to_be_kept(
     tmp_path: Path, made_up: dict[bytes, MadeUp], capsys: pytest.CaptureFixture[str],
     runtime: str, device: str, expected: str,
 ) -> None:  # fmt: skip
@@ -313,9 +314,29 @@ def test_a_budget_that_was_set_for_another_runtime_is_said_to_be(
     folder = export_in(tmp_path / "here", b"model", runtime=runtime, device={**DEVICE, "device": device})
     (folder / ANCHOR).write_bytes(b"anchor")
     code, value = measured(folder, capsys)
-    assert (code, value["device"], value["drift"]) == (0, expected, None)
+    assert (code, value["device"], value["drift"]) == (1, expected, None)
     assert value["quoted_ms"] == value["floor_ms"], "by its own single calls, not by the factor of another runtime"
-    assert f"the budget was set for the runtime {runtime.partition(':')[0]}" in value["remarks"][0]
+    assert (value["margin"], value["faults"], value["remarks"]) == (None, [], [])
+    reason = (
+        f"the budget was set for the runtime {runtime.partition(':')[0]}, and this is ONNX Runtime: "
+        "the figures are no check of it"
+    )
+    assert value["unchecked"] == reason
+    assert main(folder, ["--rounds", "4"]) == 1
+    text = capsys.readouterr().out
+    assert text.endswith(f"\nnot checked: {reason}\n") and "the budget\n" not in text
+
+
+def test_nor_is_one_of_another_runtime_said_to_be_missed_but_another_file_is(
+    tmp_path: Path, made_up: dict[bytes, MadeUp], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up[b"model"] = MadeUp(2**-10)
+    folder = export_in(tmp_path / "here", b"model", runtime="analytic", budget_ms=1e-6)
+    code, value = measured(folder, capsys, "--sustained", "1s")
+    assert (code, value["faults"]) == (1, [])
+    (folder / "model.onnx").write_bytes(b"another")
+    code, value = measured(folder, capsys)
+    assert (code, value["faults"]) == (3, ["it is not the file that the manifest is of"])
 
 
 def test_an_older_manifest_is_measured_on_the_cpu_and_says_what_it_lacks(
@@ -324,6 +345,8 @@ def test_an_older_manifest_is_measured_on_the_cpu_and_says_what_it_lacks(
     made_up[b"model"] = MadeUp(2**-10)
     code, value = measured(export_in(tmp_path / "here", b"model", device=None), capsys)
     assert code == 0 and "does not say how its table was measured" in value["remarks"][0]
+    code, value = measured(export_in(tmp_path / "here", b"model", device=None, runtime="torch"), capsys)
+    assert code == 1 and "for the runtime torch" in value["unchecked"]
 
 
 @pytest.mark.parametrize(

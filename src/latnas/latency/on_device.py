@@ -57,7 +57,8 @@ class Conditions:
     """How the file is run, from its manifest.
 
     The factors lead from a floor to what is typical; where they are not known, the file's own single calls do.
-    `anchor_ms` is the floor of the anchor in the table. `remark` says how far this is not what the budget is of.
+    `anchor_ms` is the floor of the anchor in the table. `remark` says how far this is not what the budget is of;
+    `unchecked` why no measurement here can be held against it, None where one can.
     """
 
     device: str
@@ -68,6 +69,7 @@ class Conditions:
     factors: Mapping[str, float] | None
     anchor_ms: float | None
     remark: str
+    unchecked: str | None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 within the budget, 3 over it or another file than the manifest's, 1 where nothing could be
-        measured, 130 where it was interrupted.
+        measured or held against the budget, 130 where it was interrupted.
     """
     asked = _parser().parse_args(arguments)
     try:
@@ -117,11 +119,13 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("measure.py: interrupted\n")
         return INTERRUPTED
     sys.stdout.write(json.dumps(found, indent=1) + "\n" if asked.json else as_text(found))
-    return WITHIN if not found["faults"] else OVER
+    if found["faults"]:
+        return OVER
+    return WITHIN if found["unchecked"] is None else FAILED
 
 
 def examine(folder: Path, rounds: int | None, sustained: float | None) -> dict[str, Any]:
-    """Everything that `--json` prints. `faults` are the reasons for exit code 3.
+    """Everything that `--json` prints. `faults` are the reasons for exit code 3, `unchecked` is the one for code 1.
 
     Args:
         folder: of the file.
@@ -140,6 +144,7 @@ def examine(folder: Path, rounds: int | None, sustained: float | None) -> dict[s
         "quote": manifest["quote"], "budget_ms": manifest["budget_ms"], "sha256_matches": True, "floor_ms": None,
         "quoted_ms": None, "lasting_ms": None, "p50_ms": None, "p90_ms": None, "margin": None,
         "drift": None, "sustained": None, "remarks": [conditions.remark] if conditions.remark else [], "faults": [],
+        "unchecked": conditions.unchecked,
     }  # fmt: skip
     if hashlib.sha256(file).hexdigest() != manifest["sha256"]:
         return {**found, "sha256_matches": False, "faults": ["it is not the file that the manifest is of"]}
@@ -154,9 +159,9 @@ def examine(folder: Path, rounds: int | None, sustained: float | None) -> dict[s
     except MeasurementError as error:
         raise CannotMeasureError(f"{error}. Type the same command to try again.") from error
     found.update(vars(times), lasting_ms=times.lasting_ms)
-    found["margin"] = 1.0 - times.lasting_ms / manifest["budget_ms"]
-    if times.lasting_ms > manifest["budget_ms"]:
-        found["faults"].append("over budget")
+    if conditions.unchecked is None:
+        found["margin"] = 1.0 - times.lasting_ms / manifest["budget_ms"]
+        found["faults"] += ["over budget"] if times.lasting_ms > manifest["budget_ms"] else []
     return found if load is None else _with_load(found, load, speed_at(times.drift))
 
 
@@ -175,10 +180,12 @@ def conditions_of(manifest: Mapping[str, Any]) -> Conditions:
         CannotMeasureError: the manifest says nothing that can be used.
     """
     name, _, settings = manifest["runtime"].partition(":")
+    other = f"the budget was set for the runtime {name}, and this is ONNX Runtime: the figures are no check of it"
+    unchecked = None if name == "onnxruntime" else other
     how = manifest.get("device")
     if not isinstance(how, dict):
         remark = "the manifest does not say how its table was measured: taken are one thread and one image on the CPU"
-        return Conditions("cpu", (), 1, 1, "fp32", None, None, remark)
+        return Conditions("cpu", (), 1, 1, "fp32", None, None, remark, unchecked)
     try:
         device, precision = str(how["device"]), str(how["precision"])
         threads, batch = int(_positive(how["threads"])), int(_positive(how["batch"]))
@@ -186,13 +193,12 @@ def conditions_of(manifest: Mapping[str, Any]) -> Conditions:
         anchor_ms = _positive(how["anchor_ms"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CannotMeasureError(f"the manifest's device is damaged: {error!r}. Export it again.") from error
-    if name == "onnxruntime":
+    if unchecked is None:
         chosen = tuple(filter(None, settings.split(",")))
-        return Conditions(device, chosen, threads, batch, precision, factors, anchor_ms, remark="")
+        return Conditions(device, chosen, threads, batch, precision, factors, anchor_ms, "", unchecked)
     # Settings, factors and the anchor's floor are of that other runtime.
-    remark = f"the budget was set for the runtime {name}, and this is ONNX Runtime: the figures are no check of it"
     device = device if device.startswith("cuda") else "cpu"
-    return Conditions(device, (), threads, batch, precision, None, None, remark)
+    return Conditions(device, (), threads, batch, precision, None, None, "", unchecked)
 
 
 def _positive(value: Any) -> float:
@@ -209,13 +215,14 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"{found['threads']} thread(s), batch {found['batch']}"
     ]
     if found["quoted_ms"] is not None:
-        side = "below" if found["margin"] >= 0 else "over"
         quoted = _ms(found["quoted_ms"])
         if found["lasting_ms"] != found["quoted_ms"]:
             quoted += f"; {_ms(found['lasting_ms'])} at the table's speed"
+        if found["margin"] is not None:
+            quoted += f", {abs(found['margin']):.1%} {'below' if found['margin'] >= 0 else 'over'} the budget"
         lines += [
             f"  floor              {_ms(found['floor_ms'])}",
-            f"  quoted: {found['quote']:<11}{quoted}, {abs(found['margin']):.1%} {side} the budget",
+            f"  quoted: {found['quote']:<11}{quoted}",
             f"  budget             {_ms(found['budget_ms'])}",
             f"  single calls       p50 {_ms(found['p50_ms'])}, p90 {_ms(found['p90_ms'])}",
         ]
@@ -229,12 +236,13 @@ def as_text(found: Mapping[str, Any]) -> str:
             f"{load['seconds']:.1f} s, the last fifth {load['throttling']:.2f} times the first"
         )
     lines += [f"warning: {remark}" for remark in found["remarks"]]
-    lines.append("; ".join(found["faults"]) or "within budget")
+    verdict = "within budget" if found["unchecked"] is None else f"not checked: {found['unchecked']}"
+    lines.append("; ".join(found["faults"]) or verdict)
     return "".join(_printable(line) + "\n" for line in lines)
 
 
 def _with_load(found: Mapping[str, Any], load: Sustained, speed: float) -> dict[str, Any]:
-    over = load.quoted_ms(found["quote"]) / speed > found["budget_ms"]
+    over = found["unchecked"] is None and load.quoted_ms(found["quote"]) / speed > found["budget_ms"]
     return {
         **found, "sustained": load.to_json(), "remarks": [*found["remarks"], *load.warnings()],
         "faults": [*found["faults"], *(["over budget under load"] if over else [])],
@@ -321,8 +329,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="measure.py",
         description="Measures the model.onnx beside this script against the budget in its manifest.json.",
-        epilog="Exit codes: 0 within the budget, 1 failed, 2 wrong usage, 3 over the budget or another file, "
-        "130 interrupted.",
+        epilog="Exit codes: 0 within the budget, 1 failed or not checked, 2 wrong usage, "
+        "3 over the budget or another file, 130 interrupted.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
