@@ -144,7 +144,7 @@ app.command()(plan)
 @app.command()
 def search(
     budget_range: Annotated[
-        str | None, typer.Option(help="Such as 2ms:8ms; auto (the default, or given bare): all that is reachable.")
+        str | None, typer.Option(help="Such as 0.2ms:0.8ms; auto (the default, or given bare): all that is reachable.")
     ] = None,
     budgets: Annotated[int | None, typer.Option(help="How many budgets export --all serves. Default 5.")] = None,
     table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
@@ -189,7 +189,9 @@ def search(
 ) -> None:
     """Search once for every budget of a range. The same command typed again resumes, as --resume RUN does.
 
-    Example: latnas search --budget-range 2ms:8ms --budgets 4
+    Example: latnas search --budget-range 0.2ms:0.8ms --budgets 4
+
+    For a table of wider networks, or of a slower device. Example: latnas search --budget-range 2ms:8ms
 
     Another device for a finished run. Example: latnas search --from RUN --table FILE
     """

@@ -15,13 +15,13 @@ def export(
     lam: Annotated[
         list[float] | None, typer.Option("--lambda", help="Position in the budget range, 0 loosest; repeatable.")
     ] = None,
-    budget: Annotated[list[str] | None, typer.Option(help="Such as 4ms; repeatable.")] = None,
+    budget: Annotated[list[str] | None, typer.Option(help="Such as 0.4ms; repeatable.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every budget of the search.")] = False,
     run: Annotated[str | None, typer.Option(help="Run folder or name. Default: the latest.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
     table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
     max_params: Annotated[
-        list[str] | None, typer.Option(help="Most parameters of a network: 26k; repeatable, a file for each.")
+        list[str] | None, typer.Option(help="Most parameters of a network: 200k; repeatable, a file for each.")
     ] = None,
     max_macs: MaxMacs = None,
     max_size: MaxSize = None,

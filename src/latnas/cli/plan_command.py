@@ -40,7 +40,7 @@ from latnas.cli.options import (
 
 def plan(
     budget_range: Annotated[
-        str | None, typer.Option(help="Such as 2ms:8ms; auto (the default, or given bare): all that is reachable.")
+        str | None, typer.Option(help="Such as 0.2ms:0.8ms; auto (the default, or given bare): all that is reachable.")
     ] = None,
     budgets: Annotated[int | None, typer.Option(help="How many budgets will be exported. Default 5.")] = None,
     max_params: MaxParams = None,
