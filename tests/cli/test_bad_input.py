@@ -148,7 +148,7 @@ WORDS = {
         [*SEARCHED, "--budget-range", "8ms:2ms"], WRONG_USAGE, "'8ms:2ms' is reversed. Write 2ms:8ms"
     ),
     "a range from below zero": Case(
-        [*SEARCHED, "--budget-range", "-2ms:8ms"], WRONG_USAGE, "A range looks like 2ms:8ms."
+        [*SEARCHED, "--budget-range", "-2ms:8ms"], WRONG_USAGE, "A range looks like 0.2ms:0.8ms."
     ),
     "a range without units": Case([*SEARCHED, "--budget-range", "2:8"], WRONG_USAGE, "has no unit. Write "),
     "a range of nonsense": Case([*SEARCHED, "--budget-range", "fast"], WRONG_USAGE, "'fast' is not a range of budgets"),
@@ -174,7 +174,7 @@ WORDS = {
     "a budget of nonsense": Case([*EXPORTED, "--budget", "soon"], WRONG_USAGE, "'soon' is not a latency."),
     "a budget below zero": Case([*EXPORTED, "--budget", "-4ms"], WRONG_USAGE, "latnas: "),
     "a budget out of range": Case([*EXPORTED, "--budget", "1s"], WRONG_USAGE, "is outside this run's range of 0."),
-    "no budget at all": Case(EXPORTED, WRONG_USAGE, "name what to export: --lambda 0.5, --budget 4ms"),
+    "no budget at all": Case(EXPORTED, WRONG_USAGE, "name what to export: --lambda 0.5, --budget 0.4ms"),
     "an unknown start": Case([*EXPORTED, "--all", "--init", "best"], WRONG_USAGE, "--init: Input should be 'scratch'"),
     "no such run": Case(
         [*EXPORTED, "--all", "--run", "mine"], WRONG_USAGE, "there is no run 'mine'. Runs in runs: nasbench201-"

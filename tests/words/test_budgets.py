@@ -107,13 +107,13 @@ def test_a_range_is_read_fastest_first(text: str, expected: tuple[float, float] 
         ("2:8", "'2' has no unit. Write 2ms"),
         ("2ms:8", "'8' has no unit. Write 8ms"),
         ("2:8m", "unknown unit, 'm'. Write 2ms"),
-        ("4ms", "such as 2ms:8ms, or auto. One budget is an export: latnas export --budget 4ms"),
-        ("2ms-8ms", "such as 2ms:8ms"),
-        ("1ms:2ms:3ms", "such as 2ms:8ms"),
-        (":8ms", "such as 2ms:8ms"),
-        ("2ms:", "such as 2ms:8ms"),
-        ("", "such as 2ms:8ms"),
-        ("a:b", "A range looks like 2ms:8ms"),
+        ("4ms", "such as 0.2ms:0.8ms, or auto. One budget is an export: latnas export --budget 0.4ms"),
+        ("2ms-8ms", "such as 0.2ms:0.8ms"),
+        ("1ms:2ms:3ms", "such as 0.2ms:0.8ms"),
+        (":8ms", "such as 0.2ms:0.8ms"),
+        ("2ms:", "such as 0.2ms:0.8ms"),
+        ("", "such as 0.2ms:0.8ms"),
+        ("a:b", "A range looks like 0.2ms:0.8ms"),
     ],
 )
 def test_what_is_no_range_is_refused_with_what_to_type(text: str, advice: str) -> None:
@@ -193,7 +193,7 @@ def test_float_error_at_the_ends_is_forgiven() -> None:
 
 @pytest.mark.parametrize("ends", [(8, 2), (4, 4), (0, 4), (-1, 4), (1, math.inf), (math.nan, 4)])
 def test_a_range_without_two_ordered_positive_ends_is_refused(ends: tuple[float, float]) -> None:
-    with pytest.raises(UsageError, match=r"from a shorter to a longer time.*--budget-range 2ms:8ms"):
+    with pytest.raises(UsageError, match=r"from a shorter to a longer time.*--budget-range 0.2ms:0.8ms"):
         BudgetRange(*ends)
 
 

@@ -28,7 +28,7 @@ class BudgetRange:
         if not 0 < self.fastest_ms < self.slowest_ms < math.inf:
             raise UsageError(
                 f"a budget range runs from a shorter to a longer time, got {_typed(self.fastest_ms)} to "
-                f"{_typed(self.slowest_ms)}. Write, for example: --budget-range 2ms:8ms"
+                f"{_typed(self.slowest_ms)}. Write, for example: --budget-range 0.2ms:0.8ms"
             )
 
     def budget_ms(self, lam: float) -> float:
@@ -116,8 +116,8 @@ def parse_range(text: str) -> tuple[float, float] | None:
     ends = [end.strip() for end in written.split(":")]
     if len(ends) != 2 or not all(ends):
         raise UsageError(
-            f"{text!r} is not a range of budgets. Write the fastest and the slowest, such as 2ms:8ms, or "
-            "auto. One budget is an export: latnas export --budget 4ms"
+            f"{text!r} is not a range of budgets. Write the fastest and the slowest, such as 0.2ms:0.8ms, or "
+            "auto. One budget is an export: latnas export --budget 0.4ms"
         )
     (left, left_unit), (_, right_unit) = (split_quantity(end) for end in ends)
     if left and not left_unit:
@@ -125,9 +125,9 @@ def parse_range(text: str) -> tuple[float, float] | None:
     try:
         fastest_ms, slowest_ms = (parse_ms(end) for end in ends)
     except UsageError as error:
-        raise UsageError(f"in the range {written!r}: {error} A range looks like 2ms:8ms.") from error
+        raise UsageError(f"in the range {written!r}: {error} A range looks like 0.2ms:0.8ms.") from error
     if fastest_ms == slowest_ms:
-        raise UsageError(f"the range {written!r} holds one budget only. Write two different ends, such as 2ms:8ms")
+        raise UsageError(f"the range {written!r} holds one budget only. Write two different ends, such as 0.2ms:0.8ms")
     if fastest_ms > slowest_ms:
         raise UsageError(f"the range {written!r} is reversed. Write {ends[1]}:{ends[0]}")
     return fastest_ms, slowest_ms

@@ -63,7 +63,7 @@ class ExportConfig(WhichExports, WithWorkers):
     def _names_something(self) -> ExportConfig:
         if not (self.lambdas or self.budgets or self.all or any(limits.limited for limits in self.limits)):
             raise UsageError(
-                "name what to export: --lambda 0.5, --budget 4ms, --max-params 100k (all repeatable), or --all."
+                "name what to export: --lambda 0.5, --budget 0.4ms, --max-params 200k (all repeatable), or --all."
             )
         return self
 
