@@ -2,7 +2,7 @@
 
 Candidates are many, since they cost little until they are scored. The surrogate says by how much each would better the
 front at its own cost; of every stretch between two budgets the most promising are taken in turn, so that no budget is
-left out. `docs/search.md` has the figures: of H alone, of neighbours alone, and of both.
+left out. `docs/search-results.md` has the figures: of H alone, of neighbours alone, and of both.
 
 Shapes: K known architectures, N candidates.
 """

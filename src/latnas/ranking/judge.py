@@ -41,7 +41,8 @@ CANDIDATES: tuple[tuple[str, ...], ...] = (
     ("jacov", "naswot", "log_macs"),
     ("naswot", "log_macs"),
 )
-"""Sets of features, each with a measure of size as its last. `docs/search.md` says why the first is the first."""
+"""Sets of features, each with a measure of size as its last.
+`docs/search-results.md` says why the first is the first."""
 
 LEAST_LABELS = 4
 LEAST_TO_CHOOSE_BY = 20

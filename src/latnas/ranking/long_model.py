@@ -5,7 +5,8 @@ end: that differs from space to space. Trainings five times as long say both. So
 a curve in size, plus what networks of one size differ by: a regression on the short training and on the features, each
 without what size says of it, and a Gaussian process on the parts that run, so that networks built alike are corrected
 alike. Of what is left a part is a network's own, and a part is chance. Long trainings still under-rate large networks,
-which converge later: size counts by that curve, but never against a network. `docs/search.md` has the figures.
+which converge later: size counts by that curve, but never against a network.
+`docs/search-results.md` has the figures.
 
 Shapes: A opinions that are no measure of size, M networks with a long training, N networks.
 """
