@@ -224,9 +224,9 @@ def formed(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {name: export(export_config(folder, lambdas=(0.5,), **form))[0] for name, form in wanted.items()}
 
 
-def test_each_precision_has_a_folder_of_its_own_and_one_training_serves_all(formed: dict[str, ExportedFile]) -> None:
+def test_each_form_has_a_folder_of_its_own_and_one_training_serves_all(formed: dict[str, ExportedFile]) -> None:
     names = {name: file.folder.name for name, file in formed.items()}
-    assert (names["int8"], names["fp16"]) == (f"{names['plain']}-int8", f"{names['plain']}-fp16")
+    assert (names["int8"], names["fp16"]) == (f"{names['plain']}-int8-uint8-nhwc", f"{names['plain']}-fp16")
     assert len(list(formed["plain"].folder.parent.glob(".trainings/*/result.json"))) == 1
     for file in formed.values():
         assert load_manifest(file.folder / "manifest.json") == file.manifest

@@ -39,8 +39,8 @@ class Form:
 
     @property
     def suffix(self) -> str:
-        """What the folder's name ends in."""
-        return "" if self.precision == "fp32" else f"-{self.precision}"
+        """What the folder's name ends in: forms lie beside one another."""
+        return "".join(f"-{value}" for value in self._not_plain)
 
     @property
     def has_plain_input(self) -> bool:
@@ -49,8 +49,11 @@ class Form:
 
     def called(self, what: str) -> str:
         """What a log calls a measured thing of this form: times of different forms are of different things."""
-        differing = [value for name, value in vars(self).items() if value != getattr(PLAIN, name)]
-        return ", ".join([what, *differing])
+        return ", ".join([what, *self._not_plain])
+
+    @property
+    def _not_plain(self) -> list[str]:
+        return [value for name, value in vars(self).items() if value != getattr(PLAIN, name)]
 
     def input_of(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] in [0, 1] as the file takes them."""
