@@ -517,6 +517,29 @@ def test_another_option_is_another_export(verified: Path) -> None:
     assert same.manifest.recipe_digest == first.manifest.recipe_digest != other.manifest.recipe_digest
 
 
+def test_before_a_verified_file_gives_way_to_one_of_other_options_this_is_said_once(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = export(export_config(verified, lambdas=(0.0,)), unchanged := Heard())
+    at_training: list[str] = []
+    train_each = deriving.train_each
+
+    def noted(*given: Any) -> Any:
+        at_training.extend(heard.warned)
+        return train_each(*given)
+
+    monkeypatch.setattr(deriving, "train_each", noted)
+    export(export_config(verified, lambdas=(0.0,), epochs=2), heard := Heard())
+    said = (
+        f"{first.folder.name}: the verified file of an export with other options (accuracy "
+        f"{first.manifest.accuracy.value:.1%}) is replaced, unless the new one is missed"
+    )
+    assert heard.warned.count(said) == at_training.count(said) == 1 and said not in unchanged.warned
+    missing_file(first.folder)
+    export(export_config(verified, lambdas=(0.0,), epochs=1), heard := Heard())
+    assert not any("is replaced" in text for text in heard.warned), "what was damaged is no loss"
+
+
 def test_an_export_of_images_whose_classes_were_given_other_names_has_these(
     verified: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from latnas.errors import LatnasError
@@ -54,6 +54,17 @@ def kept(job: Job, target: Target, listed: Mapping[str, ExportedNetwork]) -> Man
         and not _damaged(job.exports, listed.get(target.folder))
     )
     return manifest if same else None
+
+
+def warn_of_replaced(job: Job, targets: Iterable[Target]) -> None:
+    """Says which verified files give way to those of other options, before anything is trained for that."""
+    for target in targets:
+        manifest = verified_in(job.exports / target.folder)
+        if manifest is not None and manifest.recipe_digest != recipe_digest(job, target):
+            job.report.warn(
+                f"{target.folder}: the verified file of an export with other options (accuracy "
+                f"{manifest.accuracy.value:.1%}) is replaced, unless the new one is missed"
+            )
 
 
 def _damaged(exports: Path, listed: ExportedNetwork | None) -> bool:

@@ -13,7 +13,7 @@ from latnas.stages.common.tables import latency_of, open_profiler, profile_again
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.deriving import derive
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import kept
+from latnas.stages.export.kept import kept, warn_of_replaced
 from latnas.stages.export.lessons import Lessons, read_lessons
 from latnas.stages.export.measuring import Bench
 from latnas.stages.export.on_device import SCRIPT, leave_script
@@ -65,6 +65,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
             if not (job.exports / made / SCRIPT).exists():
                 leave_script(job, job.exports / made)
         left = [target for target in targets if target.folder not in done]
+        warn_of_replaced(job, left)
         files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}
         try:
             if left:
