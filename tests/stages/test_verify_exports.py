@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import pytest
-from small import Heard, contents, copied, export_config, front_in, profile_config, run_in
+from small import Heard, contents, copied, export_config, front_in, latnas, profile_config, run_in
 
 from latnas.cli.show_verify import show_verified
 from latnas.data.sources import load_images
-from latnas.errors import LatnasError, UsageError
+from latnas.errors import TARGET_MISSED, LatnasError, UsageError
 from latnas.latency import on_device
 from latnas.latency.sustained import Sustained
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.export import VerifiedFile, VerifyConfig, verify
+from latnas.stages.export import VerifiedFile, VerifyConfig, export, verify
 from latnas.stages.export.job import Job
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import ANCHOR_FILE, leave_script, measured_on
 from latnas.stages.export.verified import faults_of
 from latnas.stages.export.writing import status_of
 from latnas.stages.profile import profile
-from latnas.words.budgets import budget_name, format_ms
+from latnas.words.budgets import budget_name, format_ms, parse_ms
 from latnas.words.export_set import SET, changed_files, load_set
 from latnas.words.manifest import LimitReached, LimitsReached, Manifest, Measured, RawTimes, load_manifest
 from latnas.words.reporting import Silent
@@ -103,6 +104,41 @@ def test_a_file_that_is_gone_does_not_pass_and_where_none_is_left_nothing_is_mea
     result = verify(verify_config(folder, sustained="1s"))
     assert [file.faults for file in result.files] == [("missing",)] * 2
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("lose", [lambda path: shutil.rmtree(path.parent), Path.unlink], ids=["folder", "manifest"])
+def test_an_export_that_the_set_lists_and_that_is_gone_does_not_pass_until_it_is_exported_again(
+    folder: Path, lose: Callable[[Path], None], plain_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loose, tight = manifests_of(folder)
+    budgets = [budget_name(load_manifest(path).budget_ms) for path in (loose, tight)]
+    unmeasured(loose)
+    lose(tight)
+    for _ in range(2):  # the set is written anew where a manifest is completed
+        result = verify(verify_config(folder))
+        assert [(one.folder, one.faults) for one in result.failed] == [(tight.parent, ("missing",))]
+    assert len(verify(verify_config(folder, budgets=(budgets[0],))).failed) == 0
+    assert len(verify(verify_config(folder, lambdas=(1.0,))).failed) == 1
+    monkeypatch.chdir(folder)
+    typed = latnas("verify", "--rounds", "4", "--json", "--quiet")
+    assert typed.code == TARGET_MISSED and f"{tight.parent.name}: missing" in typed.stderr
+    kept, lost = json.loads(typed.stdout)["files"]
+    assert kept.keys() == lost.keys() and (lost["budget_ms"], lost["faults"]) == (approx_ms(budgets[1]), ["missing"])
+    assert f"{tight.parent.name}/model.onnx" in latnas("verify", "--rounds", "4", "--quiet").stdout
+    export(export_config(folder, all=True))
+    assert verify(verify_config(folder)).failed == ()
+
+
+def test_where_every_export_is_gone_all_are_missing_and_nothing_is_measured(folder: Path) -> None:
+    for path in manifests_of(folder):
+        shutil.rmtree(path.parent)
+    before = contents(folder)
+    assert [one.faults for one in verify(verify_config(folder)).failed] == [("missing",)] * 2
+    assert contents(folder) == before
+
+
+def approx_ms(budget: str) -> Any:
+    return pytest.approx(parse_ms(budget), rel=1e-3)
 
 
 def test_a_budget_below_what_a_file_takes_is_missed_and_one_above_is_not(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from latnas.cli.console import print_table
 from latnas.cli.show import KINDS
 from latnas.stages.common.runs import RunFolder, which_front
-from latnas.stages.export import VerifiedFile, VerifiedRun
+from latnas.stages.export import LostExport, VerifiedFile, VerifiedRun
 from latnas.words.budgets import format_ms
 
 COLUMNS = [
@@ -22,15 +22,17 @@ def verified_json(result: VerifiedRun) -> dict[str, Any]:
     return {
         "run": str(result.run), "front": result.front, "table": table.name, "device": table.device,
         "runtime": table.runtime, "tolerance": result.tolerance, "other_conditions": dict(result.conditions),
-        "passed": not result.failed, "files": [_file_json(file) for file in result.files],
+        "passed": not result.failed,
+        "files": [*map(_file_json, result.files), *(_lost_json(lost, table.quote) for lost in result.lost)],
     }  # fmt: skip
 
 
 def show_verified(result: VerifiedRun) -> None:
     """Budget, measured at export and now, what of that lasts and is judged, what drifted, and what passes."""
     table = result.table
-    title = f"{len(result.files)} exported files on {table.device} with {table.runtime}, {table.quote}"
-    print_table(title, COLUMNS, [_row(file) for file in result.files], left=1)
+    rows = [*map(_row, result.files), *map(_lost_row, result.lost)]
+    title = f"{len(rows)} exported files on {table.device} with {table.runtime}, {table.quote}"
+    print_table(title, COLUMNS, rows, left=1)
     loads = [file for file in result.files if file.load is not None]
     if loads:
         columns = ["file", "calls", "p50", "p90", "p99", "last fifth over first"]
@@ -52,6 +54,17 @@ def _file_json(file: VerifiedFile) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _lost_json(lost: LostExport, quote: str) -> dict[str, Any]:
+    """The same of a folder without a manifest, as far as the set says it."""
+    listed = lost.listed
+    return {
+        "folder": str(lost.folder), "kind": listed.kind, "lambda": None, "budget_ms": listed.budget_ms, "quote": quote,
+        "exported_ms": listed.measured_ms, "quoted_ms": None, "lasting_ms": None, "measured_ms": None, "raw_ms": None,
+        "drift": None, "device_drift": None, "own_drift": None, "sha256_matches": False, "faults": list(lost.faults),
+        "status_before": listed.status, "status": listed.status, "sustained": None,
+    }  # fmt: skip
+
+
 def _row(file: VerifiedFile) -> list[str]:
     before, after = file.before.status, file.after.status
     return [
@@ -66,6 +79,19 @@ def _row(file: VerifiedFile) -> list[str]:
         ", ".join(file.faults) or "within budget",
         before if before == after else f"{before}, now {after}",
         f"{file.folder.name}/model.onnx",
+    ]
+
+
+def _lost_row(lost: LostExport) -> list[str]:
+    listed = lost.listed
+    return [
+        KINDS[listed.kind],
+        format_ms(listed.budget_ms),
+        _optional_ms(listed.measured_ms),
+        *("-" for _ in ("now", "lasting", "drift", "of the device", "its own")),
+        ", ".join(lost.faults),
+        listed.status,
+        f"{lost.folder.name}/model.onnx",
     ]
 
 

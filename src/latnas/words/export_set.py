@@ -138,6 +138,17 @@ def still_listed(exports: Path) -> dict[str, ExportedNetwork]:
     return {one.folder: one for one in listed if _has_hash(exports / one.folder / MANIFEST, one.files.get(MANIFEST))}
 
 
+def lost_networks(exports: Path) -> list[ExportedNetwork]:
+    """What the set lists in folders that have no manifest any more; nothing where no set was written yet.
+
+    Raises:
+        LatnasError: the set is damaged.
+    """
+    if not (exports / SET).exists():
+        return []
+    return [one for one in load_set(exports / SET).networks if not (exports / one.folder / MANIFEST).exists()]
+
+
 def changed_files(exports: Path, listed: Sequence[ExportedNetwork]) -> list[str]:
     """`folder/file` of every file that is not what the set says, or is missing."""
     return [

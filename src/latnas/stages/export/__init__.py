@@ -2,13 +2,14 @@
 
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.stage import export
-from latnas.stages.export.verified import VerifiedFile, VerifiedRun
+from latnas.stages.export.verified import LostExport, VerifiedFile, VerifiedRun
 from latnas.stages.export.verify import VerifyConfig, verify
 from latnas.stages.export.writing import ExportedFile, advice_of
 
 __all__ = [
     "ExportConfig",
     "ExportedFile",
+    "LostExport",
     "VerifiedFile",
     "VerifiedRun",
     "VerifyConfig",

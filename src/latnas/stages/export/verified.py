@@ -10,6 +10,7 @@ from typing import Literal
 from latnas.latency.looks import speed_at
 from latnas.latency.sustained import Sustained
 from latnas.stages.export.measuring import Times
+from latnas.words.export_set import ExportedNetwork
 from latnas.words.manifest import Manifest
 from latnas.words.table import LatencyTable
 
@@ -77,10 +78,29 @@ class VerifiedFile:
 
 
 @dataclass(frozen=True)
+class LostExport:
+    """A folder that the set lists, and that has no manifest any more.
+
+    Attributes:
+        folder: where it was.
+        listed: what the set says of it.
+    """
+
+    folder: Path
+    listed: ExportedNetwork
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Why it does not pass."""
+        return ("missing",)
+
+
+@dataclass(frozen=True)
 class VerifiedRun:
     """The files of one front.
 
     Attributes:
+        lost: what is not there to be verified.
         conditions: what differs here from the table's, by name, none of it hardware.
         again: the command that measures the table anew.
     """
@@ -91,12 +111,13 @@ class VerifiedRun:
     tolerance: float
     conditions: Mapping[str, str]
     files: tuple[VerifiedFile, ...]
+    lost: tuple[LostExport, ...]
     again: str
 
     @property
-    def failed(self) -> tuple[VerifiedFile, ...]:
-        """Files that do not pass."""
-        return tuple(file for file in self.files if file.faults)
+    def failed(self) -> tuple[VerifiedFile | LostExport, ...]:
+        """What does not pass."""
+        return (*(file for file in self.files if file.faults), *self.lost)
 
 
 def quoted_ms(manifest: Manifest, times: Times) -> float:

@@ -23,11 +23,12 @@ from latnas.stages.export.last_word import look_again
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.stage import MEASUREMENTS
-from latnas.stages.export.verified import Lost, VerifiedFile, VerifiedRun, faults_of, lasting_ms
+from latnas.stages.export.verified import Lost, LostExport, VerifiedFile, VerifiedRun, faults_of, lasting_ms
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, status_of
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import budget_name, parse_ms
+from latnas.words.export_set import lost_networks
 from latnas.words.files import read_bytes
 from latnas.words.front import Front, load_front
 from latnas.words.manifest import Manifest, load_manifest
@@ -71,7 +72,7 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
     run = open_run(config.run, config.runs)
     name = choose_front(run, config.table)
     table = load_table(run.front(name) / TABLE)
-    chosen = _chosen(config, run, name, load_front(run.front(name) / FRONT))
+    chosen, lost = _chosen(config, run, name, load_front(run.front(name) / FRONT))
     conditions = _conditions(table, run, name)
     if conditions:
         report.warn(
@@ -100,33 +101,41 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
             faults = faults_of(file.manifest, times[key], config.tolerance, loads.get(key))
             files.append(VerifiedFile(file.folder, file.manifest, after, times[key], loads.get(key), faults))
         if any(file.after != file.before for file in files):
-            write_set(run.exports(name), table)
+            write_set(run.exports(name), table, lost_networks(run.exports(name)))
     _warn(files, config.tolerance, report)
-    return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files), again)
+    return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files), tuple(lost), again)
 
 
-def _chosen(config: VerifyConfig, run: RunFolder, name: str, front: Front) -> list[ExportedFile]:
-    """The exports that are named, all where none is, the loosest budget first.
+def _chosen(
+    config: VerifyConfig, run: RunFolder, name: str, front: Front
+) -> tuple[list[ExportedFile], list[LostExport]]:
+    """The exports that are named, all where none is, the loosest budget first, and those of them that are gone.
 
     Raises:
         UsageError: nothing was exported, or not what is named.
     """
-    paths = sorted(run.exports(name).glob("*/manifest.json"))
-    files = [ExportedFile(path.parent, load_manifest(path)) for path in paths]
-    which = which_run(run) + which_front(run, name)
+    exports = run.exports(name)
+    files = [ExportedFile(path.parent, load_manifest(path)) for path in sorted(exports.glob("*/manifest.json"))]
     files.sort(key=lambda file: -file.manifest.budget_ms)
-    if not files:
+    lost = [LostExport(exports / one.folder, one) for one in lost_networks(exports)]
+    which = which_run(run) + which_front(run, name)
+    if not files and not lost:
         raise UsageError(f"nothing of {run.path} was exported yet for {name}. Export: latnas export --all{which}")
     wanted = [budget_name(front.budget_range.budget_ms(lam)) for lam in config.lambdas]
     wanted += [budget_name(ms) for ms in config.budgets_ms]
-    exported = dict.fromkeys(budget_name(file.manifest.budget_ms) for file in files)
+    exported_ms = [file.manifest.budget_ms for file in files] + [one.listed.budget_ms for one in lost]
+    exported = dict.fromkeys(map(budget_name, sorted(exported_ms, reverse=True)))
     for one in wanted:
         if one not in exported:
             raise UsageError(
                 f"nothing was exported for {one}; exported are {', '.join(exported)}. "
                 f"Export it: latnas export --budget {one}{which}"
             )
-    return [file for file in files if not wanted or budget_name(file.manifest.budget_ms) in wanted]
+    names = wanted or exported
+    return (
+        [file for file in files if budget_name(file.manifest.budget_ms) in names],
+        [one for one in lost if budget_name(one.listed.budget_ms) in names],
+    )
 
 
 def _conditions(table: LatencyTable, run: RunFolder, name: str) -> dict[str, str]:

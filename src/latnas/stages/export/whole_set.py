@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from latnas.stages.export.model_card import model_card
@@ -19,11 +20,14 @@ from latnas.words.files import write_atomically
 from latnas.words.table import LatencyTable
 
 
-def write_set(exports: Path, table: LatencyTable) -> ExportSet:
+def write_set(exports: Path, table: LatencyTable, lost: Sequence[ExportedNetwork] = ()) -> ExportSet:
     """Writes both anew, from the manifests that lie in the folder of a front's exports.
 
     Where a manifest is as an earlier set has it, so are the hashes of what lies beside it: a file that was damaged
     since then does not become the exported one.
+
+    Args:
+        lost: what has no manifest any more and stays in the set all the same.
 
     Raises:
         LatnasError: a manifest or a file is damaged.
@@ -45,6 +49,8 @@ def write_set(exports: Path, table: LatencyTable) -> ExportSet:
         ),
     )
     write_atomically(exports / CARD, model_card(found, manifests, table))
+    listed = sorted((*found.networks, *lost), key=lambda one: -one.budget_ms)
+    found = found.model_copy(update={"networks": tuple(listed)})
     found.save(exports / SET)
     return found
 
