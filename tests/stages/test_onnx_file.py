@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
+from latnas.errors import TargetMissedError
 from latnas.latency.onnx_export import export_for_measuring
 from latnas.spaces.space import SPACES, make_space
-from latnas.stages.export.onnx_file import export_onnx
+from latnas.stages.export import onnx_file
+from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -23,3 +29,41 @@ def test_the_file_that_ships_has_the_operations_that_were_measured_and_no_shape_
     assert sorted(n.op_type for n in shipped.graph.node if n.op_type not in ignored) == sorted(
         n.op_type for n in measured.graph.node if n.op_type not in ignored
     )
+
+
+class MadeUpFile:
+    """A session whose outputs are its images flattened, plus what is given for their classes."""
+
+    def __init__(self, *added: float) -> None:
+        self._added = np.array(added, np.float32)
+
+    def get_inputs(self) -> list[Any]:
+        return [onnx.ValueInfoProto(name="images")]
+
+    def run(self, _: None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [given["images"].reshape(-1, 2) + self._added]
+
+
+def outputs(ahead: float) -> torch.Tensor:
+    """Images [N, C, 1, 1] that are their own logits: in the first ten the first class is so far ahead, in 490 by 1."""
+    images = torch.tensor([1.0, 0.0]).repeat(500, 1)
+    images[:10, 1] = 1.0 - ahead
+    return images.reshape(500, 2, 1, 1)
+
+
+def test_a_tie_that_rounding_decides_otherwise_is_no_other_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, "_session", lambda file: MadeUpFile(0.0, 5e-6))
+    check = check_against_torch(b"", nn.Flatten(), outputs(ahead=1e-6))
+    assert check.same_class == 490 / 500 and check.largest_difference == pytest.approx(5e-6, rel=0.1)
+
+
+def test_a_file_that_differs_too_much_is_refused_with_how_many_images_clearly_get_another_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onnx_file, "_session", lambda file: MadeUpFile(-1e-3, 1e-3))
+    for ahead, others in ((1e-5, 0), (1e-3, 10)):
+        with pytest.raises(TargetMissedError, match=rf"1\.00e-03 of their scale, {others} of 500 images get another"):
+            check_against_torch(b"", nn.Flatten(), outputs(ahead))
+    monkeypatch.setattr(onnx_file, "_session", lambda file: MadeUpFile(-0.95e-4, 0.95e-4))
+    with pytest.raises(TargetMissedError, match=r"9\.5\de-05 of their scale, 10 of 500 images get another class"):
+        check_against_torch(b"", nn.Flatten(), outputs(ahead=1.5e-4))

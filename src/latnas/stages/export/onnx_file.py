@@ -22,8 +22,9 @@ from latnas.training.evaluate import Accuracy
 from latnas.words.manifest import Check
 
 AGREEMENT = {"fp32": (1e-4, 0.999), "fp16": (2e-2, 0.98)}
-"""The largest difference of outputs, relative to their scale, and the least share of equal classes. int8 computes
-something else: what counts there is accuracy."""
+"""The largest difference of outputs, relative to their scale, and the least share of images that get no other class.
+Where PyTorch's own outputs differ by less than that, either class is right. int8 computes something else: what counts
+there is accuracy."""
 
 BATCH_SIZES = (1, 2, 7, 64)
 BATCH = 256
@@ -121,7 +122,7 @@ def check_against_torch(file: bytes, network: nn.Module, images: Tensor, form: F
     """
     session = _session(file)
     most, least = AGREEMENT.get(form.precision, (np.inf, 0.0))
-    largest, same, count, start = 0.0, 0, 0, 0
+    largest, same, other, count, start = 0.0, 0, 0, 0, 0
     turn = 0
     while start < len(images):
         batch = images[start : start + BATCH_SIZES[turn % len(BATCH_SIZES)]]
@@ -132,10 +133,12 @@ def check_against_torch(file: bytes, network: nn.Module, images: Tensor, form: F
         scale = max(float(np.abs(expected).max()), 1e-6)
         largest = max(largest, float(np.abs(expected - got).max()) / scale)
         same += int((expected.argmax(1) == got.argmax(1)).sum())
+        behind = expected.max(1) - np.take_along_axis(expected, got.argmax(1)[:, None], 1)[:, 0]
+        other += int((behind > most * scale).sum())
         count += len(batch)
-    if not largest <= most or same < least * count:
+    if not largest <= most or count - other < least * count:
         raise TargetMissedError(
             f"the exported file does not compute what the network computes: outputs differ by {largest:.2e} of their "
-            f"scale, {count - same} of {count} images get another class. It was not written; please report this."
+            f"scale, {other} of {count} images get another class. It was not written; please report this."
         )
     return Check(images=count, largest_difference=largest, same_class=same / count)
