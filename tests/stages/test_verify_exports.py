@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -383,6 +384,27 @@ def test_a_file_that_was_not_measured_at_export_gets_its_measurement_and_others_
     assert not any(file.settled for file in verify(verify_config(folder)).files), "once"
     listed = load_set(loose.parents[1] / SET)
     assert changed_files(loose.parents[1], listed.networks) == [] and listed.networks[0].measured_ms is not None
+
+
+def test_a_run_that_cannot_be_written_to_is_measured_all_the_same_and_left_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root every permission is granted, so the system is made to say otherwise."""
+    loose, tight = manifests_of(folder)
+    unmeasured(loose)
+    rewrite(tight, budget_ms=1e-9)
+    (run_in(folder) / ".lock").unlink(missing_ok=True)
+    before = contents(folder)
+    exports = exports_of(folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK and exports.is_relative_to(path)))
+    result = verify(verify_config(folder), heard := Heard())
+    assert contents(folder) == before and not (run_in(folder) / ".lock").exists()
+    assert heard.warned == [
+        f"{run_in(folder)} cannot be written to: files are measured without lock and log, and no manifest is changed"
+    ]
+    first, second = result.files
+    assert first.times is not None and not first.settled
+    assert (first.faults, second.faults) == ((), ("over budget",))
 
 
 def test_a_file_that_was_not_measured_at_export_and_is_over_its_budget_is_called_missed(folder: Path) -> None:

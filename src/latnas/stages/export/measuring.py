@@ -52,13 +52,13 @@ class Bench:
     Args:
         table: whose factors turn floors into the quoted statistic, and whose anchor is measured beside everything.
         profiler: of the table's runtime and device, on this machine.
-        log: `measurements.jsonl`, to which every measurement is appended.
+        log: `measurements.jsonl`, to which every measurement is appended; None where nothing can be written.
         again: the command that measures the table anew.
     """
 
     def __init__(
-        self, table: LatencyTable, profiler: Profiler, space: Space, log: Path, rounds: int, again: str,
-        report: Reporter,
+        self, table: LatencyTable, profiler: Profiler, space: Space, log: Path | None, rounds: int,
+        again: str, report: Reporter,
     ) -> None:  # fmt: skip
         self._table, self._profiler, self._log, self._rounds, self._report = table, profiler, log, rounds, report
         self._again = again
@@ -112,17 +112,18 @@ class Bench:
                 drift,
             )
             result[key] = times
-            append_line(
-                self._log,
-                {
-                    "architecture": names[key].to_json(),
-                    "what": what,
-                    "floor_ms": floor,
-                    "halves": found.items[key].halves,
-                    "anchor_drift": drift,
-                    "raw_p50_ms": times.raw.p50,
-                },
-            )
+            if self._log is not None:
+                append_line(
+                    self._log,
+                    {
+                        "architecture": names[key].to_json(),
+                        "what": what,
+                        "floor_ms": floor,
+                        "halves": found.items[key].halves,
+                        "anchor_drift": drift,
+                        "raw_p50_ms": times.raw.p50,
+                    },
+                )
         over = max((times.single_over(self._table.quote) for times in result.values()), default=0.0)
         if over > BUSY:
             self._report.warn(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from shlex import quote
 
 from pydantic import Field
@@ -61,7 +64,7 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
 
     What seems over its budget, or slower than at export by more than the tolerance, is measured again a few times.
     Manifests of files that could not be measured at export are completed, where nothing differs from the conditions of
-    the table; others stay as they are.
+    the table; others stay as they are. Where a run cannot be written to, such as an archive, all do.
 
     Raises:
         UsageError: no such run, or no such export.
@@ -79,11 +82,17 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
             f"the table {table.name} was measured under other conditions ({listed(conditions)}): files are held "
             "against their budgets all the same, and no manifest is changed"
         )
-    with run.lock():
+    exports = run.exports(name)
+    log = exports / MEASUREMENTS if _can_write(run.path, exports) else None
+    if log is None:
+        report.warn(
+            f"{run.path} cannot be written to: files are measured without lock and log, and no manifest is changed"
+        )
+    with nullcontext() if log is None else run.lock():
         contents = {file.folder: _content(file) for file in chosen}
         profiler, space = open_profiler(table), space_of(table)
         again = profile_again(table, str(run.read_config()["data"]))
-        bench = Bench(table, profiler, space, run.exports(name) / MEASUREMENTS, config.rounds, again, report)
+        bench = Bench(table, profiler, space, log, config.rounds, again, report)
         workloads = {
             file.manifest.sha256: _workload(file, content, bench, space)
             for file in chosen
@@ -97,13 +106,17 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
             if not isinstance(content, bytes):
                 files.append(VerifiedFile(file.folder, file.manifest, file.manifest, None, None, (content,)))
                 continue
-            after = file.manifest if conditions else _settled(file, times[key], table)
+            after = file.manifest if conditions or log is None else _settled(file, times[key], table)
             faults = faults_of(file.manifest, times[key], config.tolerance, loads.get(key))
             files.append(VerifiedFile(file.folder, file.manifest, after, times[key], loads.get(key), faults))
         if any(file.after != file.before for file in files):
-            write_set(run.exports(name), table, lost_networks(run.exports(name)))
+            write_set(exports, table, lost_networks(exports))
     _warn(files, config.tolerance, report)
     return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files), tuple(lost), again)
+
+
+def _can_write(*folders: Path) -> bool:
+    return all(os.access(folder, os.W_OK) for folder in folders)
 
 
 def _chosen(
