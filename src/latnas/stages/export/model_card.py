@@ -141,8 +141,8 @@ def _loading(found: ExportSet, manifests: Sequence[Manifest]) -> str:
         f"```python\n{code}```\n\n"
         "Normalisation is inside the file. Class names, input and provenance are in its metadata too "
         "(`session.get_modelmeta().custom_metadata_map`). In PyTorch, to run it or to train it further: `model.py` in "
-        f"{where} is the network as plain source that needs nothing but torch, and `load()` in it gives it the "
-        "weights beside it."
+        f"{where} is the network as plain source that needs nothing but torch, and `load()` in it returns it with the "
+        "weights beside it, in evaluation mode: `load().train()` to train it."
     )
 
 

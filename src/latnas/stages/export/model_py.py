@@ -36,7 +36,7 @@ Made by latnas, which is not needed to use or train it: this file imports only t
 
     from model import load
 
-    network = load().eval()
+    network = load()  # in evaluation mode; to train it further: load().train()
     logits = network(images)  # {images}
 """
 
@@ -63,7 +63,7 @@ class Network(nn.Module):
 
 
 def load(path=WEIGHTS):
-    """The network with the weights of a safetensors file, by default the one beside."""
+    """The network in evaluation mode, with weights by default from the file beside."""
     content = Path(path).read_bytes()
     begin = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:begin])
@@ -77,7 +77,7 @@ def load(path=WEIGHTS):
         weights[name] = values.reshape(entry["shape"])
     network = Network()
     network.load_state_dict(weights)
-    return network
+    return network.eval()
 '''
 
 
