@@ -16,6 +16,7 @@ from small import copied, export_config, front_in, run_in
 from latnas.cli.schemas import FILES, write_schemas
 from latnas.errors import LatnasError
 from latnas.stages.export import export
+from latnas.stages.export.form import Form
 from latnas.stages.export.model_card import model_card
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import SET, changed_files, exported_folders, load_set
@@ -100,6 +101,38 @@ def test_the_card_says_how_many_networks_there_are_and_what_decided_them(exporte
     on_gpu = table.model_copy(update={"environment": {"cpu": "Some CPU", "gpu": "Some GPU"}})
     page = model_card(found.model_copy(update={"device": "cuda"}), [one, other, one], on_gpu)
     assert "device `cuda` (Some GPU)" in page and "limits beside the budget" not in page
+
+
+def test_the_card_of_files_in_several_forms_says_what_each_takes_and_of_which_precision_its_prediction_is(
+    exported_run: Path,
+) -> None:
+    exports, table = exports_in(exported_run), load_table(front_in(exported_run) / "table.json")
+    (_, one), (_, other) = exported_folders(exports)[:2]
+    found = load_set(exports / SET)
+    first, second = found.networks[:2]
+    form = Form("int8", "uint8", "nhwc")
+    second = second.model_copy(update={"precision": "int8"})
+    other = other.model_copy(update={"precision": "int8", "input": form.described(channels=1, size=8)})
+    page = model_card(found.model_copy(update={"networks": (first, second)}), [one, other], table)
+    head, _, plain, packed = (line for line in page.splitlines() if line.startswith("|"))
+    assert head.endswith("| file | input |")
+    assert plain.endswith("| float NCHW |") and f"| {format_ms(first.predicted_ms)} |" in plain
+    assert packed.endswith("| uint8 NHWC |") and f"| {format_ms(second.predicted_ms)} in fp32 |" in packed
+    assert "| input |" not in (exports / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_speaks_of_one_as_of_one_and_says_whether_trainings_were_repeated(exported_run: Path) -> None:
+    exports, table = exports_in(exported_run), load_table(front_in(exported_run) / "table.json")
+    (_, manifest) = exported_folders(exports)[0]
+    found = load_set(exports / SET)
+    found = found.model_copy(update={"networks": found.networks[:1]})
+    page = model_card(found, [manifest], table)
+    assert page.splitlines()[2].startswith("1 file of the search space") and "It tells 10 classes apart" in page
+    assert manifest.training["epochs"] == 1 and "- 1 epoch (" in page
+    assert "That was not looked at: `latnas export --seeds 3`" in page
+    repeats = Repeats(seeds=(0, 1), values=(0.9, 0.8), mean=0.85, low=0.2, high=1.0)
+    page = model_card(found, [manifest.model_copy(update={"repeats": repeats})], table)
+    assert "their mean stands beside it" in page and "That was not looked at" not in page
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"schema": "latnas-set-1"}', '{"schema": "latnas-set-9"}', "\0"])

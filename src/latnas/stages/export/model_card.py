@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from latnas.stages.export.form import Form
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import ExportedNetwork, ExportSet
 from latnas.words.limits import RESOURCES
@@ -46,7 +47,7 @@ def model_card(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTa
     parts = [
         f"# Image classifiers for {found.data}, each for a latency budget on one device",
         _introduction(found, manifests, table),
-        _networks(found.networks, manifests),
+        _networks(found.networks, manifests, table),
         _latency(found, table),
         "## How to run one",
         _loading(found, manifests),
@@ -69,13 +70,14 @@ def _introduction(found: ExportSet, manifests: Sequence[Manifest], table: Latenc
     kinds = ("cpu",) if found.device == "cpu" else ("gpu", "cpu")
     processor = next(filter(None, map(table.environment.get, kinds)), found.device)
     files, networks = len(manifests), len({json.dumps(one.architecture, sort_keys=True) for one in manifests})
-    shared = "" if networks == files else f" of {networks} networks"
+    shared = "" if networks == files else f" of {_counted(networks, 'network')}"
     baselines = any(one.kind != "search" for one in manifests)
     return (
-        f"{files} files{shared} of the search space `{table.space}`, "
+        f"{_counted(files, 'file')}{shared} of the search space `{table.space}`, "
         f"{'chosen by one search, and baselines beside its choices,' if baselines else 'chosen by one search'} with "
         f"latnas for the device `{found.device}` ({processor}) and the runtime "
-        f"`{found.runtime}`. They tell {len(found.classes)} classes apart: {', '.join(found.classes)}."
+        f"`{found.runtime}`. {'It tells' if files == 1 else 'They tell'} {len(found.classes)} classes apart: "
+        f"{', '.join(found.classes)}."
     )
 
 
@@ -85,11 +87,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _networks(networks: Sequence[ExportedNetwork], manifests: Sequence[Manifest]) -> str:
-    rows = [_row(one, manifest) for one, manifest in zip(networks, manifests, strict=True)]
+def _networks(networks: Sequence[ExportedNetwork], manifests: Sequence[Manifest], table: LatencyTable) -> str:
+    rows = [_row(one, manifest, table) for one, manifest in zip(networks, manifests, strict=True)]
     columns: tuple[str, ...] = COLUMNS
+    inputs = [f"{form.type} {form.layout.upper()}" for form in map(Form.of, manifests)]
+    if len(set(inputs)) > 1:
+        columns = (*columns, "input")
+        rows = [(*row, taken) for row, taken in zip(rows, inputs, strict=True)]
     if any(map(_limits, manifests)):
-        columns = (*COLUMNS, "limits beside the budget")
+        columns = (*columns, "limits beside the budget")
         rows = [(*row, _limits(manifest) or "none") for row, manifest in zip(rows, manifests, strict=True)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ("---",) * len(columns), *rows])
 
@@ -102,13 +108,14 @@ def _limits(manifest: Manifest) -> str:
     return ", ".join(f"{one.label} {one.shown(limit)}" for one, limit in most.items() if limit is not None)
 
 
-def _row(one: ExportedNetwork, manifest: Manifest) -> tuple[str, ...]:
+def _row(one: ExportedNetwork, manifest: Manifest, table: LatencyTable) -> tuple[str, ...]:
+    other_precision = "" if one.precision == table.precision else f" in {table.precision}"
     return (
         f"[{one.folder}]({one.folder})",
         KINDS[one.kind],
         one.precision,
         format_ms(one.budget_ms),
-        format_ms(one.predicted_ms),
+        f"{format_ms(one.predicted_ms)}{other_precision}",
         "not measured" if one.measured_ms is None else format_ms(one.measured_ms),
         one.status,
         f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%}){spread(manifest)}",
@@ -149,9 +156,15 @@ def _loading(found: ExportSet, manifests: Sequence[Manifest]) -> str:
 def _training(manifests: Sequence[Manifest]) -> str:
     ways = dict.fromkeys(_trained(one.training) for one in manifests)
     images = max(one.training.get("test_images", 0) for one in manifests)
+    repeated = any(one.repeats is not None for one in manifests)
     accuracy = (
-        f"Accuracy is that of the exported network on {images:,} test images, looked at once, after its own training; "
-        "its interval is binomial: another training of the same network differs by more or less."
+        f"Accuracy is that of the exported network on {_counted(images, 'test image')}, looked at once, after its own "
+        "training. Its interval is binomial: it says how far other test images of the same kind might have moved it, "
+        "and nothing of how far another training of the same network would differ. "
+    ) + (
+        "Where it was trained from several seeds, their mean stands beside it, with the 95 % interval of that mean."
+        if repeated
+        else "That was not looked at: `latnas export --seeds 3` trains from several seeds."
     )
     return "\n".join(f"- {way}" for way in ways) + "\n\n" + accuracy
 
@@ -166,12 +179,17 @@ def _trained(training: Mapping[str, Any]) -> str:
     more += f"; taught by {training['distilled_from']}" if training["distilled_from"] else ""
     if training.get("patience"):
         more += "; a part of the training images was held out, and the weights of the epoch that was best on them ship"
-    more += f"; stopped after {training['stopped_after']} epochs" if training["stopped_after"] else ""
+    more += f"; stopped after {_counted(training['stopped_after'], 'epoch')}" if training["stopped_after"] else ""
+    length = f"{_counted(training['epochs'], 'epoch')} ({_counted(training['steps'], 'step')}"
     return (
-        f"{training['epochs']} epochs ({training['steps']:,} steps of {training['batch_size']} images) from {start}: "
+        f"{length} of {training['batch_size']} images) from {start}: "
         f"SGD with Nesterov momentum {training['momentum']:g}, learning rate {training['learning_rate']:g} falling to "
         f"zero along a cosine, weight decay {training['weight_decay']:g}{_augmented(training)}{more}"
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _augmented(training: Mapping[str, Any]) -> str:
