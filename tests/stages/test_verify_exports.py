@@ -125,7 +125,8 @@ def test_an_export_that_the_set_lists_and_that_is_gone_does_not_pass_until_it_is
     assert typed.code == TARGET_MISSED and f"{tight.parent.name}: missing" in typed.stderr
     kept, lost = json.loads(typed.stdout)["files"]
     assert kept.keys() == lost.keys() and (lost["budget_ms"], lost["faults"]) == (approx_ms(budgets[1]), ["missing"])
-    assert f"{tight.parent.name}/model.onnx" in latnas("verify", "--rounds", "4", "--quiet").stdout
+    shown = latnas("verify", "--rounds", "4", "--quiet").stdout
+    assert f"{tight.parent.name}/model.onnx" in shown and "analytic, p50: computed, not measured" in shown
     export(export_config(folder, all=True))
     assert verify(verify_config(folder)).failed == ()
 
@@ -380,7 +381,7 @@ def test_a_file_that_was_not_measured_at_export_gets_its_measurement_and_others_
     assert first.after.model_dump(exclude=times) == before[loose].model_dump(exclude=times)
     assert first.after.margin == pytest.approx(before[loose].margin)
     assert load_manifest(tight) == before[tight]
-    assert any(line.startswith(f"{loose.parent.name}: its manifest said unverified") for line in heard.said)
+    assert f"{loose.parent.name}: its manifest said unverified; it was computed and says unverified" in heard.said
     assert not any(file.settled for file in verify(verify_config(folder)).files), "once"
     listed = load_set(loose.parents[1] / SET)
     assert changed_files(loose.parents[1], listed.networks) == [] and listed.networks[0].measured_ms is not None

@@ -76,6 +76,7 @@ def test_the_card_has_a_row_for_each_network_and_its_code_runs_beside_it(exporte
     for folder, manifest in exported_folders(exports):
         (row,) = (line for line in page.splitlines() if line.startswith(f"| [{folder.name}]"))
         assert f"{manifest.accuracy.value:.1%}" in row and format_ms(manifest.budget_ms) in row
+        assert "| computed, not measured |" in row
         assert manifest.status in row
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], cwd=exports, capture_output=True, text=True, check=True)
@@ -119,6 +120,17 @@ def test_the_card_of_files_in_several_forms_says_what_each_takes_and_of_which_pr
     assert plain.endswith("| float NCHW |") and f"| {format_ms(first.predicted_ms)} |" in plain
     assert packed.endswith("| uint8 NHWC |") and f"| {format_ms(second.predicted_ms)} in fp32 |" in packed
     assert "| input |" not in (exports / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_says_which_latencies_were_measured_and_which_computed(exported_run: Path) -> None:
+    exports, table = exports_in(exported_run), load_table(front_in(exported_run) / "table.json")
+    found, manifests = load_set(exports / SET), [manifest for _, manifest in exported_folders(exports)]
+    computed = model_card(found, manifests, table)
+    assert "Latencies are computed, not measured, for a batch of 1 on one thread" in computed
+    assert "calm device" not in computed and "at hand" not in computed
+    measured = model_card(found, manifests, table.model_copy(update={"measures": "onnx"}))
+    assert "computed" not in measured and "`unverified` that the device was not at hand" in measured
+    assert f"| {format_ms(found.networks[0].measured_ms or 0)} | unverified |" in measured
 
 
 def test_the_card_speaks_of_one_as_of_one_and_says_whether_trainings_were_repeated(exported_run: Path) -> None:

@@ -9,6 +9,7 @@ from latnas.cli.console import print_table
 from latnas.cli.show import KINDS
 from latnas.stages.common.runs import RunFolder, which_front
 from latnas.stages.export import LostExport, VerifiedFile, VerifiedRun
+from latnas.stages.export.measuring import is_computed
 from latnas.words.budgets import format_ms
 
 COLUMNS = [
@@ -31,7 +32,8 @@ def show_verified(result: VerifiedRun) -> None:
     """Budget, measured at export and now, what of that lasts and is judged, what drifted, and what passes."""
     table = result.table
     rows = [*map(_row, result.files), *map(_lost_row, result.lost)]
-    title = f"{len(rows)} exported files on {table.device} with {table.runtime}, {table.quote}"
+    computed = ": computed, not measured" if is_computed(table) else ""
+    title = f"{len(rows)} exported files on {table.device} with {table.runtime}, {table.quote}{computed}"
     print_table(title, COLUMNS, rows, left=1)
     loads = [file for file in result.files if file.load is not None]
     if loads:

@@ -46,6 +46,11 @@ class Times:
         return self.raw.p90 / self.measured.p90 if quote == "p90" else self.raw.p50 / self.measured.p50
 
 
+def is_computed(table: LatencyTable) -> bool:
+    """Whether the table's runtime is a formula, so that nothing is measured, whatever it is called."""
+    return table.measures == "none"
+
+
 class Bench:
     """The device of a table.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latnas.stages.export.form import Form
+from latnas.stages.export.measuring import is_computed
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import ExportedNetwork, ExportSet
 from latnas.words.limits import RESOURCES
@@ -116,7 +117,7 @@ def _row(one: ExportedNetwork, manifest: Manifest, table: LatencyTable) -> tuple
         one.precision,
         format_ms(one.budget_ms),
         f"{format_ms(one.predicted_ms)}{other_precision}",
-        "not measured" if one.measured_ms is None else format_ms(one.measured_ms),
+        _measured(one, table),
         one.status,
         f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%}){spread(manifest)}",
         f"{one.params:,}",
@@ -124,14 +125,27 @@ def _row(one: ExportedNetwork, manifest: Manifest, table: LatencyTable) -> tuple
     )
 
 
+def _measured(one: ExportedNetwork, table: LatencyTable) -> str:
+    if is_computed(table):
+        return "computed, not measured"
+    return "not measured" if one.measured_ms is None else format_ms(one.measured_ms)
+
+
 def _latency(found: ExportSet, table: LatencyTable) -> str:
     threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
+    settings = f"for a batch of {found.batch} on {threads}, with the table `{table.name}`"
+    script = "`python FOLDER/measure.py`, which needs Python, numpy and onnxruntime."
+    if is_computed(table):
+        return (
+            f"Latencies are computed, not measured, {settings}: the runtime `{found.runtime}` is a formula. They hold "
+            "for no device. So no file is `verified`: `unverified` says that what was computed is within the budget, "
+            f"`missed` that it is not. To measure a file on a device: {script}"
+        )
     return (
-        f"Latencies are {QUOTES[found.quote]}, for a batch of {found.batch} on {threads}, with the table "
-        f"`{table.name}`. They hold for this device and runtime and for no other. `verified` says that the very file "
-        "was measured there and was within its budget, `missed` that it was not; `verified-in-pytorch` that the "
-        "network was measured as a PyTorch module, `unverified` that the device was not at hand. To measure a file "
-        "again, here or elsewhere: `python FOLDER/measure.py`, which needs Python, numpy and onnxruntime."
+        f"Latencies are {QUOTES[found.quote]}, {settings}. They hold for this device and runtime and for no other. "
+        "`verified` says that the very file was measured there and was within its budget, `missed` that it was not; "
+        "`verified-in-pytorch` that the network was measured as a PyTorch module, `unverified` that the device was not "
+        f"at hand. To measure a file again, here or elsewhere: {script}"
     )
 
 

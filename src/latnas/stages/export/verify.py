@@ -23,7 +23,7 @@ from latnas.stages.common.tables import differences, listed, open_profiler, prof
 from latnas.stages.export.config import WhichExports
 from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
-from latnas.stages.export.measuring import Bench, Times
+from latnas.stages.export.measuring import Bench, Times, is_computed
 from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.stage import MEASUREMENTS
 from latnas.stages.export.verified import Lost, LostExport, VerifiedFile, VerifiedRun, faults_of, lasting_ms
@@ -111,7 +111,7 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
             files.append(VerifiedFile(file.folder, file.manifest, after, times[key], loads.get(key), faults))
         if any(file.after != file.before for file in files):
             write_set(exports, table, lost_networks(exports))
-    _warn(files, config.tolerance, report)
+    _warn(files, config.tolerance, "computed" if is_computed(table) else "measured", report)
     return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files), tuple(lost), again)
 
 
@@ -259,8 +259,8 @@ def _architecture(file: ExportedFile) -> Architecture:
     return Architecture.from_json(file.manifest.architecture)
 
 
-def _warn(files: Sequence[VerifiedFile], tolerance: float, report: Reporter) -> None:
-    """What is no fault and should be known."""
+def _warn(files: Sequence[VerifiedFile], tolerance: float, how: str, report: Reporter) -> None:
+    """What is no fault and should be known; `how` says whether times are measured."""
     for file in files:
         name = file.folder.name
         for text in [] if file.load is None else file.load.warnings():
@@ -268,4 +268,4 @@ def _warn(files: Sequence[VerifiedFile], tolerance: float, report: Reporter) -> 
         if file.drift is not None and file.drift < -tolerance:
             report.warn(f"{name} takes {-file.drift:.0%} less than at export: the device is not what it was")
         if file.settled:
-            report.say(f"{name}: its manifest said {file.before.status}; it was measured and says {file.after.status}")
+            report.say(f"{name}: its manifest said {file.before.status}; it was {how} and says {file.after.status}")

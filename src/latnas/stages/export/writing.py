@@ -12,7 +12,7 @@ from pathlib import Path
 from latnas.stages.export.final_training import WEIGHTS
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import recipe_digest, verified_in
-from latnas.stages.export.measuring import Times
+from latnas.stages.export.measuring import Times, is_computed
 from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.packing import SOURCE, Packed
 from latnas.stages.export.shipments import Shipment
@@ -128,5 +128,4 @@ def status_of(table: LatencyTable, budget_ms: float, limits: LimitsReached | Non
         return "unverified"
     if quoted_ms > budget_ms:
         return "missed"
-    computed = table.measures == "none"  # not measured
-    return "unverified" if computed else "verified" if table.measures == "onnx" else "verified-in-pytorch"
+    return "unverified" if is_computed(table) else "verified" if table.measures == "onnx" else "verified-in-pytorch"
