@@ -135,7 +135,7 @@ def test_files_that_do_not_pass_are_shown_and_exit_3(here: Path) -> None:
     assert f"not as exported ({loose.name}: changed; {tight.name}: over budget)" in shown.stderr
     again = "latnas profile --device analytic --runtime analytic --space nasbench201 --width 4 --depth 1 --data digits"
     assert f"{again}, then latnas search --from {run_in(here)}" in shown.stderr
-    assert "the command that exported a missing or changed file makes it again" in shown.stderr
+    assert "The command that exported a missing or changed file makes it again. Measure again in quiet" in shown.stderr
     assert f"latnas verify {run_in(here)}" in shown.stderr
     as_json = latnas("verify", "--rounds", 4, "--json", "--quiet")
     assert as_json.code == 3 and json.loads(as_json.stdout)["passed"] is False

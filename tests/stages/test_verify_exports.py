@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from small import Heard, contents, copied, export_config, front_in, latnas, profile_config, run_in
 
-from latnas.cli.show_verify import show_verified
+from latnas.cli.show_verify import advice, show_verified
 from latnas.data.sources import load_images
 from latnas.errors import TARGET_MISSED, LatnasError, UsageError
 from latnas.latency import on_device
@@ -275,8 +275,11 @@ def test_a_budget_and_a_lambda_name_the_same_file_and_everything_else_is_left_al
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ({"budgets": ("7ms",)}, r"nothing was exported for 7ms; exported are .*Export it: latnas export --budget 7ms"),
-        ({"lambdas": (0.5,)}, r"nothing was exported for "),
+        (
+            {"budgets": ("7ms",)},
+            r"nothing was exported for 7ms; exported are .* Nor can it be: .* 7ms is outside this run's range of ",
+        ),
+        ({"lambdas": (0.5,)}, r"nothing was exported for (\S+); exported are .* Export it: latnas export --budget \1"),
         ({"lambdas": (1.5,)}, r"lambda 1\.5 is outside"),
         ({"budgets": ("7",)}, r"has no unit"),
         ({"sustained": "60"}, r"the duration '60' has no unit\. Write 60ms"),
@@ -312,6 +315,19 @@ def test_a_damaged_manifest_is_named(folder: Path) -> None:
     path.write_text(path.read_text()[:100])
     with pytest.raises(LatnasError, match=r"manifest\.json is not valid JSON"):
         verify(verify_config(folder))
+
+
+def test_what_to_do_is_to_measure_again_only_where_something_was_measured(folder: Path) -> None:
+    loose, tight = manifests_of(folder)
+    (loose.parent / "model.onnx").unlink()
+    assert advice(verify(verify_config(folder))) == (
+        "The command that exported a missing or changed file makes it again."
+    )
+    rewrite(tight, budget_ms=1e-9)
+    both = advice(verify(verify_config(folder)))
+    assert both.startswith("The command that exported a missing or changed file makes it again. Measure again in quiet")
+    again = advice(verify(verify_config(folder, budgets=(budget_name(1e-9),))))
+    assert again.startswith(f"Measure again in quiet: latnas verify {run_in(folder)}; where the device is slower")
 
 
 # A device that is not here, or not as it was

@@ -121,12 +121,13 @@ def _percent(share: float | None) -> str:
 def advice(result: VerifiedRun) -> str:
     """What to do about files that are not what their manifests say."""
     run, faults = shlex.quote(str(result.run)), {fault for file in result.failed for fault in file.faults}
-    parts = [f"Measure again in quiet: latnas verify {run}{which_front(RunFolder(result.run), result.front)}"]
-    if faults - {"missing", "changed"}:
-        parts.append(
-            f"where the device is slower for good, measure it anew and search by that table: {result.again}, "
-            f"then latnas search --from {run}"
-        )
+    parts = []
     if faults & {"missing", "changed"}:
-        parts.append("the command that exported a missing or changed file makes it again")
-    return "; ".join(parts)
+        parts.append("The command that exported a missing or changed file makes it again.")
+    if faults - {"missing", "changed"}:
+        named = which_front(RunFolder(result.run), result.front)
+        parts.append(
+            f"Measure again in quiet: latnas verify {run}{named}; where the device is slower for good, measure it anew "
+            f"and search by that table: {result.again}, then latnas search --from {run}"
+        )
+    return " ".join(parts)

@@ -30,7 +30,7 @@ from latnas.stages.export.verified import Lost, LostExport, VerifiedFile, Verifi
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, status_of
 from latnas.words.architecture import Architecture
-from latnas.words.budgets import budget_name, parse_ms
+from latnas.words.budgets import BudgetRange, budget_name, parse_ms
 from latnas.words.export_set import lost_networks
 from latnas.words.files import read_bytes
 from latnas.words.front import Front, load_front
@@ -134,21 +134,30 @@ def _chosen(
     which = which_run(run) + which_front(run, name)
     if not files and not lost:
         raise UsageError(f"nothing of {run.path} was exported yet for {name}. Export: latnas export --all{which}")
-    wanted = [budget_name(front.budget_range.budget_ms(lam)) for lam in config.lambdas]
-    wanted += [budget_name(ms) for ms in config.budgets_ms]
+    wanted_ms = [*map(front.budget_range.budget_ms, config.lambdas), *config.budgets_ms]
+    wanted = {budget_name(ms): ms for ms in wanted_ms}
     exported_ms = [file.manifest.budget_ms for file in files] + [one.listed.budget_ms for one in lost]
     exported = dict.fromkeys(map(budget_name, sorted(exported_ms, reverse=True)))
-    for one in wanted:
+    for one, ms in wanted.items():
         if one not in exported:
             raise UsageError(
                 f"nothing was exported for {one}; exported are {', '.join(exported)}. "
-                f"Export it: latnas export --budget {one}{which}"
+                f"{_how_to_export(ms, front.budget_range, which)}"
             )
     names = wanted or exported
     return (
         [file for file in files if budget_name(file.manifest.budget_ms) in names],
         [one for one in lost if budget_name(one.listed.budget_ms) in names],
     )
+
+
+def _how_to_export(budget_ms: float, budgets: BudgetRange, which: str) -> str:
+    """The command for a budget; outside the range of the run, why there is none."""
+    try:
+        budgets.lam(budgets.meant(budget_ms))
+    except UsageError as error:
+        return f"Nor can it be: {error}"
+    return f"Export it: latnas export --budget {budget_name(budget_ms)}{which}"
 
 
 def _conditions(table: LatencyTable, run: RunFolder, name: str) -> dict[str, str]:
