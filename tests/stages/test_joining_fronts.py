@@ -121,6 +121,20 @@ def test_another_range_lies_beside_the_first_and_export_finds_both(small_run: Pa
     assert [network.name for network in shown.networks] == ["lambda 0.00", "lambda 1.00"], "the run's own"
 
 
+@pytest.mark.parametrize("tables", ["several", "none"])
+def test_without_a_named_table_another_range_is_one_of_the_run_s_own_table(
+    tables: str, small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    own, front = front_in(here), load_front(front_in(here) / "front.json")
+    if tables == "several":
+        shutil.move(other_table(here), here / "latency_tables" / "other.json")
+    else:
+        shutil.rmtree(here / "latency_tables")
+    found = finished(here, budget_range=f"{1.1 * front.fastest_ms:.4g}ms:{0.9 * front.slowest_ms:.4g}ms")
+    assert load_table(found.front_path.with_name("table.json")) == load_table(own / "table.json")
+
+
 def test_a_front_that_joins_goes_on_after_a_stop_and_comes_out_the_same(small_run: Path, tmp_path: Path) -> None:
     whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
     found = finished(whole, table=other_table(whole))
@@ -277,7 +291,8 @@ def test_a_table_that_was_measured_again_gives_a_front_of_its_own(small_run: Pat
     assert name.startswith(f"{own}-") and found.front.table == own and RunFolder(found.run).fronts() == [own, name]
     assert found.front.fastest_ms == pytest.approx(1.5 * first.fastest_ms, rel=0.05)
     assert load_table(found.front_path.with_name("table.json")) == load_table(table)
-    assert finished(here).front_path == found.front_path, "the same again is finished"
+    assert finished(here, table=table).front_path == found.front_path, "the same again is finished"
+    assert finished(here).front == first, "without --table it is by the measurement that the run was searched with"
     assert quick_search(joined(here, from_run=None, resume=run_in(here).name, table=table)).front == found.front
 
 

@@ -147,7 +147,9 @@ def search(
         str | None, typer.Option(help="Such as 0.2ms:0.8ms; auto (the default, or given bare): all that is reachable.")
     ] = None,
     budgets: Annotated[int | None, typer.Option(help="How many budgets export --all serves. Default 5.")] = None,
-    table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Latency table. Default: the only one that fits; with --from the run's own.")
+    ] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder to look for tables in. Default latency_tables.")] = None,
     max_params: MaxParams = None,
     max_macs: MaxMacs = None,

@@ -140,7 +140,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
 
 
 def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
-    """A front for another table or another range, beside those that a finished run has."""
+    """A front for another table, or another range of the run's own one, beside those that a finished run has."""
     begun = run.begun()
     if not begun or not _is_finished(run, begun[0], begun[0]):
         raise UsageError(f"the search of {run.path} is not finished. Go on first: latnas search --resume {run.path}")
@@ -149,9 +149,10 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     full = _as_recorded(config, run, {"budget_range": "auto", **typed})
     _check_typed(config, full, run, OF_A_FRONT)
     data = images_of(run, _named_data(config))
-    path, table = find_table(config.table, full.space, data, config.tables)
+    of_run = run.front(own) / TABLE
+    path, table = find_table(config.table or of_run, full.space, data, config.tables)
     check_images(table, data)
-    _check_space(table, load_table(run.front(own) / TABLE), run, data)
+    _check_space(table, load_table(of_run), run, data)
     name = _front_name(table.name, full.wanted_range, parse_range(run.read_config()["budget_range"]))
     if _is_of_another_measurement(run, name, table):
         name = f"{name}-{hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:6]}"
