@@ -180,15 +180,17 @@ def test_without_a_table_latencies_are_left_out_and_said_to_be(tmp_path: Path) -
 
 
 def test_several_tables_must_be_told_apart_by_name_or_by_width(small_table: Path, tmp_path: Path) -> None:
-    profile(profile_config(tmp_path))
-    other = profile(profile_config(tmp_path, width=2))
+    here = tmp_path / "my tables"
+    widths = {profile(profile_config(here, width=width)).path: width for width in (4, 2)}
     with pytest.raises(UsageError, match="several tables fit") as caught:
-        plan(plan_config(tmp_path))
-    assert str(other.path) in str(caught.value)
-    found = plan(plan_config(tmp_path, width=2))
-    assert found.table is not None and found.table[0] == other.path
+        plan(plan_config(here))
+    listed = sorted(str(caught.value).splitlines()[1:])
+    assert listed == sorted(f"  --table '{path}'  # analytic with analytic, width {n}" for path, n in widths.items())
+    *_, other = widths
+    found = plan(plan_config(here, width=2))
+    assert found.table is not None and found.table[0] == other
     with pytest.raises(UsageError, match="is for nasbench201 with width 2"):
-        plan(plan_config(tmp_path, table=other.path, width=4))
+        plan(plan_config(here, table=other, width=4))
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,7 @@ def test_where_several_tables_fit_the_message_lists_what_to_type(small_run: Path
     other.write_text(json.dumps({**table, "threads": 2, "environment": environment}))
     with pytest.raises(UsageError, match="several tables fit") as caught:
         search(search_config(here))
-    listed = [Path(line.split()[1]) for line in str(caught.value).splitlines()[1:]]
-    assert sorted(listed) == sorted([path, other])
+    listed = sorted(str(caught.value).splitlines()[1:])
+    threads = {path: 1, other: 2}
+    assert listed == sorted(f"  --table {one}  # analytic with analytic, threads {n}" for one, n in threads.items())
     assert search(search_config(here, table=path)).front.table == path.stem

@@ -32,6 +32,7 @@ from latnas.stages.common.tables import (
     find_table,
     fitting_tables,
     latency_of,
+    only_one,
     space_of,
     why_stale,
 )
@@ -174,10 +175,7 @@ def _table(config: PlanConfig, data: ImageData) -> tuple[Path, LatencyTable] | N
         fitting = [
             found for found in fitting_tables(config.space, data, config.tables) if not _differs(config, found[1])
         ]
-        if len(fitting) > 1:
-            listed = "".join(f"\n  --table {path}" for path, _ in fitting)
-            raise UsageError(f"several tables fit; name one:{listed}")
-        return fitting[0] if fitting else None
+        return only_one(fitting, config.space) if fitting else None
     path, table = find_table(config.table, config.space, data, config.tables)
     check_images(table, data)
     if _differs(config, table):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
@@ -44,8 +44,8 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
             raise UsageError(f"{named} is a table of space {table.space!r}, not {space!r}. Name one of the two.")
         return named, table
     fitting = fitting_tables(space, data, folder)
-    wanted = f" of space {space!r}" if space else ""
     if not fitting:
+        wanted = f" of space {space!r}" if space else ""
         extra = f" --space {space}" if space else ""
         where = "" if folder == FOLDER else f" --out {quote(str(folder))}"
         raise UsageError(
@@ -53,12 +53,33 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
             f"classes was measured on this host. Measure one: latnas profile{extra} --data {quote(data.spec)}{where}"
             + _why_not(folder, space, data)
         )
-    if len(fitting) > 1:
-        listed = "".join(
-            f"\n  --table {quote(str(path))}  # {table.device} with {table.runtime}" for path, table in fitting
-        )
-        raise UsageError(f"several tables{wanted} fit; name one:{listed}")
-    return fitting[0]
+    return only_one(fitting, space)
+
+
+def only_one(fitting: Sequence[tuple[Path, LatencyTable]], space: str | None) -> tuple[Path, LatencyTable]:
+    """The one table there is.
+
+    Raises:
+        UsageError: there are several; the message lists them, each with its device and whatever differs among them.
+    """
+    if len(fitting) == 1:
+        return fitting[0]
+    conditions = [_conditions(table) for _, table in fitting]
+    differing = [name for name in conditions[0] if len({one[name] for one in conditions}) > 1]
+    lines = []
+    for (path, table), one in zip(fitting, conditions, strict=True):
+        told = [f"{table.device} with {table.runtime}", *(f"{name} {one[name]}" for name in differing)]
+        lines.append(f"\n  --table {quote(str(path))}  # {', '.join(told)}")
+    wanted = f" of space {space!r}" if space else ""
+    raise UsageError(f"several tables{wanted} fit; name one:{''.join(lines)}")
+
+
+def _conditions(table: LatencyTable) -> dict[str, object]:
+    """What may differ among tables of one host and the same images, beside device and runtime."""
+    return {
+        "space": table.space, "width": table.options["width"], "depth": table.options["depth"],
+        "batch": table.batch, "threads": table.threads, "precision": table.precision, "quote": table.quote,
+    }  # fmt: skip
 
 
 def fitting_tables(space: str | None, data: ImageData, folder: Path) -> list[tuple[Path, LatencyTable]]:
