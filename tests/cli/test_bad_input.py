@@ -56,6 +56,14 @@ def check(case: Case, here: Path) -> None:
     assert contents(here) == before
 
 
+def only_run_is(here: Path, name: str, latest: str | None) -> None:
+    """Calls the run by another name, and points the link to the latest one elsewhere, or to nothing."""
+    run_in(here).rename(here / "runs" / name)
+    (here / "runs" / "latest").unlink()
+    if latest is not None:
+        (here / "runs" / "latest").symlink_to(latest)
+
+
 # Words
 
 WORDS = {
@@ -183,6 +191,16 @@ WORDS = {
         [*EXPORTED, "--all", "--runs", "elsewhere"],
         WRONG_USAGE,
         "there is no run yet in elsewhere. Make one: latnas search",
+    ),
+    "the latest run is gone": Case(
+        [*EXPORTED, "--all"], WRONG_USAGE,
+        "runs/latest points to nasbench201-gone, which is gone. Runs in runs: nasbench201-kept. Name one of them, or",
+        lambda here: only_run_is(here, "nasbench201-kept", latest="nasbench201-gone"),
+    ),
+    "no link to the latest run": Case(
+        [*EXPORTED, "--all"], WRONG_USAGE,
+        "there is no link runs/latest to the last run. Runs in runs: nasbench201-kept. Name one of them, or",
+        lambda here: only_run_is(here, "nasbench201-kept", latest=None),
     ),
     "a folder that is no run": Case(
         [*EXPORTED, "--all", "--run", "latency_tables"],

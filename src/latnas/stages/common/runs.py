@@ -147,20 +147,30 @@ def open_run(name: str | None, runs: Path) -> RunFolder:
     Raises:
         UsageError: there is none.
     """
-    if name is None:
-        latest = runs / LATEST
-        if not latest.exists():
-            raise UsageError(f"there is no run yet in {runs}. Make one: latnas search")
-        folder = RunFolder(latest.resolve())
-    else:
-        path = Path(name)
-        folder = RunFolder(path if path.is_dir() else runs / name)
-        if not folder.path.is_dir():
-            folders = [found.parent for found in runs.glob("*/config.toml")]
-            known = ", ".join(sorted(folder.name for folder in folders if not folder.is_symlink())) or "none"
-            raise UsageError(f"there is no run {name!r}. Runs in {runs}: {known}. Make one: latnas search")
+    places = (runs / LATEST,) if name is None else (Path(name), runs / name)
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise UsageError(_no_run(name, places[-1], runs))
+    # The link itself may be made anew while the run is at work.
+    folder = RunFolder(found.parent / found.readlink() if found.is_symlink() else found)
     folder.read_config()
     return folder
+
+
+def _no_run(name: str | None, place: Path, runs: Path) -> str:
+    """Why there is no run at this place, and what to do."""
+    folders = [found.parent for found in runs.glob("*/config.toml")]
+    known = sorted(folder.name for folder in folders if not folder.is_symlink())
+    if place.is_symlink():
+        missing = f"{place} points to {place.readlink()}, which is gone"
+    elif name is not None:
+        missing = f"there is no run {name!r}"
+    elif known:
+        missing = f"there is no link {place} to the last run"
+    else:
+        return f"there is no run yet in {runs}. Make one: latnas search"
+    choose = "Name one of them, or make another" if known else "Make one"
+    return f"{missing}. Runs in {runs}: {', '.join(known) or 'none'}. {choose}: latnas search"
 
 
 def limits_of(run: RunFolder) -> Limits:
@@ -199,10 +209,10 @@ def choose_front(run: RunFolder, named: str | None) -> str:
     return named or known[0]
 
 
-def which_run(run: RunFolder) -> str:
-    """The flag that names a run, where it is not the one that is meant without."""
+def which_run(run: RunFolder, flag: str = "--run ") -> str:
+    """What names a run in a command, where it is not the one that is meant without; `latnas verify` has no flag."""
     latest = RUNS / LATEST
-    return "" if latest.exists() and latest.resolve() == run.path.resolve() else f" --run {quote(str(run.path))}"
+    return "" if latest.exists() and latest.resolve() == run.path.resolve() else f" {flag}{quote(str(run.path))}"
 
 
 def which_front(run: RunFolder, front: str) -> str:

@@ -106,9 +106,9 @@ def begin(config: SearchConfig) -> Beginning:
     if config.extra_minutes and config.from_run is None and config.resume is None:
         raise UsageError("--extra-minutes adds short trainings to a finished run: name it with --from RUN.")
     if config.resume is not None:
-        return _resumed(config, _without_link(open_run(config.resume, config.out)))
+        return _resumed(config, open_run(config.resume, config.out))
     if config.from_run is not None:
-        return _joining(config, _without_link(open_run(config.from_run, config.out)))
+        return _joining(config, open_run(config.from_run, config.out))
     if config.name == LATEST:
         raise UsageError(f"--name {LATEST} is how the last run is called, whatever its name. Choose another.")
     data = load_images(config.data)
@@ -253,8 +253,3 @@ def _front_of(run: RunFolder, typed: Path, begun: list[str]) -> str:
 
 def _named_data(config: SearchConfig) -> str | None:
     return config.data if "data" in config.model_fields_set else None
-
-
-def _without_link(run: RunFolder) -> RunFolder:
-    """The folder itself, where `latest` was named: that link is about to be made anew."""
-    return RunFolder(run.path.parent / run.path.readlink()) if run.path.is_symlink() else run
