@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,16 @@ def test_a_bare_export_takes_the_latest_run(here: Path) -> None:
     shown = latnas("export", "--lambda", 0, *as_typed(EXPORT))
     assert (shown.code, shown.raised) == (0, None)
     assert "unverified" in shown.stdout and "model.onnx" in shown.stdout
+    folder = run_in(here).relative_to(here) / "exports" / front_in(here).name
+    assert shown.stdout.endswith(f"\nfiles: {folder}\nnext: latnas verify\n")
+
+
+def test_an_export_of_another_run_than_the_latest_names_run_and_front_in_the_next_command(here: Path) -> None:
+    run, front = run_in(here).relative_to(here), front_in(here).name
+    shutil.copytree(front_in(here), front_in(here).with_name("other"))
+    (here / "runs" / "latest").unlink()
+    shown = latnas("export", "--lambda", 0, "--run", run.name, "--table", front, *as_typed(EXPORT))
+    assert shown.stdout.endswith(f"\nfiles: {run / 'exports' / front}\nnext: latnas verify {run} --table {front}\n")
 
 
 def test_budgets_and_lambdas_can_be_repeated(here: Path) -> None:
@@ -217,7 +228,7 @@ def test_a_missed_budget_is_exit_code_3_with_the_nearest_one_and_the_command_tha
     monkeypatch.setattr(exporting, "Bench", Slow)
     shown = latnas("export", "--lambda", 1, "--baselines", "--quiet", *as_typed(EXPORT))
     assert (shown.code, shown.raised) == (3, None)
-    assert shown.stdout.count("missed") == 3
+    assert shown.stdout.count("missed") == 3 and "next: " not in shown.stdout
     *_, message = shown.stderr.splitlines()
     assert message.startswith(f"latnas: measured over budget, or over a limit: {budget_name(front.fastest_ms)}")
     assert message.count("nearest budget") == 1, "that of the search, whatever its baselines reach"

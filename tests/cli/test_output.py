@@ -106,6 +106,15 @@ def test_an_export_as_json_is_the_manifests(here: Path) -> None:
         assert shown == manifest.model_dump(mode="json", by_alias=True)
 
 
+def test_files_that_were_never_measured_are_to_be_verified_on_the_device_of_their_table(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = list(here.glob("runs/nas*/exports/*/*/manifest.json"))
+    manifests = {path.parent: load_manifest(path).model_copy(update={"measured_ms": None}) for path in paths}
+    show.show_where([ExportedFile(folder.relative_to(here), manifest) for folder, manifest in manifests.items()])
+    assert capsys.readouterr().out.endswith("\nnext, on the device of the table: latnas verify\n")
+
+
 def test_verified_files_as_json_have_what_was_promised_beside_what_is(here: Path) -> None:
     value = parsed(*TYPED["verify files"])
     assert (value["passed"], value["runtime"], value["other_conditions"]) == (True, "analytic", {})

@@ -98,7 +98,8 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
         show.EXPORT_COLUMNS,
         [show.export_row(file) for file in files],
     )
-    print(f"files: {files[0].folder.parent}\nThe whole demo took {seconds:.0f} s.")
+    print(f"The whole demo took {seconds:.0f} s.")
+    show.show_where(files)
 
 
 def _profiled(config: ProfileConfig, report: Reporter) -> Profiled:

@@ -84,6 +84,18 @@ def show_exported(files: Sequence[ExportedFile]) -> None:
         limits = file.manifest.limits
         if limits is not None and limits.exceeded:
             print(f"{file.folder.name} is over the limit on its {', '.join(limits.exceeded)}")
+    show_where(files)
+
+
+def show_where(files: Sequence[ExportedFile]) -> None:
+    """The folder of the files, and the command that measures them again; what else to do where one is missed is told
+    by the error."""
+    folder = files[0].folder.parent
+    print(f"files: {folder}")
+    if all(file.manifest.status != "missed" for file in files):
+        run = RunFolder(folder.parents[1])
+        where = "" if all(file.manifest.measured_ms for file in files) else ", on the device of the table"
+        print(f"next{where}: latnas verify{which_run(run, flag='')}{which_front(run, folder.name)}")
 
 
 EXPORT_COLUMNS = [
