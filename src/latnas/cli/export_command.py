@@ -31,7 +31,9 @@ def export(
         typer.Option("--baselines", help="Also a random network and the one with most multiply-adds, trained alike."),
     ] = False,
     finalists: Annotated[int | None, typer.Option(help="Networks to measure for each budget. Default 3.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Bursts of each measured network. Default 60.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Least bursts of each measured network; few networks get more. Default 60.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Training of each network. Default 20.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. Default 0.1.")] = None,

@@ -22,7 +22,9 @@ def verify(
     tolerance: Annotated[
         float | None, typer.Option(help="How much slower than at export a file may be. Default 0.1: 10 percent.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Bursts of each file. Default 60.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Least bursts of each file; few files get more. Default 60.")
+    ] = None,
     sustained: Annotated[
         str | None, typer.Option(help="Then call each file without a rest for so long, such as 60s.")
     ] = None,
