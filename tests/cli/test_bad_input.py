@@ -142,6 +142,10 @@ WORDS = {
     "a prediction of no such run": Case(
         [*PREDICTED, "--run", "mine"], WRONG_USAGE, "there is no run 'mine'. Runs in runs: nasbench201-"
     ),
+    "a prediction of a run in another space": Case(
+        [*PREDICTED, "--run", "latest", "--space", "darts"], WRONG_USAGE,
+        "is predicted by a table of space 'nasbench201', not 'darts'. Leave --space out.",
+    ),
     "a prediction of a search that is not finished": Case(
         [*PREDICTED, "--run", "latest"], WRONG_USAGE, "is not finished. Go on: latnas search --resume ",
         lambda here: (front_in(here) / "front.json").unlink(),

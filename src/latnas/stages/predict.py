@@ -94,6 +94,10 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
     known = run.fronts()
     folder = run.front(known[0] if known else choose_front(run, None))
     table = load_table(config.table or folder / TABLE)
+    if config.space not in (None, table.space):
+        raise UsageError(
+            f"{run.path} is predicted by a table of space {table.space!r}, not {config.space!r}. Leave --space out."
+        )
     front = load_front(folder / FRONT)
     return table, [
         (f"lambda {choice.lam:.2f}", front.networks[choice.network].as_architecture) for choice in front.budgets
