@@ -98,7 +98,7 @@ def judged_in(folder: Path) -> tuple[Front, Space, LatencyModel]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below `folder` by its path, with what it holds; locks apart."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith(".lock"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -22,6 +22,7 @@ from small import EXPORT, PROFILE, SEARCH, as_typed, contents, copied, front_in,
 from typed_here import FAILED, complaint, everything, type_here
 
 from latnas.stages.common.runs import RunFolder
+from latnas.stages.profile.rig import alone
 
 PROFILED = ["profile", *as_typed(PROFILE), "--quiet"]
 SEARCHED = ["search", *as_typed(SEARCH), "--quiet"]
@@ -184,6 +185,19 @@ def test_while_one_command_works_on_a_run_another_says_so(words: list[str], here
     assert shown.code == FAILED and "another latnas is working on" in shown.stderr
     assert "Wait for it, then type the same command again" in shown.stderr
     assert complaint(shown, before, everything(here)) is None
+
+
+def test_while_one_profile_measures_for_a_table_another_says_so(here: Path) -> None:
+    (table,) = (here / "latency_tables").glob("*.json")
+    with alone(table.parent, table.stem):
+        before = everything(here)
+        for words in (PROFILED, [*PROFILED, "--verify", "2"]):
+            shown = type_here(words)
+            place = table.relative_to(here)
+            assert shown.code == FAILED and f"another latnas is working on {place}. Wait for it, then" in shown.stderr
+            assert complaint(shown, before, everything(here)) is None
+        assert type_here([*PROFILED, "--width", "2"]).code == 0, "another table is another matter"
+    assert type_here(PROFILED).code == 0
 
 
 def test_of_two_searches_at_once_one_finishes_and_the_other_says_why_not_or_finishes_too(

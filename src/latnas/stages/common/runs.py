@@ -13,11 +13,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from latnas.data.images import ImageData
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
+from latnas.stages.common.locking import locked
 from latnas.words.files import read_text, write_atomically
 from latnas.words.limits import Limits
 
@@ -126,19 +125,9 @@ class RunFolder:
         Raises:
             LatnasError: another one does.
         """
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise LatnasError(
-                f"another latnas is working on {self.path}. Wait for it, then type the same command again{otherwise}."
-            ) from error
-        except OSError as error:
-            raise LatnasError(f"cannot lock {self.path}: {error}. Copy the run to where you may write.") from error
-        try:
+        elsewhere = "Copy the run to where you may write"
+        with locked(self.path / ".lock", self.path, otherwise, elsewhere):
             yield
-        finally:
-            lock.release()
 
 
 def open_run(name: str | None, runs: Path) -> RunFolder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from latnas.errors import LatnasError
@@ -11,6 +12,7 @@ from latnas.latency.measure import MeasurementError, Measurements, RoundRecord, 
 from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
+from latnas.stages.common.locking import locked
 from latnas.stages.profile.config import ProfileConfig
 from latnas.words.architecture import Architecture
 from latnas.words.files import append_line, read_lines
@@ -19,6 +21,21 @@ from latnas.words.reporting import Reporter
 ANCHOR = "anchor"
 LEAST_ROUNDS = 40
 ELSEWHERE = ". Another runtime may (latnas devices), or measure whole networks alone: latnas profile --no-operations"
+
+
+def alone(out: Path, table: str) -> AbstractContextManager[None]:
+    """A block in which no other process measures for this table: the files of finished rounds are one call's.
+
+    Raises:
+        LatnasError: another one does, or the folder cannot be written to.
+    """
+    lock = partial_folder(out) / f"{table}.lock"
+    return locked(lock, out / f"{table}.json", ", or name another folder: --out", "Name another folder: --out")
+
+
+def partial_folder(out: Path) -> Path:
+    """Where finished rounds are kept until the table in `out` is whole."""
+    return out / ".partial"
 
 
 class Rig:

@@ -27,7 +27,7 @@ from latnas.stages.profile.networks import (
     probe_networks,
     sample_of,
 )
-from latnas.stages.profile.rig import Rig
+from latnas.stages.profile.rig import Rig, alone, partial_folder
 from latnas.stages.profile.table import Fits, Found, Setup, make_table
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts, parts_of_sites
@@ -64,13 +64,14 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
 
     Raises:
         UsageError: unknown space, data, device or runtime.
-        LatnasError: something could not be run or measured, or the measurements contradict one another.
+        LatnasError: something could not be run or measured, the measurements contradict one another, or another
+            process measures for this table.
     """
     report = report or Silent()
     began = time.monotonic()
     given = setting_of(config, report)
     anchor = anchor_network(given.space, generator(config.seed, "calibration"))
-    partial = config.out / ".partial" / _call_name(given.name, config)
+    partial = partial_folder(config.out) / _call_name(given.name, config)
     rig = Rig(given.space, given.profiler, anchor, config, partial, report)
     report.say(
         f"{given.name}: {len(given.space.trace.operations) if config.operations else 'no'} distinct operations and "
@@ -78,14 +79,15 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
         + ("" if config.max_seconds is None else f"; measuring takes at most {config.max_seconds:.0f} s")
     )
     chosen = Path(f"{partial}-networks.json")
-    found = _measured(config, given.space, rig, chosen, report)
-    fits = _fitted(config, found)
-    _warn(config, fits.all, found.measured, report)
-    table = make_table(config, given, anchor, found, fits, round(time.monotonic() - began, 1))
     path = config.out / f"{given.name}.json"
-    table.save(path)
-    rig.forget("operations", "networks")
-    chosen.unlink(missing_ok=True)
+    with alone(config.out, given.name):
+        found = _measured(config, given.space, rig, chosen, report)
+        fits = _fitted(config, found)
+        _warn(config, fits.all, found.measured, report)
+        table = make_table(config, given, anchor, found, fits, round(time.monotonic() - began, 1))
+        table.save(path)
+        rig.forget("operations", "networks")
+        chosen.unlink(missing_ok=True)
     return Profiled(path, table, config)
 
 

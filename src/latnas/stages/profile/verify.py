@@ -14,7 +14,7 @@ from latnas.stages.common.options import typed
 from latnas.stages.common.tables import latency_of, warn_if_stale
 from latnas.stages.profile.config import WHICH_TABLE, ProfileConfig
 from latnas.stages.profile.networks import Drawn, at_random, near_front
-from latnas.stages.profile.rig import ANCHOR, Rig
+from latnas.stages.profile.rig import ANCHOR, Rig, alone, partial_folder
 from latnas.stages.profile.stage import profile, setting_of
 from latnas.words.architecture import Architecture
 from latnas.words.latency import Prediction
@@ -94,12 +94,13 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
             f"space {given.space.name!r} has no networks that the table {table.name} does not know. Leave out --verify."
         )
     anchor = Architecture.from_json(table.anchor.architecture)
-    partial = config.out / ".partial" / f"{given.name}-{config.seed}-verify"
+    partial = partial_folder(config.out) / f"{given.name}-{config.seed}-verify"
     rig = Rig(given.space, given.profiler, anchor, config, partial, report)
     references = _references(table)
     networks = [*(one.architecture for one in drawn), *references]
-    measured = rig.measure("fresh networks", {one.key: rig.network(one) for one in networks}, config.max_seconds)
-    rig.forget("fresh networks")
+    with alone(config.out, given.name):
+        measured = rig.measure("fresh networks", {one.key: rig.network(one) for one in networks}, config.max_seconds)
+        rig.forget("fresh networks")
     before_ms = {ANCHOR: table.anchor.floor_ms, **{one.key: floor_ms for one, floor_ms in references.items()}}
     ratios = [measured.items[key].floor_ms / floor_ms for key, floor_ms in before_ms.items()]
     drift = float(np.median(ratios))

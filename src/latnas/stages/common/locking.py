@@ -1,0 +1,40 @@
+"""One process at a time works on a run or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from latnas.errors import LatnasError
+
+
+@contextmanager
+def locked(file: Path, what: Path, otherwise: str, elsewhere: str) -> Iterator[None]:
+    """Within this block no other process writes to `what`.
+
+    Args:
+        file: of the lock; it stays, and means nothing by itself. Its folder is made.
+        what: a run or a table.
+        otherwise: what the message offers beside waiting.
+        elsewhere: what to do where nothing may be written.
+
+    Raises:
+        LatnasError: another one does, or the folder cannot be written to.
+    """
+    lock = FileLock(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise LatnasError(
+            f"another latnas is working on {what}. Wait for it, then type the same command again{otherwise}."
+        ) from error
+    except OSError as error:
+        raise LatnasError(f"cannot lock {what}: {error}. {elsewhere}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
