@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+from small import latnas
 
 from latnas.cli.layers import resolve
 from latnas.errors import LatnasError, UsageError
-from latnas.stages.export import ExportConfig
+from latnas.stages.export import ExportConfig, VerifyConfig
+from latnas.stages.plan import PlanConfig
+from latnas.stages.predict import PredictConfig
 from latnas.stages.profile import ProfileConfig
 from latnas.stages.search import SearchConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIGS: dict[str, type[BaseModel]] = {
+    "profile": ProfileConfig, "plan": PlanConfig, "predict": PredictConfig, "search": SearchConfig,
+    "export": ExportConfig, "verify": VerifyConfig,
+}  # fmt: skip
 
 
 def written(folder: Path, text: str) -> Path:
@@ -101,6 +112,72 @@ def test_the_message_names_the_layer_that_is_wrong(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("environment", "text", "message"),
+    [
+        ({"LATNAS_BUDGETS": "4ms, 3"}, "", "LATNAS_BUDGETS: the latency '3' has no unit. Write 3ms (or us, s)."),
+        ({"LATNAS_EXPORT_MAX_PARAMS": "many"}, "", "LATNAS_EXPORT_MAX_PARAMS: "),
+        ({"LATNAS_SEED": "5"}, '[export]\nbudget = ["3"]\n', "budget in {file}: the latency '3' has no unit."),
+        ({"LATNAS_SEED": "5"}, '[export]\nbudgets = ["3"]\n', "budgets in {file}: the latency '3' has no unit."),
+        ({"LATNAS_SEED": "5"}, "[export]\nbatch_size = 32\n", "name what to export: --lambda"),
+        ({"LATNAS_ALL": "1", "LATNAS_INT8": "1", "LATNAS_FP16": "1"}, "", "one file is of one precision"),
+    ],
+)
+def test_what_a_stage_s_own_words_refuse_names_the_layer_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], text: str, message: str
+) -> None:
+    file = written(tmp_path, text)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        resolve(ExportConfig, {}, file, "export")
+    assert str(caught.value).startswith(message.format(file=file))
+
+
+def test_what_was_typed_is_not_blamed_on_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATNAS_BUDGETS", "3")
+    with pytest.raises(UsageError) as caught:
+        resolve(ExportConfig, {"budgets": ("3",)}, None, "export")
+    assert str(caught.value).startswith("the latency '3' has no unit")
+
+
+def test_a_file_may_call_options_as_they_are_typed(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        '[search]\nfrom = "mine"\nextra-minutes = 2\n[export]\nlambda = [0.5]\nbudget = ["4ms"]\n'
+        "[verify]\nlambda = [1]\n",
+    )
+    assert resolve(SearchConfig, {}, file, "search") == SearchConfig(from_run="mine", extra_minutes=2)
+    assert resolve(ExportConfig, {}, file, "export") == ExportConfig(lambdas=(0.5,), budgets=("4ms",))
+    assert resolve(VerifyConfig, {}, file, "verify") == VerifyConfig(lambdas=(1.0,))
+
+
+def test_the_example_of_a_file_in_the_documentation_is_taken(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "search.md").read_text(), re.DOTALL)
+    file = written(tmp_path, example)
+    for section, model in CONFIGS.items():
+        resolve(model, {}, file, section)
+    assert resolve(ExportConfig, {}, file, "export").lambdas == (0.0, 0.5, 1.0)
+
+
+def test_every_field_has_a_variable_that_is_known_and_nothing_else_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = [(section, name.upper()) for section, model in CONFIGS.items() for name in model.model_fields]
+    for section, name in fields:
+        monkeypatch.setenv(f"LATNAS_{name}", "1")
+        monkeypatch.setenv(f"LATNAS_{section.upper()}_{name}", "1")
+    assert latnas("devices").stderr == ""
+    for wrong in ("LATNAS_SERACH_ROUNDS", "LATNAS_LAMBDA", "LATNAS_SEARCH_WIDTH", "LATNAS_CONFIG", "LATNAS_QQQQ"):
+        monkeypatch.setenv(wrong, "1")
+    assert latnas("devices").stderr.splitlines() == [
+        "warning: LATNAS_CONFIG sets no option of latnas and counts for nothing.",
+        "warning: LATNAS_LAMBDA sets no option of latnas and counts for nothing. Did you mean LATNAS_LAMBDAS?",
+        "warning: LATNAS_QQQQ sets no option of latnas and counts for nothing.",
+        "warning: LATNAS_SEARCH_WIDTH sets no option of latnas and counts for nothing.",
+        "warning: LATNAS_SERACH_ROUNDS sets no option of latnas and counts for nothing. Did you mean "
+        "LATNAS_SEARCH_ROUNDS?",
+    ]
+
+
 def test_what_a_config_itself_refuses_is_wrong_usage_too() -> None:
     with pytest.raises(UsageError, match="name what to export: --lambda"):
         resolve(ExportConfig, {}, None, "export")
@@ -110,6 +187,7 @@ def test_what_a_config_itself_refuses_is_wrong_usage_too() -> None:
     ("text", "error", "message"),
     [
         ("[search]\npols = 20\n", UsageError, "sets 'pols' in [search], which does not exist. Known: budget_range, "),
+        ("[search]\nmax-params = 1\nmax_params = 1\n", UsageError, "sets 'max-params' and 'max_params' in [search], "),
         ("[serach]\npool = 20\n", UsageError, "has a table [serach], which does not exist. Known: "),
         (
             "pool = 20\n",

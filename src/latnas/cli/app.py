@@ -42,7 +42,9 @@ from latnas.cli.options import (
     typed,
 )
 from latnas.cli.plan_command import plan
+from latnas.cli.variables import warnings_of_unknown
 from latnas.cli.verify_command import verify
+from latnas.errors import one_line
 from latnas.training.interruption import terminate
 
 app = typer.Typer(
@@ -68,6 +70,12 @@ def root(
     ] = False,
 ) -> None:
     """One search, many latency budgets: one ONNX model for each, measured on your device."""
+    commands = {one.callback.__name__: one.callback for one in app.registered_commands if one.callback is not None}
+    if texts := warnings_of_unknown(commands):
+        from latnas.cli.console import ConsoleReporter
+
+        for text in texts:
+            ConsoleReporter().warn(one_line(text))
 
 
 @app.command()

@@ -10,13 +10,18 @@ from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from latnas.cli.variables import PREFIX, SECTIONS
 from latnas.errors import LatnasError, UsageError
 from latnas.words.files import read_text
 
 Config = TypeVar("Config", bound=BaseModel)
 
-PREFIX = "LATNAS_"
-SECTIONS = ("profile", "plan", "predict", "search", "export", "verify")
+OPTIONS = {
+    "search": {"from": "from_run"},
+    "export": {"lambda": "lambdas", "budget": "budgets"},
+    "verify": {"lambda": "lambdas", "budget": "budgets"},
+}  # fmt: skip
+"""Options that fill a field of another name, by command: a file may call them by either."""
 
 
 def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, section: str) -> Config:
@@ -25,7 +30,8 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
     Args:
         model: the config of a stage.
         flags: what was typed; None and () mean "not typed".
-        file: TOML with a table for each stage, such as [search]; keys are the config's fields.
+        file: TOML with a table for each stage, such as [search]; keys are options as they are typed, without the
+            two dashes, or the config's fields.
             In the environment these are LATNAS_POOL and so on, with commas in lists; LATNAS_SEARCH_POOL is for this
             stage alone and wins over LATNAS_POOL.
         section: which table.
@@ -40,22 +46,61 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
         else os.environ[variable]
         for name, variable in variables.items()
     }  # fmt: skip
-    written = _read(file, section) if file is not None else {}
-    unknown = sorted(written.keys() - model.model_fields.keys())
-    if unknown:
-        known = ", ".join(model.model_fields)
-        raise UsageError(f"{file} sets {unknown[0]!r} in [{section}], which does not exist. Known: {known}.")
+    keys = _fields(_read(file, section), model, file, section) if file is not None else {}
+    written = {name: value for name, (_, value) in keys.items()}
+    layers = {name: f"{key} in {file}" for name, (key, _) in keys.items()} | variables
     for name, value in {**environment, **typed}.items():
         if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
             raise UsageError(f"{name} is no text that can be shown: {str(value)[:80]!r}. Choose a name in UTF-8.")
+    given = {**written, **environment}
     try:
-        return model.model_validate({**written, **environment, **typed})
+        return model.model_validate({**given, **typed})
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
         name = str(problem["loc"][0]) if problem["loc"] else section
-        flag = f"--{name.replace('_', '-')}"
-        where = flag if name in typed else variables.get(name) or f"{name} in {file}"
+        where = f"--{name.replace('_', '-')}" if name in typed else layers.get(name, name)
         raise UsageError(f"{where}: {problem['msg']}. See latnas {section} --help") from error
+    except UsageError as error:
+        refused = _refused(model, {name: value for name, value in given.items() if name not in typed}, str(error))
+        if refused is None:
+            raise
+        raise UsageError(f"{layers[refused]}: {error}") from error
+
+
+def _refused(model: type[Config], values: Mapping[str, Any], complaint: str) -> str | None:
+    """The one of the values that gets this complaint by itself; None where a config without any gets it too."""
+    if _complaint(model, {}) == complaint:
+        return None
+    return next((name for name, value in values.items() if _complaint(model, {name: value}) == complaint), None)
+
+
+def _complaint(model: type[Config], values: Mapping[str, Any]) -> str | None:
+    """What a config says itself, by an error of ours, of these values alone."""
+    try:
+        model.model_validate(values)
+    except UsageError as error:
+        return str(error)
+    except ValidationError:
+        return None
+    return None
+
+
+def _fields(written: Mapping[str, Any], model: type[Config], file: Path, section: str) -> dict[str, tuple[str, Any]]:
+    """What a file sets, by field: the key as it is written there, and its value.
+
+    Raises:
+        UsageError: a key is no option and no field, or is there twice under two names.
+    """
+    found: dict[str, tuple[str, Any]] = {}
+    for key, value in written.items():
+        name = OPTIONS.get(section, {}).get(key, key.replace("-", "_"))
+        if name not in model.model_fields:
+            known = ", ".join(model.model_fields)
+            raise UsageError(f"{file} sets {key!r} in [{section}], which does not exist. Known: {known}.")
+        if name in found:
+            raise UsageError(f"{file} sets {found[name][0]!r} and {key!r} in [{section}], which are one. Keep one.")
+        found[name] = (key, value)
+    return found
 
 
 def _read(file: Path, section: str) -> dict[str, Any]:

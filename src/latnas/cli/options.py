@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from latnas.cli.variables import FIELDS, SHOWING
 from latnas.errors import FAILED, INTERRUPTED, TERMINATED, LatnasError, Terminated, one_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -81,8 +82,4 @@ def reporting(quiet: bool) -> Iterator[Any]:
 
 def typed(values: dict[str, Any]) -> dict[str, Any]:
     """The flags of a command that are fields of its config."""
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in {"config", "json", "quiet", "lam", "budget", "all_", "input_"}
-    }
+    return {name: value for name, value in values.items() if name not in {*SHOWING, *FIELDS}}

@@ -1,0 +1,46 @@
+"""Variables of the environment that set options, and those that look as if they did."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+PREFIX = "LATNAS_"
+SECTIONS = ("profile", "plan", "predict", "search", "export", "verify")
+"""Commands whose options variables and files set."""
+
+SHOWING = {"config", "json", "quiet"}
+"""Parameters of commands that no stage knows of: they are typed or left out."""
+
+FIELDS = {"lam": "lambdas", "budget": "budgets", "all_": "all", "input_": "input"}
+"""Parameters of commands that fill a field of another name."""
+
+NEAREST, LIKENESS = 2, 0.8
+"""So many known names are offered in the place of one that is not, at least so alike by difflib's ratio."""
+
+
+def warnings_of_unknown(commands: Mapping[str, Callable[..., Any]]) -> list[str]:
+    """One text for each variable that sets no option of any command, with those that may have been meant."""
+    known = _known(commands)
+    texts = []
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(PREFIX)
+        if variable == name or name in known:
+            continue
+        near = [f"{PREFIX}{one}" for one in get_close_matches(name, sorted(known), NEAREST, LIKENESS)]
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        texts.append(f"{variable} sets no option of latnas and counts for nothing.{meant}")
+    return texts
+
+
+def _known(commands: Mapping[str, Callable[..., Any]]) -> set[str]:
+    """Names of variables, without the prefix: each for all commands, and for one alone."""
+    known = set()
+    for section in SECTIONS:
+        for parameter in inspect.signature(commands[section]).parameters.keys() - SHOWING:
+            field = FIELDS.get(parameter, parameter)
+            known |= {field.upper(), f"{section}_{field}".upper()}
+    return known
