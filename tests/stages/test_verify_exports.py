@@ -282,7 +282,7 @@ def test_a_budget_and_a_lambda_name_the_same_file_and_everything_else_is_left_al
         ({"lambdas": (0.5,)}, r"nothing was exported for (\S+); exported are .* Export it: latnas export --budget \1"),
         ({"lambdas": (1.5,)}, r"lambda 1\.5 is outside"),
         ({"budgets": ("7",)}, r"has no unit"),
-        ({"sustained": "60"}, r"the duration '60' has no unit\. Write 60ms"),
+        ({"sustained": "60"}, r"the duration '60' has no unit\. Write 60s \(or ms, us\)"),
         ({"sustained": "long"}, r"'long' is not a duration\. Write a number and its unit, such as 60s"),
         ({"run": "nope"}, r"there is no run 'nope'"),
         ({"table": "nope"}, r"no finished front for table 'nope'"),

@@ -42,6 +42,13 @@ def test_a_latency_is_read_in_milliseconds(text: str, ms: float) -> None:
     assert parse_ms(text) == pytest.approx(ms, rel=1e-15)
 
 
+def test_a_duration_without_a_unit_is_shown_with_the_unit_of_durations() -> None:
+    with pytest.raises(UsageError, match=r"the duration '5' has no unit\. Write 5s \(or ms, us\)\."):
+        parse_ms("5", "duration", "60s")
+    with pytest.raises(UsageError, match=r"the duration '5m' has an unknown unit, 'm'\. Write 5s\."):
+        parse_ms("5m", "duration", "60s")
+
+
 @given(MS)
 def test_a_latency_written_out_in_full_reads_back_exactly(ms: float) -> None:
     assert parse_ms(f"{ms!r}ms") == ms

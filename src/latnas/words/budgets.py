@@ -83,7 +83,7 @@ def parse_ms(text: str, what: str = "latency", example: str = "4ms") -> float:
     Args:
         text: as a person wrote it.
         what: what the time is, for messages.
-        example: of one, for messages.
+        example: of one, for messages; its unit is the one that is missed where there is none.
 
     Raises:
         UsageError: there is no unit, no number, or the time is not above zero and finite.
@@ -92,10 +92,12 @@ def parse_ms(text: str, what: str = "latency", example: str = "4ms") -> float:
     number, unit = split_quantity(written)
     if not number:
         raise UsageError(f"{text!r} is not a {what}. Write a number and its unit, such as {example} or 2.5ms.")
+    _, usual = split_quantity(example)
     if not unit:
-        raise UsageError(f"the {what} {written!r} has no unit. Write {number}ms (or us, s).")
+        others = ", ".join(one for one in ("ms", "us", "s") if one != usual)
+        raise UsageError(f"the {what} {written!r} has no unit. Write {number}{usual} (or {others}).")
     if unit not in MS_PER_UNIT:
-        raise UsageError(f"the {what} {written!r} has an unknown unit, {unit!r}. Write {number}ms.")
+        raise UsageError(f"the {what} {written!r} has an unknown unit, {unit!r}. Write {number}{usual}.")
     ms = float(number) * MS_PER_UNIT[unit]
     if not 0 < ms < math.inf:
         raise UsageError(f"the {what} {written!r} must be above zero and finite. Write, for example, {example}.")
