@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -54,6 +55,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_atomically(path, "new" * 100)
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["table.json"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (errno.ENOSPC, "Free space there, or name another folder."),
+        (errno.EROFS, "Name another folder."),
+        (errno.EACCES, "Name another folder."),
+    ],
+)
+def test_where_nothing_may_be_written_nobody_is_told_to_free_space(
+    reason: int, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(LatnasError) as caught:
+        write_atomically(tmp_path / "table.json", "x")
+    assert str(caught.value) == f"cannot write {tmp_path / 'table.json'}: {os.strerror(reason)}. {advice}"
 
 
 def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from latnas.errors import LatnasError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a system says where there is no room left: on the disk, for this user, for one file."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -124,4 +128,5 @@ def _drop_cut_line(file: BinaryIO) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> LatnasError:
-    return LatnasError(f"cannot write {path}: {error.strerror or error}. Free space there, or name another folder.")
+    advice = "Free space there, or name another folder" if error.errno in FULL else "Name another folder"
+    return LatnasError(f"cannot write {path}: {error.strerror or error}. {advice}.")
