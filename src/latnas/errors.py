@@ -35,6 +35,11 @@ class Terminated(KeyboardInterrupt):
     """Someone told the process to end (SIGTERM), as a container does that is stopped. No error, as Ctrl-C is none."""
 
 
+def how_stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
+    """The word for what ended the process, and its exit code."""
+    return ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
+
+
 def one_line(message: str) -> str:
     """The message as a terminal may show it: names of files may hold line breaks and commands to the terminal.
 

@@ -17,6 +17,7 @@ import pytest
 from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, front_in, latnas, run_in
 
 from latnas.cli import app as command_line
+from latnas.cli import entry
 from latnas.cli.app import with_bare_options
 from latnas.errors import LatnasError
 from latnas.spaces.nasbench201 import EDGES
@@ -54,6 +55,29 @@ def test_who_reads_no_further_gets_no_message() -> None:
     finally:
         os.close(write)
     assert (shown.returncode, shown.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("words", ["spaces --json", "spaces", "--version", "spaces --nope"])
+def test_where_the_shell_has_closed_what_is_written_to_nothing_is_written(words: str) -> None:
+    command = f'"{sys.executable}" -m latnas {words} >&- 2>&-'
+    shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (2 if "nope" in words else 0, "", "")
+
+
+def test_who_stops_latnas_while_it_still_starts_sees_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class PressesCtrlC:
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name == "latnas.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "latnas.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [PressesCtrlC(), *sys.meta_path])
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "latnas: interrupted before anything was begun.\n"
 
 
 def test_an_error_of_the_system_is_one_message_and_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

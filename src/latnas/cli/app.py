@@ -314,7 +314,7 @@ def demo(
 
 
 def main() -> None:
-    """The console script: `--budget-range` may stand bare, SIGTERM ends it as Ctrl-C does, errors become exit codes."""
+    """The command line: `--budget-range` may stand bare, SIGTERM ends it as Ctrl-C does, errors become exit codes."""
     signal.signal(signal.SIGTERM, terminate)
     app(args=with_bare_options(sys.argv[1:]), prog_name="latnas")
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from latnas.cli.variables import FIELDS, SHOWING
-from latnas.errors import FAILED, INTERRUPTED, TERMINATED, LatnasError, Terminated, one_line
+from latnas.errors import FAILED, LatnasError, how_stopped, one_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings stay.")]
@@ -75,7 +75,7 @@ def reporting(quiet: bool) -> Iterator[Any]:
         print(f"latnas: {one_line(f'{error.strerror}{place}')}", file=sys.stderr)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as stop:
-        how, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
+        how, code = how_stopped(stop)
         print(f"latnas: {how}. What was finished is kept; type the same command to go on.", file=sys.stderr)
         raise typer.Exit(code) from stop
 
