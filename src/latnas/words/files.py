@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):  # a name that is too long, which has been told
             temporary.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def append_line(path: Path, value: Any) -> None:
             _drop_cut_line(file)
             file.write(line)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def read_lines(path: Path) -> Iterator[Any]:
@@ -127,6 +127,7 @@ def _drop_cut_line(file: BinaryIO) -> None:
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def _cannot_write(path: Path, error: OSError) -> LatnasError:
+def cannot_write(path: Path, error: OSError) -> LatnasError:
+    """The error for a file that the system did not let us write."""
     advice = "Free space there, or name another folder" if error.errno in FULL else "Name another folder"
     return LatnasError(f"cannot write {path}: {error.strerror or error}. {advice}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from latnas.errors import LatnasError
+from latnas.words.files import cannot_write
 
 
 @contextmanager
@@ -24,9 +25,12 @@ def locked(file: Path, what: Path, otherwise: str, elsewhere: str) -> Iterator[N
     Raises:
         LatnasError: another one does, or the folder cannot be written to.
     """
-    lock = FileLock(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(file, error) from error
+    lock = FileLock(file)
+    try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise LatnasError(
