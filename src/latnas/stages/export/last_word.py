@@ -59,4 +59,5 @@ def look_again(
         for key, times in again.items():
             passes = not fails(key, times)
             found[key] = times if passes else min(found[key], times, key=lambda look: look.lasting_ms)
+    bench.warn_of_slow_calls(found.values())
     return found

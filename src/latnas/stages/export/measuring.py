@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,13 +129,16 @@ class Bench:
                         "raw_p50_ms": times.raw.p50,
                     },
                 )
-        over = max((times.single_over(self._table.quote) for times in result.values()), default=0.0)
+        return result
+
+    def warn_of_slow_calls(self, found: Iterable[Times]) -> None:
+        """Says where single calls as they came are far slower than what budgets are held against."""
+        over = max((times.single_over(self._table.quote) for times in found), default=0.0)
         if over > BUSY:
             self._report.warn(
                 f"single calls take up to {over:.2f} times what they take on a calm device, which is what budgets are "
-                "held against: other programs slow the device now, and whoever runs the file meanwhile will see that"
+                "held against: other programs slow the device now, and whoever runs the files meanwhile will see that"
             )
-        return result
 
     def _prepare(self, workload: Workload, name: Architecture | str) -> Runner:
         where = f"{self._table.device} with {self._table.runtime}"
