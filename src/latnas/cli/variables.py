@@ -24,15 +24,16 @@ NEAREST, LIKENESS = 2, 0.8
 
 def warnings_of_unknown(commands: Mapping[str, Callable[..., Any]]) -> list[str]:
     """One text for each variable that sets no option of any command, with those that may have been meant."""
-    known = _known(commands)
-    texts = []
-    for variable in sorted(os.environ):
-        name = variable.removeprefix(PREFIX)
-        if variable == name or name in known:
+    names = sorted(variable.removeprefix(PREFIX) for variable in os.environ if variable.startswith(PREFIX))
+    if not names:
+        return []  # as nearly always: every command begins here
+    known, texts = _known(commands), []
+    for name in names:
+        if name in known:
             continue
         near = [f"{PREFIX}{one}" for one in get_close_matches(name, sorted(known), NEAREST, LIKENESS)]
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        texts.append(f"{variable} sets no option of latnas and counts for nothing.{meant}")
+        texts.append(f"{PREFIX}{name} sets no option of latnas and counts for nothing.{meant}")
     return texts
 
 
