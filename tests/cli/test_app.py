@@ -183,8 +183,8 @@ def test_a_prediction_shows_latency_with_its_interval_and_the_sizes_of_the_netwo
     predicted = latency_of(table, space).predict(
         Architecture.of("default", dict(zip(EDGES, SKIP.split("|"), strict=True)))
     )
-    assert "given" in row and format_ms(predicted.value_ms) in row
-    assert f"{format_ms(predicted.low_ms).split()[0]} to {format_ms(predicted.high_ms).split()[0]}" in row
+    assert "given" in row and format_ms(predicted.value) in row
+    assert f"{format_ms(predicted.low).split()[0]} to {format_ms(predicted.high).split()[0]}" in row
     assert contents(here) == before
 
 

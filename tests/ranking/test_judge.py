@@ -258,8 +258,6 @@ def test_the_report_says_what_was_fitted() -> None:
     assert report["features"] == list(CANDIDATES[0]) and len(report["loo_errors"]) == len(CANDIDATES)
     assert report["loo_error"] == judge.loo_error and report["label_weight"] == judge.say
     assert report["labels"] == 10 and report["features_help"] is True
-    score = judge.short_accuracy("", pool[0])
-    assert score.to_json() == {"value": score.value, "low": score.low, "high": score.high}
 
 
 def test_a_score_is_the_mean_of_features_size_and_short_training_by_reliability() -> None:

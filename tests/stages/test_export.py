@@ -91,7 +91,7 @@ def test_all_exports_each_budget_of_the_search_with_the_network_that_was_chosen_
         manifest = file.manifest
         architecture = Architecture.from_json(manifest.architecture)
         assert architecture in [network.as_architecture for network in front.within(manifest.budget_ms)]
-        assert manifest.predicted_ms.model_dump() == latency.predict(architecture).to_json()
+        assert manifest.predicted_ms == latency.predict(architecture)
         assert manifest.kind == "search" and manifest.table == front.table
 
 
@@ -282,7 +282,7 @@ def test_where_nothing_can_be_measured_only_networks_that_surely_fit_are_conside
     front, space, latency = judged
     (target,) = make_targets(export_config(tmp_path, lambdas=(0.3,)), front, space, latency, certain=True)
     assert target.candidates
-    assert all(latency.predict(candidate).high_ms <= target.budget_ms for candidate in target.candidates)
+    assert all(latency.predict(candidate).high <= target.budget_ms for candidate in target.candidates)
 
 
 # Budgets that are missed

@@ -9,10 +9,10 @@ import pytest
 from small import front_in, search_config
 
 from latnas.data.randomness import generator
-from latnas.ranking.judge import Score
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search.front import make_front
+from latnas.words.estimate import Estimate
 from latnas.words.table import load_table
 
 LAMBDAS = 24
@@ -34,7 +34,7 @@ def test_over_24_lambdas_cost_never_increases_and_what_a_budget_leaves_unused_ha
     values = np.random.default_rng(seed).normal(size=len(networks)).round(1)  # some are equal
     if follows_size:
         values = values / 10 + np.log([latency.predict_ms(network) for network in networks])
-    scores = [Score(value, value - 1, value + 1) for value in values.tolist()]
+    scores = [Estimate(value=value, low=value - 1, high=value + 1) for value in values.tolist()]
     config = search_config(small_run, budgets=LAMBDAS)
     front = make_front(space, latency, budgets, networks, scores, config)
 

@@ -66,11 +66,11 @@ def test_an_architecture_by_its_items_has_the_table_s_prediction_and_the_sizes_o
     for one in result.networks:
         network = space.derive(space.network(0), one.architecture)
         assert one.name == "given"
-        assert one.latency == latency.predict(one.architecture)
-        assert one.latency.low_ms <= one.latency.value_ms <= one.latency.high_ms
+        assert one.latency_ms == latency.predict(one.architecture)
+        assert one.latency_ms.low <= one.latency_ms.value <= one.latency_ms.high
         assert one.params == sum(parameter.numel() for parameter in network.parameters())
         assert one.macs == macs_cost(space.trace).cost(one.architecture)
-    assert result.networks[0].latency.value_ms < result.networks[1].latency.value_ms
+    assert result.networks[0].latency_ms.value < result.networks[1].latency_ms.value
 
 
 def test_blanks_around_items_do_not_matter(small_table: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_network_of_the_calibration_is_predicted_near_what_it_was_measured(sma
     named = tuple(str(Architecture.from_json(entry.architecture)) for entry in table.calibration.networks)
     result = predict(predict_config(small_table, architecture=named))
     for one, entry in zip(result.networks, table.calibration.networks, strict=True):
-        assert one.latency.value_ms == pytest.approx(entry.floor_ms * table.factor, rel=0.1)
+        assert one.latency_ms.value == pytest.approx(entry.floor_ms * table.factor, rel=0.1)
 
 
 def test_a_manifest_stands_for_the_network_that_was_exported(exported_run: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_manifest_stands_for_the_network_that_was_exported(exported_run: Path)
         manifest = json.loads(path.read_text())
         assert one.name == path.parent.name
         assert one.architecture.to_json() == manifest["architecture"]
-        assert one.latency.to_json() == manifest["predicted_ms"]
+        assert one.latency_ms.model_dump() == manifest["predicted_ms"]
         assert (one.params, one.macs) == (manifest["params"], manifest["macs"])
 
 
@@ -122,7 +122,7 @@ def test_a_run_stands_for_the_choices_of_its_front(small_run: Path) -> None:
         for one, choice in zip(result.networks, front.budgets, strict=True):
             network = front.networks[choice.network]
             assert one.architecture == network.as_architecture
-            assert one.latency.to_json() == network.predicted_ms.model_dump()
+            assert one.latency_ms == network.predicted_ms
             assert (one.params, one.macs) == (network.params, network.macs)
 
 
@@ -144,7 +144,7 @@ def test_a_run_brings_its_own_table_unless_another_is_named(small_run: Path, tmp
     other = predict(predict_config(here, run="latest", table=Path(written(tmp_path / "other.json", table))))
     for one, before in zip(other.networks, own.networks, strict=True):
         assert one.architecture == before.architecture
-        assert one.latency.value_ms == pytest.approx(3 * before.latency.value_ms)
+        assert one.latency_ms.value == pytest.approx(3 * before.latency_ms.value)
 
 
 def test_random_networks_are_canonical_and_follow_from_the_seed(

@@ -52,7 +52,7 @@ def test_what_is_measured_for_a_table_later_is_measured_with_its_settings(profil
 def test_a_prediction_takes_the_only_table_whatever_its_settings(profiled: Profiled) -> None:
     result = predict(predict_config(profiled.path.parents[1]), heard := Heard())
     assert result.table == profiled.table and not heard.warned
-    assert all(one.latency.value_ms > 0 for one in result.networks)
+    assert all(one.latency_ms.value > 0 for one in result.networks)
 
 
 def test_the_same_settings_in_another_order_are_checked_against_the_same_table(profiled: Profiled) -> None:

@@ -63,17 +63,17 @@ def test_each_network_has_the_prediction_of_the_table_and_the_time_that_it_takes
     latency, supernet = latency_of(verified.table, space), space.network(0)
     for one in verified.networks:
         network = space.derive(supernet, one.architecture).eval()
-        assert one.predicted == latency.predict(one.architecture)
+        assert one.predicted_ms == latency.predict(one.architecture)
         assert one.measured_ms == pytest.approx(1e3 * inference_seconds(network, (space.example(),)), rel=1e-9)
         assert one.relative_ms == one.measured_ms, "this device does not drift"
-        assert one.is_covered == (one.predicted.low_ms <= one.measured_ms <= one.predicted.high_ms)
+        assert one.is_covered == (one.predicted_ms.low <= one.measured_ms <= one.predicted_ms.high)
 
 
 def test_on_a_device_that_is_a_formula_predictions_agree_with_measurements(verified: Verification) -> None:
     assert verified.drift == pytest.approx(1, rel=1e-9)
     quality = verified.of("front", "random")
     assert quality is not None and quality.networks == 8
-    errors = [abs(one.predicted.value_ms / one.relative_ms - 1) for one in verified.networks]
+    errors = [abs(one.predicted_ms.value / one.relative_ms - 1) for one in verified.networks]
     assert quality.mean_error == pytest.approx(sum(errors) / 8)
     assert quality.mean_error < 0.03 and quality.within10 == 1
     assert quality.spearman is not None and quality.spearman > 0.9
@@ -87,7 +87,7 @@ def test_each_way_of_drawing_is_judged_by_itself(verified: Verification) -> None
     for drawn, networks in groups:
         quality = verified.of(drawn)
         assert quality is not None and quality.networks == 4
-        assert quality.worst == pytest.approx(max(abs(o.predicted.value_ms / o.relative_ms - 1) for o in networks))
+        assert quality.worst == pytest.approx(max(abs(o.predicted_ms.value / o.relative_ms - 1) for o in networks))
         assert verified.coverage(drawn) == sum(one.is_covered for one in networks) / 4
     assert verified.of("end") is None and verified.coverage("end") == 0
 
@@ -113,7 +113,7 @@ def test_a_device_twice_as_slow_is_warned_of_and_errors_are_relative_to_it(
         assert one.architecture == before.architecture
         assert one.measured_ms == pytest.approx(2 * before.measured_ms)
         assert one.relative_ms == pytest.approx(before.relative_ms)
-        assert one.predicted == before.predicted
+        assert one.predicted_ms == before.predicted_ms
     quality, before_quality = slow.of("random"), verified.of("random")
     assert quality is not None and before_quality is not None
     assert quality.mean_error == pytest.approx(before_quality.mean_error, abs=1e-9)
@@ -153,7 +153,7 @@ def test_measurements_are_in_the_statistic_that_the_table_quotes(folder: Path, t
     for one in result.networks:
         network = space.derive(space.network(0), one.architecture).eval()
         assert one.measured_ms == pytest.approx(1.5e3 * inference_seconds(network, (space.example(),)))
-        assert one.predicted.value_ms == pytest.approx(one.measured_ms, rel=0.1)
+        assert one.predicted_ms.value == pytest.approx(one.measured_ms, rel=0.1)
 
 
 def test_an_interrupted_check_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

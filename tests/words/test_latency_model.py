@@ -58,15 +58,10 @@ def test_a_prediction_is_the_sum_of_pieces_and_contexts_in_the_quoted_statistic(
         merged = 0.5 * amounts["ReLU"] - 0.25 * amounts.get("ReLU(add)", 0.0)
         expected = factor * (priced(table.calibration.prices, trace, architecture) + merged)
         prediction = model.predict(architecture)
-        assert prediction.value_ms == model.predict_ms(architecture) == pytest.approx(expected, rel=1e-12)
-        assert prediction.low_ms == pytest.approx(0.96875 * expected, rel=1e-12)
-        assert prediction.high_ms == pytest.approx(1.03125 * expected, rel=1e-12)
-        assert prediction == model.interval(prediction.value_ms)
-        assert prediction.to_json() == {
-            "value": prediction.value_ms,
-            "low": prediction.low_ms,
-            "high": prediction.high_ms,
-        }
+        assert prediction.value == model.predict_ms(architecture) == pytest.approx(expected, rel=1e-12)
+        assert prediction.low == pytest.approx(0.96875 * expected, rel=1e-12)
+        assert prediction.high == pytest.approx(1.03125 * expected, rel=1e-12)
+        assert prediction == model.interval(prediction.value)
     assert model.quoted_ms(4.0) == 4.0 * factor
 
 
@@ -117,7 +112,7 @@ def test_contexts_are_looked_at_once_for_an_architecture_and_not_at_all_where_th
         return convs(architecture)
 
     model, architecture = latency_model(table, trace, noted), every(trace)[0]
-    assert model.predict_ms(architecture) == model.predict_ms(architecture) == model.predict(architecture).value_ms
+    assert model.predict_ms(architecture) == model.predict_ms(architecture) == model.predict(architecture).value
     assert asked == [architecture.key]
     calibration = table.calibration.model_copy(update={"prices": table.calibration.linear})
     linear = latency_model(table.model_copy(update={"calibration": calibration}), trace, noted)

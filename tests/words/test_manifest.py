@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from latnas.errors import LatnasError
-from latnas.words.manifest import Check, Manifest, Measured, Predicted, RawTimes, ReachedAccuracy, load_manifest
+from latnas.words.estimate import Estimate
+from latnas.words.manifest import Check, Manifest, Measured, RawTimes, ReachedAccuracy, load_manifest
 
 
 def manifest() -> Manifest:
     return Manifest(
         budget_ms=4.0,
-        predicted_ms=Predicted(value=3.8, low=3.7, high=3.9),
+        predicted_ms=Estimate(value=3.8, low=3.7, high=3.9),
         measured_ms=Measured(floor=3.5, p50=3.85, p90=4.1),
         raw_ms=RawTimes(p50=3.9, p90=4.4),
         quote="p50",

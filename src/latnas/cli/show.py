@@ -16,6 +16,7 @@ from latnas.stages.export.model_card import spread
 from latnas.stages.search import Searched
 from latnas.words.architecture import Decision
 from latnas.words.budgets import format_ms
+from latnas.words.estimate import Estimate
 from latnas.words.manifest import ReachedAccuracy
 from latnas.words.sites import SpaceTrace
 
@@ -118,7 +119,7 @@ def export_row(file: ExportedFile) -> list[str]:
     return [
         KINDS[manifest.kind],
         format_ms(manifest.budget_ms),
-        interval(predicted.value, predicted.low, predicted.high),
+        interval(predicted),
         measured,
         manifest.status,
         f"{_percent(accuracy)}{spread(manifest)}",
@@ -131,10 +132,10 @@ def _percent(accuracy: ReachedAccuracy) -> str:
     return f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
 
 
-def interval(value_ms: float, low_ms: float, high_ms: float) -> str:
+def interval(latency_ms: Estimate) -> str:
     """`1.84 ms (1.80 to 1.88)`."""
-    low, high = (format_ms(ms).removesuffix(" ms") for ms in (low_ms, high_ms))
-    return f"{format_ms(value_ms)} ({low} to {high})"
+    low, high = (format_ms(ms).removesuffix(" ms") for ms in (latency_ms.low, latency_ms.high))
+    return f"{format_ms(latency_ms.value)} ({low} to {high})"
 
 
 def spaces_json(traces: Sequence[SpaceTrace]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from latnas.stages.predict import Predicted
 from latnas.stages.profile import Profiled, Verification
 from latnas.stages.profile.config import WHICH_TABLE
 from latnas.words.budgets import format_ms
-from latnas.words.latency import Prediction
 from latnas.words.table import LatencyTable, Quality
 
 ROWS_SHOWN = 12
@@ -67,8 +66,9 @@ def verified_json(result: Verification) -> dict[str, Any]:
         "coverage": {name: result.coverage(*drawn) for name, drawn in _GROUPS if quality[name] is not None},
         "networks": [
             {
-                "architecture": one.architecture.to_json(), "drawn": one.drawn, "predicted_ms": one.predicted.to_json(),
-                "measured_ms": one.measured_ms, "relative_ms": one.relative_ms,
+                "architecture": one.architecture.to_json(), "drawn": one.drawn,
+                "predicted_ms": one.predicted_ms.model_dump(), "measured_ms": one.measured_ms,
+                "relative_ms": one.relative_ms,
             }
             for one in result.networks
         ],
@@ -77,11 +77,11 @@ def verified_json(result: Verification) -> dict[str, Any]:
 
 def show_verified(result: Verification) -> None:
     """Each fresh network, the worst first, and how well the table predicts them."""
-    ranked = sorted(result.networks, key=lambda one: -abs(one.relative_ms / one.predicted.value_ms - 1))
+    ranked = sorted(result.networks, key=lambda one: -abs(one.relative_ms / one.predicted_ms.value - 1))
     rows = [
         [
-            str(one.architecture), one.drawn, _interval(one.predicted), format_ms(one.measured_ms),
-            f"{one.relative_ms / one.predicted.value_ms - 1:+.1%}",
+            str(one.architecture), one.drawn, interval(one.predicted_ms), format_ms(one.measured_ms),
+            f"{one.relative_ms / one.predicted_ms.value - 1:+.1%}",
         ]
         for one in ranked[:ROWS_SHOWN]
     ]  # fmt: skip
@@ -107,8 +107,8 @@ def predicted_json(result: Predicted) -> dict[str, Any]:
         "table": result.table.name, "runtime": result.table.runtime, "quote": result.table.quote,
         "networks": [
             {
-                "name": one.name, "architecture": one.architecture.to_json(), "predicted_ms": one.latency.to_json(),
-                "params": one.params, "macs": one.macs,
+                "name": one.name, "architecture": one.architecture.to_json(),
+                "predicted_ms": one.latency_ms.model_dump(), "params": one.params, "macs": one.macs,
             }
             for one in result.networks
         ],
@@ -118,15 +118,11 @@ def predicted_json(result: Predicted) -> dict[str, Any]:
 def show_predicted(result: Predicted) -> None:
     """One row for each network."""
     rows = [
-        [one.name, _interval(one.latency), f"{one.params:,}", f"{one.macs / 1e6:.2f} M", str(one.architecture)]
+        [one.name, interval(one.latency_ms), f"{one.params:,}", f"{one.macs / 1e6:.2f} M", str(one.architecture)]
         for one in result.networks
     ]
     columns = ["", "predicted (90 %)", "parameters", "multiply-adds", "architecture"]
     print_table(f"{result.table.name}, {result.table.quote}, with {result.table.runtime}", columns, rows)
-
-
-def _interval(predicted: Prediction) -> str:
-    return interval(predicted.value_ms, predicted.low_ms, predicted.high_ms)
 
 
 def _quality_rows(prefix: str, quality: Quality) -> list[list[str]]:

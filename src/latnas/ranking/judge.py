@@ -31,6 +31,7 @@ from latnas.ranking.label_model import (
     least_ridge_errors,
     root_mean_square,
 )
+from latnas.words.estimate import Estimate
 
 CANDIDATES: tuple[tuple[str, ...], ...] = (
     ("jacov", "synflow", "log_params"),
@@ -66,19 +67,6 @@ COVERAGE = 0.9
 
 Structure = Callable[[str], Parts]
 """The parts that run in an architecture, by its key."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """On the scale of accuracies after a short training, which it is not: see above. With its 90 percent interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def to_json(self) -> dict[str, float]:
-        """As in `front.json`."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -174,13 +162,15 @@ class Judge:
         """What the short training's opinion weighs, beside 1 of each of the others."""
         return self.reliability * len(self.labels) / (len(self.labels) + HALF_SAY)
 
-    def short_accuracy(self, key: str, features: Mapping[str, float]) -> Score:
+    def short_accuracy(self, key: str, features: Mapping[str, float]) -> Estimate:
         """Expected accuracy after a short training of the architecture called `key`, whose own label counts."""
         predicted, _ = self.model.predict(self.scale.standard([features])[0], self.structure(key))
-        return Score(predicted, predicted - self.spread, predicted + self.spread)
+        return Estimate(value=predicted, low=predicted - self.spread, high=predicted + self.spread)
 
-    def score(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> Score:
+    def score(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> Estimate:
         """What architectures are ranked by: features, size and short training together.
+
+        On the scale of accuracies after a short training, which it is not: see the top of this file.
 
         Args:
             caution: how many standard deviations of doubt a predicted training counts for less.
@@ -188,7 +178,7 @@ class Judge:
         prior, size, short = self.opinions(key, features, caution)
         mean = (prior + size + self.say * short) / (2.0 + self.say)
         value = self.short.mean + self.short.std * mean
-        return Score(value, value - self.spread, value + self.spread)
+        return Estimate(value=value, low=value - self.spread, high=value + self.spread)
 
     def opinions(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> tuple[float, float, float]:
         """The features', the size's and the short training's, each standardised over the labelled architectures."""

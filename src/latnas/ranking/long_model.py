@@ -22,8 +22,9 @@ from numpy.polynomial.polynomial import polyvander
 from scipy import stats
 
 from latnas.ranking.features import FEATURES
-from latnas.ranking.judge import COVERAGE, Judge, Score, cut
+from latnas.ranking.judge import COVERAGE, Judge, cut
 from latnas.ranking.label_model import LEAST_LABEL_SPREAD, LEAST_SPREAD, Corrections, Known, root_mean_square
+from latnas.words.estimate import Estimate
 
 LEAST_LONG = 4
 CURVED_FROM = 12
@@ -140,7 +141,7 @@ class LongModel:
         turns = [float(turn) for turn in self.size.deriv().roots().real if least < turn < size]
         return max(float(self.size(at)) for at in (least, *turns, size))
 
-    def score(self, key: str, features: Mapping[str, float], caution: float = DOUBT) -> Score:
+    def score(self, key: str, features: Mapping[str, float], caution: float = DOUBT) -> Estimate:
         """What the network called `key` is ranked by: its accuracy after a long training, but for size counting against
         it, and less what is in doubt. With the 90 percent interval of that accuracy, in which the value need not lie.
 
@@ -153,7 +154,7 @@ class LongModel:
         beyond = self.leaning * float(others_A.sum()) + correction + self.own.get(key, 0.0)
         value = self.worth(size) + beyond - caution * float(np.hypot(doubt, own_doubt))
         expected = self.reached(size) + beyond
-        return Score(value, expected - self.spread, expected + self.spread)
+        return Estimate(value=value, low=expected - self.spread, high=expected + self.spread)
 
 
 def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:

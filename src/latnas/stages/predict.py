@@ -16,9 +16,9 @@ from latnas.stages.common.runs import FRONT, RUNS, TABLE, choose_front, open_run
 from latnas.stages.common.tables import FOLDER, find_table, latency_of, space_of, warn_if_stale
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
+from latnas.words.estimate import Estimate
 from latnas.words.files import read_json
 from latnas.words.front import load_front
-from latnas.words.latency import Prediction
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table
 
@@ -47,7 +47,7 @@ class PredictedNetwork:
 
     name: str
     architecture: Architecture
-    latency: Prediction
+    latency_ms: Estimate
     params: int
     macs: int
 

@@ -9,19 +9,12 @@ from pydantic import Field, model_validator
 
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
+from latnas.words.estimate import Estimate
 from latnas.words.files import write_atomically
 from latnas.words.table import ArchitectureJson
 from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA: Final = "latnas-front-1"
-
-
-class Estimate(Frozen):
-    """A value with its 90 percent interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class ScoredNetwork(Frozen):

@@ -12,24 +12,12 @@ import numpy as np
 from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, PartCosts, parts_of_sites
+from latnas.words.estimate import Estimate
 from latnas.words.sites import SpaceTrace
 from latnas.words.table import LatencyTable, OperationEntry, Prices, factor_of
 
 LEAST_SHARE = 0.1
 """No network is predicted to take less than this share of the fastest one that was measured."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A predicted latency with its 90 percent interval, in the table's quoted statistic."""
-
-    value_ms: float
-    low_ms: float
-    high_ms: float
-
-    def to_json(self) -> dict[str, float]:
-        """As in `manifest.json`."""
-        return {"value": self.value_ms, "low": self.low_ms, "high": self.high_ms}
 
 
 Contexts = Callable[[Architecture], Mapping[str, float]]
@@ -49,8 +37,8 @@ class LatencyModel:
     pieces: AdditiveCost
     contexts: Contexts
 
-    def predict(self, architecture: Architecture) -> Prediction:
-        """Predicted latency of a canonical architecture."""
+    def predict(self, architecture: Architecture) -> Estimate:
+        """Predicted latency of a canonical architecture: ms, in the table's quoted statistic."""
         return self.interval(self.predict_ms(architecture))
 
     def predict_ms(self, architecture: Architecture) -> float:
@@ -65,10 +53,10 @@ class LatencyModel:
             self._known[architecture.key] = floor_ms * self.table.factor
         return self._known[architecture.key]
 
-    def interval(self, value_ms: float) -> Prediction:
-        """The interval around a predicted latency."""
+    def interval(self, value_ms: float) -> Estimate:
+        """The interval around a predicted latency, in ms."""
         calibration = self.table.calibration
-        return Prediction(value_ms, value_ms * calibration.low, value_ms * calibration.high)
+        return Estimate(value=value_ms, low=value_ms * calibration.low, high=value_ms * calibration.high)
 
     def quoted_ms(self, floor_ms: float) -> float:
         """A measured floor, in the statistic that budgets apply to."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from latnas.words.estimate import Estimate
 from latnas.words.files import write_atomically
 from latnas.words.limits import RESOURCES, Amounts, Limits
 from latnas.words.table import ArchitectureJson, Positive
@@ -18,14 +19,6 @@ Status = Literal["verified", "verified-in-pytorch", "unverified", "missed"]
 Kind = Literal["search", "random", "most-macs"]
 Precision = Literal["fp32", "fp16", "int8"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Predicted(Frozen):
-    """Predicted latency with its 90 percent interval, in the quoted statistic."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Measured(Frozen):
@@ -161,7 +154,7 @@ class Manifest(Frozen):
 
     manifest_schema: Literal["latnas-manifest-1"] = Field(SCHEMA, alias="schema")
     budget_ms: Annotated[float, Field(gt=0)]
-    predicted_ms: Predicted
+    predicted_ms: Estimate
     measured_ms: Measured | None
     raw_ms: RawTimes | None
     quote: Literal["floor", "p50", "p90"]

@@ -42,8 +42,8 @@ def reachable_range(space: Space, latency: LatencyModel) -> tuple[float, float, 
         for entry in latency.table.calibration.networks
         if Architecture.from_json(entry.architecture) == fastest
     ]
-    surely = SAFETY * max([low.high_ms, *measured])
-    return low.value_ms, min(surely, 0.99 * high.value_ms), high.value_ms
+    surely = SAFETY * max([low.high, *measured])
+    return low.value, min(surely, 0.99 * high.value), high.value
 
 
 def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRange:

@@ -17,7 +17,7 @@ from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.packing import SOURCE, Packed
 from latnas.stages.export.shipments import Shipment
 from latnas.words.files import write_atomically
-from latnas.words.manifest import Attempt, LimitsReached, Manifest, Predicted, Status
+from latnas.words.manifest import Attempt, LimitsReached, Manifest, Status
 from latnas.words.table import LatencyTable
 
 VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
@@ -64,7 +64,7 @@ def write(
     limits = LimitsReached.of(target.space.limits, amounts)
     manifest = Manifest(
         budget_ms=target.budget_ms,
-        predicted_ms=Predicted(**job.latency.predict(shipment.architecture).to_json()),
+        predicted_ms=job.latency.predict(shipment.architecture),
         measured_ms=None if times is None else times.measured,
         raw_ms=None if times is None else times.raw,
         quote=table.quote,

@@ -17,7 +17,7 @@ from latnas.stages.profile.networks import Drawn, at_random, near_front
 from latnas.stages.profile.rig import ANCHOR, Rig, alone, partial_folder
 from latnas.stages.profile.stage import profile, setting_of
 from latnas.words.architecture import Architecture
-from latnas.words.latency import Prediction
+from latnas.words.estimate import Estimate
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, Quality, load_table
 
@@ -36,14 +36,14 @@ class Verified:
 
     architecture: Architecture
     drawn: Drawn
-    predicted: Prediction
+    predicted_ms: Estimate
     measured_ms: float
     relative_ms: float
 
     @property
     def is_covered(self) -> bool:
         """Whether the measurement is within the 90 percent interval."""
-        return self.predicted.low_ms <= self.relative_ms <= self.predicted.high_ms
+        return self.predicted_ms.low <= self.relative_ms <= self.predicted_ms.high
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Verification:
         chosen = [one for one in self.networks if one.drawn in drawn]
         if not chosen:
             return None
-        return agreement([one.predicted.value_ms for one in chosen], [one.relative_ms for one in chosen])
+        return agreement([one.predicted_ms.value for one in chosen], [one.relative_ms for one in chosen])
 
     def coverage(self, *drawn: Drawn) -> float:
         """The share of measurements within their intervals; 90 percent are promised."""

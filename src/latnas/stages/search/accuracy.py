@@ -10,7 +10,7 @@ from typing import Any
 from latnas.data.images import ImageData
 from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction
-from latnas.ranking.judge import Judge, Score
+from latnas.ranking.judge import Judge
 from latnas.ranking.label_model import Parts, parts_of
 from latnas.ranking.long_model import LEAST_LONG, LongLabel, LongModel, View, fit_long_model
 from latnas.spaces.space import Space
@@ -27,6 +27,7 @@ from latnas.stages.search.trainings import (
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import CostModel, generic_costs
+from latnas.words.estimate import Estimate
 from latnas.words.files import write_json
 from latnas.words.forms import Architectures, Report, features_of, read_as
 from latnas.words.latency import LatencyModel
@@ -129,7 +130,7 @@ class AccuracyModel:
     first: frozenset[str]
     long: LongModel | None = None
 
-    def of(self, architectures: Sequence[Architecture], name: str, report: Reporter) -> list[Score]:
+    def of(self, architectures: Sequence[Architecture], name: str, report: Reporter) -> list[Estimate]:
         """What networks are ranked by. Features that are unknown are computed first, under a bar of this name."""
         self.scores.compute(architectures, report, name)
         ranker = self.long or self.judge

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latnas.ranking.judge import Score
 from latnas.spaces.space import Space
 from latnas.stages.search.config import SearchConfig
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import macs_cost, params_cost
-from latnas.words.front import BudgetChoice, Estimate, Front, ScoredNetwork
+from latnas.words.estimate import Estimate
+from latnas.words.front import BudgetChoice, Front, ScoredNetwork
 from latnas.words.latency import LatencyModel
 from latnas.words.pareto import pareto_front
 
@@ -22,7 +22,7 @@ def make_front(
     latency: LatencyModel,
     budgets: BudgetRange,
     architectures: Sequence[Architecture],
-    scores: Sequence[Score],
+    scores: Sequence[Estimate],
     config: SearchConfig,
 ) -> Front:
     """All scored networks, their Pareto front, and the judge's choice within each of `config.budgets` budgets.
@@ -34,8 +34,8 @@ def make_front(
     networks = tuple(
         ScoredNetwork(
             architecture=architecture.to_json(),
-            predicted_ms=Estimate(**latency.predict(architecture).to_json()),
-            score=Estimate(**score.to_json()),
+            predicted_ms=latency.predict(architecture),
+            score=score,
             params=int(params.cost(architecture)),
             macs=int(macs.cost(architecture)),
         )

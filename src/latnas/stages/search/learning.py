@@ -14,7 +14,6 @@ from latnas.hypernet.learn import Learner, Learning, StepReport
 from latnas.hypernet.mixture import ELITES, Scored, largest, near, proposed, screened
 from latnas.hypernet.supernet import network_of
 from latnas.hypernet.surrogate import Surrogate, fit_surrogate
-from latnas.ranking.judge import Score
 from latnas.spaces.space import Space
 from latnas.stages.common.largest import largest_within
 from latnas.stages.search.config import SearchConfig
@@ -25,6 +24,7 @@ from latnas.training.trainer import Trainer
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import AdditiveCost, macs_cost, params_cost
+from latnas.words.estimate import Estimate
 from latnas.words.files import write_json
 from latnas.words.forms import Architectures, read_as
 from latnas.words.latency import LatencyModel
@@ -33,7 +33,7 @@ from latnas.words.reporting import Reporter
 CHECKPOINT = "search.safetensors"
 EVERY = 25
 
-Judging = Callable[[Sequence[Architecture], str], list[Score]]
+Judging = Callable[[Sequence[Architecture], str], list[Estimate]]
 """Scores architectures, computing their features first where they are unknown; the text names the bar."""
 
 
