@@ -27,7 +27,7 @@ from latnas.stages.common.runs import (
 )
 from latnas.stages.common.tables import check_images, find_table, profile_again
 from latnas.stages.search import accuracy
-from latnas.stages.search.config import NOT_PART_OF_THE_RUN, OF_A_FRONT, SearchConfig
+from latnas.stages.search.config import OF_A_FRONT, PLACES, SearchConfig
 from latnas.words.budgets import budget_name, parse_range
 from latnas.words.files import write_atomically
 from latnas.words.table import LatencyTable, load_table
@@ -192,8 +192,7 @@ def _as_recorded(config: SearchConfig, run: RunFolder, of_front: dict[str, Any])
     """The config that the run records, with the options of a front, run where and how `config` says."""
     recorded = run.read_config()
     images = recorded.pop("images")
-    free = {*NOT_PART_OF_THE_RUN, "data"} - {*OF_A_FRONT}
-    how = {name: getattr(config, name) for name in free & config.model_fields_set}
+    how = {name: getattr(config, name) for name in {*PLACES, "data"} & config.model_fields_set}
     try:
         whole = SearchConfig(**recorded)
         full = SearchConfig(**{**recorded, **of_front, **how})
@@ -209,7 +208,7 @@ def _as_recorded(config: SearchConfig, run: RunFolder, of_front: dict[str, Any])
 
 def _check_typed(config: SearchConfig, full: SearchConfig, run: RunFolder, free: tuple[str, ...]) -> None:
     """Raises UsageError where something was typed that is not as the run records it."""
-    recorded = {*SearchConfig.model_fields} - (NOT_PART_OF_THE_RUN - {*OF_A_FRONT}) - {"data", *free}
+    recorded = {*SearchConfig.model_fields} - {*PLACES, "data", *free}
     for name in sorted(config.model_fields_set & recorded):
         typed, known = getattr(config, name), getattr(full, name)
         if typed != known:

@@ -13,17 +13,7 @@ from latnas.stages.common.runs import RUNS
 from latnas.stages.common.tables import FOLDER
 from latnas.words.budgets import parse_range
 
-NOT_PART_OF_THE_RUN = {
-    "name",
-    "out",
-    "table",
-    "tables",
-    "executor",
-    "from_run",
-    "extra_minutes",
-    "resume",
-    "tensorboard",
-}
+PLACES = {"name", "out", "table", "tables", "executor", "from_run", "resume", "tensorboard"}
 """Where things lie and how they are run: the same search under another of these is the same search."""
 
 OF_A_FRONT = ("budget_range", "budgets", "hypernetwork_steps", "rounds", "draws", "extra_minutes")
@@ -51,8 +41,8 @@ class SearchConfig(WithWorkers, SearchOptions):
         return parse_range(self.budget_range)
 
     def recorded(self, space: str, fingerprint: str) -> dict[str, Any]:
-        """What `config.toml` records: everything that decides the result."""
-        values = self.model_dump(mode="json", exclude=NOT_PART_OF_THE_RUN)
+        """What `config.toml` of a run records: everything that decides its own front."""
+        values = self.model_dump(mode="json", exclude={*PLACES, "extra_minutes"})
         # Absolute, as export may run in another folder.
         values |= {"space": space, "data": absolute(self.data), "images": fingerprint}
         return {key: value for key, value in values.items() if value is not None}
