@@ -30,7 +30,7 @@ VERSION = 2
 """Of what final_training.py measures: recipes, networks, and what they begin with.
 Raise it when that changes: results of another version are not mixed with these."""
 
-PARTS = ("crops", "smoothing", "cutout", "ema", "distill", "supernet")
+PARTS = ("crops", "smoothing", "cutout", "ema", "distill", "supernet", "rate", "decay")
 NETWORKS = ("largest", "middle", "small")
 DRAWN = 20
 
@@ -65,6 +65,8 @@ class Setting:
         return Recipe(
             self.epochs * steps_of_epoch(images, self.batch),
             self.batch,
+            learning_rate=0.2 if "rate" in parts else 0.1,
+            weight_decay=1e-4 if "decay" in parts else 5e-4,
             pad=None if "crops" in parts else 0,
             flip=data.mirrors,
             label_smoothing=0.1 if "smoothing" in parts else 0.0,

@@ -11,6 +11,8 @@ by the plain recipe and by the same with one part more:
     ema         an exponential average of the weights, decay 0.999, with its own statistics of batch normalisation
     distill     the two smaller networks learn from the logits of the largest, which was trained without this part
     supernet    weights to begin with are those of shared weights that were trained along uniform paths
+    rate        a learning rate of 0.2 in place of 0.1
+    decay       a weight decay of 0.0001 in place of 0.0005
 
 Parts named by `--with` are in every recipe, the plain one included: so a part is judged beside those that are settled.
 Rows of JSON are those of single trainings; before them one for each variant has the mean difference to the plain recipe

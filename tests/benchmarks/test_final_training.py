@@ -74,6 +74,8 @@ def test_a_recipe_has_the_parts_that_are_named_and_their_names_an_order() -> Non
     plain, all_of_it = setting.recipe((), data, 160), setting.recipe(("ema", "cutout", "crops", "smoothing"), data, 160)
     assert plain == Recipe(20, 16, pad=0, flip=False)
     assert (all_of_it.pad, all_of_it.cutout, all_of_it.ema, all_of_it.label_smoothing) == (None, 4, 0.999, 0.1)
+    rates = setting.recipe(("rate", "decay"), data, 160)
+    assert (rates.learning_rate, rates.weight_decay) == (2 * plain.learning_rate, plain.weight_decay / 5)
     assert (named(("ema", "crops")), named(())) == ("crops+ema", "plain")
 
 
