@@ -128,28 +128,19 @@ def compared(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     return found
 
 
-def parts_of(text: str) -> tuple[str, ...]:
-    """`crops,ema` as parts."""
-    chosen = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in chosen if name not in PARTS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no part {unknown[0]!r}. Known: {', '.join(PARTS)}")
-    return chosen
-
-
 def arguments() -> argparse.ArgumentParser:
     made = piecewise_parser(__doc__, Path("runs/final-training"), seeds=(0, 1, 2))
     made.add_argument("--data", required=True, metavar="PATH", help="as latnas --data takes it")
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="tiny: whether it works, in seconds")
     made.add_argument("--epochs", type=whole(1), help="instead of the preset's")
-    made.add_argument("--parts", type=parts_of, default=PARTS, metavar="crops,ema,...", help="all unless named")
-    made.add_argument("--with", dest="given", type=parts_of, default=(), metavar="crops,...", help="in every recipe")
+    made.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    made.add_argument("--with", dest="given", nargs="+", choices=PARTS, default=(), help="in every recipe")
     return made
 
 
 def cells_of(given: argparse.Namespace) -> tuple[str, list[Cell]]:
     """What the images are called, and one cell for each seed that is asked for."""
-    setting = replace(PRESETS[given.preset], given=given.given)
+    setting = replace(PRESETS[given.preset], given=tuple(dict.fromkeys(given.given)))
     if given.epochs is not None:
         setting = replace(setting, epochs=given.epochs)
     name = Path(given.data).stem

@@ -179,20 +179,11 @@ class Problems:
         return self._made[pair]
 
 
-def pairs_of(text: str) -> tuple[str, ...]:
-    """`mbconv:cifar10,darts:cifar10` as pairs."""
-    named = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in named if name not in PAIRS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no pair {unknown[0]!r}. Known: {', '.join(PAIRS)}")
-    return named
-
-
 def arguments() -> argparse.ArgumentParser:
     made = piecewise_parser(__doc__, Path("runs/search-real"), seeds=(0, 1, 2))
     made.add_argument("--cifar10", metavar="FOLDER", help="as latnas --data takes it")
     made.add_argument("--fashion-mnist", metavar="FILE.npz", help="as latnas --data takes it")
-    made.add_argument("--pairs", type=pairs_of, default=PAIRS, metavar="mbconv:cifar10,...", help="all unless named")
+    made.add_argument("--pairs", nargs="+", choices=PAIRS, default=PAIRS)
     made.add_argument("--preset", choices=list(PRESETS), default="cpu", help="tiny: whether it works, in minutes")
     made.add_argument("--tables", type=Path, metavar="FOLDER", help="latency tables to look for those of the spaces in")
     made.add_argument("--estimate", action="store_true", help="say how long it will take, and stop")
@@ -218,7 +209,8 @@ def say_estimate(
 def run(given: argparse.Namespace, sizes: Sizes, rows: list[dict[str, Any]], report: Reporter) -> None:
     """Adds to `rows` those of each seed of each pair that is missing, one seed of all pairs after the other."""
     known = {(row["space"], row["data"], row["seed"]) for row in rows}
-    wanted = [(pair, seed) for seed in given.seeds for pair in given.pairs if (*pair.split(":"), seed) not in known]
+    pairs = dict.fromkeys(given.pairs)
+    wanted = [(pair, seed) for seed in given.seeds for pair in pairs if (*pair.split(":"), seed) not in known]
     problems = Problems(given, sizes, report)
     problems.check([pair for pair, _ in wanted])
     if given.estimate:

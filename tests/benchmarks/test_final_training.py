@@ -133,7 +133,7 @@ def test_it_measures_on_select_alone_and_a_second_session_trains_only_what_is_mi
         run_tasks(tasks[:1], *rest)
         raise OutOfTimeError
 
-    words = ("--parts", "ema,distill,supernet", "--json", "out.json")
+    words = ("--parts", "ema", "distill", "supernet", "--json", "out.json")
     with monkeypatch.context() as patched:
         patched.setattr(final_training, "run_tasks", run_some)
         assert benchmark(monkeypatch, *words) == 0

@@ -375,7 +375,7 @@ def test_a_benchmark_that_ran_out_of_time_goes_on_and_its_results_are_kept(
 def test_images_that_are_needed_and_not_named_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert benchmark(monkeypatch, "--cifar10", "digits", "--pairs", "mbconv:cifar10,darts:fashion-mnist") == 2
+    assert benchmark(monkeypatch, "--cifar10", "digits", "--pairs", "mbconv:cifar10", "darts:fashion-mnist") == 2
     assert "darts:fashion-mnist needs images. Name them: --fashion-mnist PATH" in capsys.readouterr().err
     assert not Path("runs").exists()
 
@@ -388,7 +388,8 @@ def test_an_estimate_trains_nothing(
         return CellSeconds(search=600.0, best_of_n=600.0, final=1500.0)
 
     monkeypatch.setattr(search_real, "estimate", estimate)
-    words = ("--cifar10", "digits", "--pairs", "mbconv:cifar10", "--seeds", "0,1", "--estimate", "--json", "out.json")
+    twice = ("--pairs", "mbconv:cifar10", "mbconv:cifar10")
+    words = ("--cifar10", "digits", *twice, "--seeds", "0,1", "--estimate", "--json", "out.json")
     assert benchmark(monkeypatch, *words, "--tables", str(tables)) == 0
     said = capsys.readouterr().err
     assert "mbconv:cifar10: 2 seeds of about 45 min" in said and "about 1.5 h in all" in said
