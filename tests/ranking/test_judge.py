@@ -176,6 +176,13 @@ def test_the_interval_covers_labels_that_were_not_seen() -> None:
     assert 0.86 <= np.mean(covered) <= 0.97  # meant to be 0.9
 
 
+def test_the_interval_of_a_score_is_that_of_the_accuracy_after_a_short_training() -> None:
+    pool = rows(40, seed=12)
+    judge = judge_of(pool, [truth(row) for row in pool[:10]])
+    score, accuracy = judge.score("unseen", pool[20]), judge.short_accuracy("unseen", pool[20])
+    assert (score.low, score.high) == (accuracy.low, accuracy.high) and score.value != accuracy.value
+
+
 def test_the_score_of_a_labelled_architecture_moves_towards_its_label() -> None:
     pool = rows(40, seed=6)
     labels = [truth(row) for row in pool[:10]]

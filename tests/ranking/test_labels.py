@@ -36,8 +36,17 @@ def test_equal_labels_and_a_handful_of_them_are_moved_and_not_stretched() -> Non
     assert [both[key] for key in longer] == pytest.approx([(SHORT[key] + mean) / 2 for key in longer])
 
 
-def test_lengths_with_hardly_an_architecture_in_common_are_compared_as_a_whole() -> None:
-    longer = dict(zip("hijklmn", np.linspace(0.7, 0.9, 7).tolist(), strict=True))
+def test_a_handful_of_longer_labels_is_moved_by_those_that_have_both_and_keeps_the_best_ahead() -> None:
+    both = joined({100: SHORT, 300: {"f": 0.88, "g": 0.90, "h": 0.95}})
+    short, long = np.array([SHORT[key] for key in "fgh"]), np.array([0.88, 0.90, 0.95])
+    assert [both[key] for key in "fgh"] == pytest.approx((short + long - long.mean() + short.mean()) / 2)
+    assert joined({100: SHORT, 300: {"h": 0.95}}) == pytest.approx(SHORT)
+
+
+def test_lengths_without_an_architecture_in_common_are_compared_as_a_whole() -> None:
+    longer = dict(zip("ijklmno", np.linspace(0.7, 0.9, 7).tolist(), strict=True))
     both = joined({100: SHORT, 300: longer})
-    others = [both[key] for key in "ijklmn"]
-    assert others == sorted(others) and min(others) > 0.3 and max(others) <= 0.66
+    others = np.array([both[key] for key in longer])
+    short = np.array(list(SHORT.values()))
+    assert (others.mean(), others.std()) == pytest.approx((short.mean(), short.std()))
+    assert {key: both[key] for key in SHORT} == SHORT

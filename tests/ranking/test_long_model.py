@@ -188,6 +188,19 @@ def test_intervals_hold_accuracies_after_a_long_training_as_often_as_they_say(be
     assert 0.85 < np.mean(within) < 0.97
 
 
+def test_the_interval_of_a_network_that_was_trained_holds_what_another_training_of_it_reaches() -> None:
+    within, images = [], 500
+    by_chance = np.sqrt(2 * 0.6 * 0.4 / images)
+    for seed in range(20):
+        pool, random = rows(60, seed=100 + seed), np.random.default_rng(seed)
+        worth_M = 0.6 + 0.01 * sizes(pool[:20]) + random.normal(0, 0.03, 20)
+        model = fitted(view_of(pool), pool, worth_M + random.normal(0, by_chance, 20), images)
+        for index, again in enumerate(worth_M + random.normal(0, by_chance, 20)):
+            score = model.score(str(index), pool[index])
+            within.append(score.low <= again <= score.high)
+    assert 0.85 < np.mean(within) < 0.97
+
+
 def test_equal_networks_of_equal_accuracy_are_all_expected_to_reach_it() -> None:
     pool = [dict.fromkeys(FEATURES, 1.0) for _ in range(12)]
     model = fitted(view_of(pool), pool, 4 * [0.6])

@@ -170,7 +170,8 @@ class Judge:
     def score(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> Estimate:
         """What architectures are ranked by: features, size and short training together.
 
-        On the scale of accuracies after a short training, which it is not: see the top of this file.
+        On the scale of accuracies after a short training, which it is not: see the top of this file. With the 90
+        percent interval of that accuracy, in which the value need not lie.
 
         Args:
             caution: how many standard deviations of doubt a predicted training counts for less.
@@ -178,7 +179,8 @@ class Judge:
         prior, size, short = self.opinions(key, features, caution)
         mean = (prior + size + self.say * short) / (2.0 + self.say)
         value = self.short.mean + self.short.std * mean
-        return Estimate(value=value, low=value - self.spread, high=value + self.spread)
+        expected = self.short_accuracy(key, features)
+        return Estimate(value=value, low=expected.low, high=expected.high)
 
     def opinions(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> tuple[float, float, float]:
         """The features', the size's and the short training's, each standardised over the labelled architectures."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -17,8 +17,9 @@ def joined(observations: Observations) -> dict[str, float]:
     """One label for each architecture, on the scale of the shortest trainings.
 
     Longer trainings reach more, and differ by less. So each length is moved and scaled until its mean and deviation
-    are those of the shorter ones, among the architectures that have both (among all, where hardly any have both);
-    then an architecture's labels are averaged.
+    are those of the shorter ones, among the architectures that have both; then an architecture's labels are averaged.
+    Where fewer than four have both, a deviation says nothing, and labels are only moved. Where none has, all are
+    compared as they are.
     """
     found: dict[str, list[float]] = {}
     for steps in sorted(observations):
@@ -33,11 +34,11 @@ def joined(observations: Observations) -> dict[str, float]:
 def _onto(labels: Mapping[str, float], known: Mapping[str, float]) -> tuple[float, float]:
     """(scale, shift) of `labels`, after which they have mean and deviation of `known`."""
     both = [key for key in labels if key in known]
-    few = len(both) < LEAST_LABELS
-    ours, theirs = _values(labels, list(labels) if few else both), _values(known, list(known) if few else both)
-    scale = theirs.std() / ours.std() if min(ours.std(), theirs.std()) > LEAST_LABEL_SPREAD else 1.0
+    ours, theirs = _values(labels, both or labels), _values(known, both or known)
+    alike = min(ours.std(), theirs.std()) <= LEAST_LABEL_SPREAD
+    scale = 1.0 if alike or 0 < len(both) < LEAST_LABELS else theirs.std() / ours.std()
     return float(scale), float(theirs.mean() - scale * ours.mean())
 
 
-def _values(labels: Mapping[str, float], keys: Sequence[str]) -> np.ndarray:
+def _values(labels: Mapping[str, float], keys: Iterable[str]) -> np.ndarray:
     return np.array([labels[key] for key in keys])

@@ -113,7 +113,8 @@ class LongModel:
         own: by key, how much further a network is that was trained.
         own_doubt: standard deviation of that, where it is unknown.
         left_out: [M], accuracy minus prediction, of those left out in turn.
-        spread: half of the 90 percent interval of a score.
+        spread: half of the 90 percent interval of the accuracy that a network reaches which was not trained.
+        own_spread: the same of one that was, if it were trained once more.
     """
 
     view: View
@@ -124,6 +125,7 @@ class LongModel:
     own_doubt: float
     left_out: np.ndarray
     spread: float
+    own_spread: float
 
     @property
     def error(self) -> float:
@@ -154,7 +156,8 @@ class LongModel:
         beyond = self.leaning * float(others_A.sum()) + correction + self.own.get(key, 0.0)
         value = self.worth(size) + beyond - caution * float(np.hypot(doubt, own_doubt))
         expected = self.reached(size) + beyond
-        return Estimate(value=value, low=expected - self.spread, high=expected + self.spread)
+        spread = self.own_spread if key in self.own else self.spread
+        return Estimate(value=value, low=expected - spread, high=expected + spread)
 
 
 def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
@@ -184,8 +187,10 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     without_MM = np.array([_beyond_curve(sizes_M, accuracies_M, index) for index in range(len(labels))])
     without_MM -= leaning_M
     left_out = np.diagonal(without_MM) - scale * corrections.process.without_each(without_MM / scale)
-    spread = float(stats.t.ppf(0.5 + COVERAGE / 2, len(labels) - 1)) * root_mean_square(left_out)
-    return LongModel(view, size, scale * LEANING, corrections, own, own_doubt, left_out, spread)
+    quantile = float(stats.t.ppf(0.5 + COVERAGE / 2, len(labels) - 1))
+    spread = quantile * root_mean_square(left_out)
+    own_spread = min(quantile * float(np.sqrt(2 * chance)), spread)  # its training had as much chance as another has
+    return LongModel(view, size, scale * LEANING, corrections, own, own_doubt, left_out, spread, own_spread)
 
 
 def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray) -> Polynomial:
