@@ -20,7 +20,7 @@ from latnas.ranking import short_training
 from latnas.ranking.short_training import short_training_task, statistics_of
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import Accuracy, accuracy
-from latnas.training.trainer import Recipe
+from latnas.training.trainer import Recipe, Trainer
 
 SPACE = make_space("mbconv", image_size=8, channels=1, classes=10, width=4, depth=1)
 
@@ -39,6 +39,27 @@ def test_a_short_training_is_measured_on_the_split_select_and_beats_chance(tmp_p
     assert 0.3 < result["accuracy"] <= 1.0
     assert list(tmp_path.iterdir()) == []  # no checkpoint is left of what is finished
     assert short_training_task(config(40), tmp_path) == result
+
+
+def test_who_stops_it_while_it_is_measured_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    trained = Trainer.step
+
+    def stop(*arguments: object) -> Accuracy:
+        raise KeyboardInterrupt
+
+    def count(trainer: Trainer, paths: None) -> float:
+        steps.append(trainer.done)
+        return trained(trainer, paths)
+
+    expected = short_training_task(config(3), tmp_path / "whole")
+    monkeypatch.setattr(Trainer, "step", count)
+    monkeypatch.setattr(short_training, "accuracy", stop)
+    with pytest.raises(KeyboardInterrupt):
+        short_training_task(config(3), tmp_path / "stopped")
+    monkeypatch.setattr(short_training, "accuracy", accuracy)
+    assert short_training_task(config(3), tmp_path / "stopped") == expected
+    assert steps == [0, 1, 2]
 
 
 def test_a_copy_is_as_narrow_and_small_as_it_was_asked_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

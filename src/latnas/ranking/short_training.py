@@ -41,8 +41,8 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     network.normalise.set_statistics(*statistics_of(trained_on.images))
     trainer = Trainer(network, trained_on, Recipe(**config["recipe"]), seed, config["device"])
     trainer.run(checkpoint=folder / "checkpoint.safetensors")
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     result = accuracy(network, images.take(splits.select), config["device"])
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return {"accuracy": result.value, "images": result.images}
 
 
