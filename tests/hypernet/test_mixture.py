@@ -97,6 +97,16 @@ def test_a_candidate_that_the_exact_prediction_finds_too_slow_gives_way_to_the_n
     assert found == [before[0], before[1], before[6], before[3]]
 
 
+def test_a_candidate_that_is_too_slow_for_its_stretch_is_offered_to_the_next() -> None:
+    scored, slower = scored_at_random(20, seed=1), screen(scored_at_random(20, seed=1), 4)[2]
+
+    def exactly(architecture: Architecture, budget: float) -> bool:
+        return fits(architecture, budget) and (architecture != slower or budget == BUDGETS[3])
+
+    found = screened(ALL, toy_surrogate(SPACE), scored, SPACE, COST, BUDGETS, exactly, 10**6)
+    assert set(found) == set(screen(scored, 10**6))
+
+
 def test_the_best_known_within_a_budget_are_those_of_brute_force() -> None:
     scored = scored_at_random(60, seed=2)
     for budget in BUDGETS:

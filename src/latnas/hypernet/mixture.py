@@ -9,6 +9,7 @@ Shapes: K known architectures, N candidates.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -116,7 +117,8 @@ def screened(
     """At most `count` candidates that are not known: from each stretch between budgets in turn the greatest gain.
 
     Args:
-        cost: places candidates and the front; `fits` has the last word on what is within a budget.
+        cost: places candidates and the front; `fits` has the last word on what is within a budget. What it finds too
+            slow for one is offered to the next.
     """
     known = set(scored.architectures)
     fresh = distinct(one for one in candidates if one not in known)
@@ -132,12 +134,13 @@ def screened(
         stretches[int(np.searchsorted(ordered, costs_N[index]))].append(index)
     chosen: list[Architecture] = []
     while len(chosen) < count and any(stretches[:-1]):
-        for budget, stretch in zip(ordered, stretches, strict=False):
-            while stretch and len(chosen) < count:
-                candidate = fresh[stretch.pop()]
-                if fits(candidate, budget):
-                    chosen.append(candidate)
+        for number, budget in enumerate(ordered):
+            while stretches[number] and len(chosen) < count:
+                index = stretches[number].pop()
+                if fits(fresh[index], budget):
+                    chosen.append(fresh[index])
                     break
+                insort(stretches[number + 1], index, key=gains_N.__getitem__)
     return chosen
 
 
