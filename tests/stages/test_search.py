@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import pickle
@@ -20,7 +21,7 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS
 from latnas.spaces.space import SETTING, Space
-from latnas.stages.common import tables
+from latnas.stages.common import reach, tables
 from latnas.stages.common.reach import budget_range, predicted_ends, reachable_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import fitting_tables, latency_of, space_of
@@ -114,6 +115,22 @@ def test_the_automatic_range_begins_and_ends_with_networks_that_no_other_passes(
     assert (fastest, slowest) == tuple(latency.predict_ms(end) for end in predicted_ends(space, latency))
     assert (front.fastest_ms, front.slowest_ms) == (surely, slowest)
     assert surely >= 1.05 * fastest * latency.table.calibration.high * 0.999999
+
+
+def test_where_all_networks_take_nearly_the_same_the_automatic_range_begins_with_the_fastest(
+    found: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, space, latency = found
+    ordered = sorted((latency.predict_ms(cell), cell.key, cell) for cell in cells(space)[::500])
+    (least, _, fast), (most, _, slow) = next(
+        pair for pair in itertools.pairwise(ordered) if 1.0 < pair[1][0] / pair[0][0] < 1.01
+    )
+    monkeypatch.setattr(reach, "predicted_ends", lambda *_: (fast, slow))
+    taken = budget_range("auto", space, latency)
+    assert (taken.fastest_ms, taken.slowest_ms) == (least, most)
+    monkeypatch.setattr(reach, "predicted_ends", lambda *_: (fast, fast))
+    with pytest.raises(UsageError, match="there is nothing to search between them"):
+        budget_range("auto", space, latency)
 
 
 def test_a_range_within_reach_is_taken_as_it_was_given(found: Judged, tmp_path: Path) -> None:

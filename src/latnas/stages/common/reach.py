@@ -43,7 +43,7 @@ def reachable_range(space: Space, latency: LatencyModel) -> tuple[float, float, 
         if Architecture.from_json(entry.architecture) == fastest
     ]
     surely = SAFETY * max([low.high, *measured])
-    return low.value, min(surely, 0.99 * high.value), high.value
+    return low.value, max(min(surely, 0.99 * high.value), low.value), high.value
 
 
 def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRange:
@@ -55,6 +55,12 @@ def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRan
     fastest, surely, slowest = reachable_range(space, latency)
     wanted = parse_range(written)
     if wanted is None:
+        if fastest == slowest:
+            within = "" if space.limits == NO_LIMITS else " within the limits"
+            raise UsageError(
+                f"every network{within} takes {format_ms(fastest)} with table {latency.table.name}: there is nothing "
+                "to search between them. Loosen the limits, or profile a larger space."
+            )
         return BudgetRange(surely, slowest)
     if wanted[0] < fastest or wanted[1] > slowest * SAFETY:
         side = (
