@@ -158,6 +158,7 @@ def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keep
     extra = {path.parent.name for path in run_in(whole).glob("accuracy/short/*/result.json")} - before
     scored = {network.as_architecture.key: network for network in found.front.networks}
     assert len(extra) == 3 and {name.removesuffix("-2") for name in extra} <= scored.keys()
+    assert json.loads((run_in(whole) / "accuracy" / "judge.json").read_text())["labels"] == len(before) + 3
 
     typed = joined(here, table=other_table(here), extra_minutes=0.1)
     stopped(typed, "result.json", 4)  # features of two rounds, and one of the three trainings

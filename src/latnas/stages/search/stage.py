@@ -67,7 +67,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     run.create(begun.recorded)
     _introduce(begun, budgets, report)
 
-    # One thread is faster for networks this small, and the same on any number of cores.
+    # One thread is faster for networks this small, and the same on any number of cores as far as PyTorch computes.
     with run.lock(", or choose another --name"), one_thread(), summary_writer(folder, config.tensorboard) as writer:
         if begun.is_finished:
             report.say("this search is finished already; nothing to do")
@@ -95,6 +95,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
             model.tell(report)
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
+            model.tell(report)
         if config.long_trainings and not begun.joins:
             contest = contest_of(found, problem, config.budgets)
             model = trained_long(model, contest, favourites, config.long_trainings, report)
