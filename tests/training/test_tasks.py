@@ -13,7 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -146,6 +148,24 @@ def test_an_interrupted_caller_lets_its_workers_leave_a_checkpoint_and_touches_n
     finally:
         other.kill()
         other.join()
+
+
+def test_an_interruption_waits_until_all_workers_have_started_so_that_all_are_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[int] = []
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(pool: ProcessPoolExecutor, *call: Any) -> Future[Any]:
+        if not submitted:
+            signal.raise_signal(signal.SIGINT)
+        submitted.append(len(submitted))
+        return submit(pool, *call)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(answers(tmp_path), 2)
+    assert submitted == [0, 1, 2] and multiprocessing.active_children() == []
 
 
 def test_a_killed_worker_is_told_of_with_what_to_do(tmp_path: Path) -> None:

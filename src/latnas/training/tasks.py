@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from latnas.errors import LatnasError, UsageError
-from latnas.training.interruption import terminate
+from latnas.training.interruption import terminate, undivided
 
 MOST_WORKERS = 256
 RESULT = "result.json"
@@ -131,7 +131,10 @@ def _run(
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(min(workers, len(tasks)), _fresh_processes(), _start_worker, (shares,))
     try:
-        futures: dict[Future[Any], int] = {pool.submit(_call_in_worker, index, task): index for index, task in tasks}
+        with undivided():  # a worker whose start was cut short could not be found to be ended
+            futures: dict[Future[Any], int] = {
+                pool.submit(_call_in_worker, index, task): index for index, task in tasks
+            }
         pending = set(futures)
         while pending:
             finished, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
