@@ -45,17 +45,17 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return values.get("model name") or values.get("Model") or platform.processor() or platform.machine()
 
 
-def gpu_name(index: int) -> str:
-    """Name and driver of an NVIDIA GPU, as its driver's own tool tells; for runtimes that do not tell."""
+def gpu_description(index: int) -> dict[str, str]:
+    """`gpu` and `driver` of an NVIDIA GPU, as its driver's own tool tells; for runtimes that do not tell."""
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     which = visible[index] if index < len(visible) else str(index)
     query = ["nvidia-smi", f"--id={which}", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return "an NVIDIA GPU that nvidia-smi does not name"
+        return {"gpu": "an NVIDIA GPU that nvidia-smi does not name"}
     name, _, driver = answer.strip().partition(", ")
-    return f"{name}, driver {driver}"
+    return {"gpu": name, "driver": driver}
 
 
 def check_settings(settings: RunSettings, runtime: str, precisions: Sequence[str] = ("fp32",)) -> None:

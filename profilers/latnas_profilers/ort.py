@@ -38,7 +38,7 @@ from latnas_profilers.host import (
     describe_host,
     describe_settings,
     device_index,
-    gpu_name,
+    gpu_description,
 )
 
 # Runs a model at a cloud service, not here.
@@ -80,7 +80,7 @@ class OrtProfiler:
             **describe_host(),
         }
         if self._provider in (CUDA, TENSORRT):
-            description["gpu"] = gpu_name(device_index(self._device, "cuda"))
+            description |= gpu_description(device_index(self._device, "cuda"))
         if self._provider == TENSORRT:
             description["tensorrt"] = _tensorrt_version()
         return description
@@ -126,7 +126,9 @@ class OrtPlugin:
     def devices(self) -> Sequence[DeviceStatus]:
         """The CPU, and `cuda` for any index, since ONNX Runtime does not count GPUs."""
         usable, detail = _gpu_status(CUDA)
-        cuda = DeviceStatus("cuda", usable, f"{gpu_name(0)}, onnxruntime {ort.__version__}" if usable else detail)
+        cuda = DeviceStatus(
+            "cuda", usable, f"{gpu_description(0)['gpu']}, onnxruntime {ort.__version__}" if usable else detail
+        )
         return [DeviceStatus("cpu", True, f"{cpu_name()}, onnxruntime {ort.__version__}"), cuda]
 
     def settings(self) -> Sequence[SettingStatus]:

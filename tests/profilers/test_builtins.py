@@ -99,9 +99,9 @@ def test_a_gpu_is_named_through_its_driver_and_by_its_visible_number(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-aa")
-    assert host.gpu_name(0) == "Acme GPU --id=3, driver 555.1"
-    assert host.gpu_name(1) == "Acme GPU --id=GPU-aa, driver 555.1"
+    assert host.gpu_description(0) == {"gpu": "Acme GPU --id=3", "driver": "555.1"}
+    assert host.gpu_description(1) == {"gpu": "Acme GPU --id=GPU-aa", "driver": "555.1"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert host.gpu_name(1) == "Acme GPU --id=1, driver 555.1"
+    assert host.gpu_description(1) == {"gpu": "Acme GPU --id=1", "driver": "555.1"}
     tool.write_text("#!/bin/sh\nexit 9\n")
-    assert host.gpu_name(0) == "an NVIDIA GPU that nvidia-smi does not name"
+    assert host.gpu_description(0) == {"gpu": "an NVIDIA GPU that nvidia-smi does not name"}

@@ -354,6 +354,19 @@ def test_without_the_device_of_the_table_the_files_are_unverified_and_say_that_n
     assert any("files will be unverified" in line and "elsewhere" in line for line in heard.warned)
 
 
+def test_where_only_software_is_another_than_for_the_table_files_are_measured_with_a_warning(
+    exported_run: Path, tmp_path: Path
+) -> None:
+    here, heard = copied(exported_run, tmp_path / "here"), Heard()
+    path = front_in(here) / "table.json"
+    table = json.loads(path.read_text())
+    table["environment"] |= {"runtime_version": "0.9", "os": "Linux 1.0"}
+    path.write_text(json.dumps(table))
+    (file,) = export(export_config(here, lambdas=(0.0,)), heard)
+    assert file.manifest.measured_ms is not None and file.manifest.within_budget is True
+    assert any("was measured with other software" in line and "was '0.9' and is" in line for line in heard.warned)
+
+
 def test_where_nothing_can_be_measured_a_file_that_may_be_over_its_budget_is_warned_of(
     exported_run: Path, tmp_path: Path
 ) -> None:

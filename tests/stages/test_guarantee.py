@@ -556,7 +556,7 @@ def test_an_export_of_images_whose_classes_were_given_other_names_has_these(
 def test_a_file_that_was_verified_stays_so_where_the_device_is_not_present(
     verified: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "why_stale", lambda table: "another host")
+    monkeypatch.setattr(stage, "presence", lambda table: ("another host", {}))
     before = contents(verified)
     files = export(export_config(verified, all=True))
     assert {file.manifest.status for file in files} == {"verified-in-pytorch"}

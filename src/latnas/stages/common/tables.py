@@ -17,6 +17,9 @@ from latnas.words.reporting import Reporter
 from latnas.words.table import LatencyTable, load_table
 
 FOLDER = Path("latency_tables")
+SOFTWARE = frozenset({"runtime_version", "os", "cuda", "cudnn", "tensorrt", "driver", "compiler"})
+"""Conditions of a table that may differ where its device is."""
+
 MOST_NAMED = 3
 """Of tables that do not fit, so many are named."""
 
@@ -183,6 +186,19 @@ def differences(table: LatencyTable) -> dict[str, str]:
         for name in sorted({*here, *table.environment})
         if here.get(name) != table.environment.get(name)
     }
+
+
+def presence(table: LatencyTable) -> tuple[str | None, dict[str, str]]:
+    """Why the device of a table is not here, None where it is; and what of the software on it is another by now.
+
+    Another host or another processor is another device. What an update changes is to be measured, not refused.
+    """
+    try:
+        differing = differences(table)
+    except LatnasError as error:
+        return str(error).rstrip("."), {}
+    elsewhere = listed({name: how for name, how in differing.items() if name not in SOFTWARE})
+    return (elsewhere, {}) if elsewhere else (None, differing)
 
 
 def why_stale(table: LatencyTable) -> str | None:

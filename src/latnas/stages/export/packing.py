@@ -16,7 +16,7 @@ from latnas.data.splits import splits_of
 from latnas.errors import LatnasError, TargetMissedError
 from latnas.latency.precisions import halve, has_vnni, quantise, weighed_in_float
 from latnas.spaces.space import Classifier, make_space
-from latnas.stages.common.tables import why_stale
+from latnas.stages.common.tables import presence
 from latnas.stages.export.final_training import CHECKED_IMAGES, ONNX, WEIGHTS
 from latnas.stages.export.form import PLAIN, Form
 from latnas.stages.export.job import Job
@@ -76,7 +76,7 @@ def pack(
         TargetMissedError: an int8 file lost more accuracy than it may, or a file does not compute what PyTorch does.
         LatnasError: a network cannot be had in this form.
     """
-    reduce_range = why_stale(job.table) is not None or not has_vnni()
+    reduce_range = presence(job.table)[0] is not None or not has_vnni()
     tasks = [
         _task(job, architecture, training.folder, result, reduce_range)
         for architecture, training, result in zip(architectures, trainings, results, strict=True)

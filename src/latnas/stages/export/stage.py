@@ -9,7 +9,7 @@ from contextlib import suppress
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.runs import FRONT, TABLE, choose_front, images_of, limits_of, open_run
-from latnas.stages.common.tables import latency_of, open_profiler, profile_again, space_of, why_stale
+from latnas.stages.common.tables import latency_of, listed, open_profiler, presence, profile_again, space_of
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.deriving import derive
 from latnas.stages.export.job import Job
@@ -52,14 +52,16 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         )
     _check_form(config, table, report)
     latency = latency_of(table, space)
-    stale = why_stale(table)
-    targets = make_targets(config, front, space, latency, certain=stale is not None)
+    absent, software = presence(table)
+    if software:
+        report.warn(f"table {table.name} was measured with other software than files will be: {listed(software)}")
+    targets = make_targets(config, front, space, latency, certain=absent is not None)
     _say_limits(front, targets, report)
     job = Job(config, run, run.exports(name), space, latency, data, report)
 
     with run.lock():
-        listed = still_listed(job.exports)
-        done = {target.folder: manifest for target in targets if (manifest := kept(job, target, listed)) is not None}
+        there = still_listed(job.exports)
+        done = {target.folder: manifest for target in targets if (manifest := kept(job, target, there)) is not None}
         for made in done:
             report.say(f"{made} is verified already; nothing to do")
             if not (job.exports / made / SCRIPT).exists():
@@ -69,7 +71,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}
         try:
             if left:
-                files |= {file.folder.name: file for file in _make(job, front, left, stale)}
+                files |= {file.folder.name: file for file in _make(job, front, left, absent)}
         except LatnasError:
             with suppress(LatnasError):  # where nothing can be written the first error is the one to tell
                 if exported_folders(job.exports):
@@ -118,11 +120,11 @@ def _warn_of_doubtful(files: Sequence[ExportedFile], report: Reporter) -> None:
             )
 
 
-def _make(job: Job, front: Front, targets: Sequence[Target], stale: str | None) -> list[ExportedFile]:
-    """The files that are missing; `stale` says why the device of the table is not present, None where it is."""
+def _make(job: Job, front: Front, targets: Sequence[Target], absent: str | None) -> list[ExportedFile]:
+    """The files that are missing; `absent` says why the device of the table is not present, None where it is."""
     table, log, latency = job.table, job.exports / MEASUREMENTS, job.latency
-    if stale is not None:
-        job.report.warn(f"the device of table {table.name} is not here ({stale}): files will be unverified")
+    if absent is not None:
+        job.report.warn(f"the device of table {table.name} is not here ({absent}): files will be unverified")
         files = derive(job, front, targets, None, Lessons(latency))
         _warn_of_doubtful(files, job.report)
         return files

@@ -19,7 +19,7 @@ from latnas.latency.sustained import Sustained, sustain
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run, which_front, which_run
-from latnas.stages.common.tables import differences, listed, open_profiler, profile_again, space_of
+from latnas.stages.common.tables import listed, open_profiler, presence, profile_again, space_of
 from latnas.stages.export.config import WhichExports
 from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
@@ -37,9 +37,6 @@ from latnas.words.front import Front, load_front
 from latnas.words.manifest import Manifest, load_manifest
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table
-
-SOFTWARE = frozenset({"runtime_version", "os", "cuda", "cudnn", "tensorrt"})
-"""Conditions of a table that may differ where its device is: a gate is there to see what an update does."""
 
 VERIFIED = "verified file"
 """What the log calls a file that was measured again; later exports do not learn from it."""
@@ -166,12 +163,8 @@ def _conditions(table: LatencyTable, run: RunFolder, name: str) -> dict[str, str
     Raises:
         LatnasError: the device of the table is not here.
     """
-    try:
-        differing = differences(table)
-        elsewhere = listed({name: how for name, how in differing.items() if name not in SOFTWARE})
-    except LatnasError as error:
-        differing, elsewhere = {}, str(error).rstrip(".")
-    if elsewhere:
+    elsewhere, differing = presence(table)
+    if elsewhere is not None:
         command = f"latnas verify {quote(str(run.path))}{which_front(run, name)}"
         raise LatnasError(
             f"the device of table {table.name} is not here ({elsewhere}). Type on that device: {command}; or copy "
