@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -19,10 +20,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 hypothesis.settings.register_profile("same-everywhere", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("same-everywhere")
 
+# Python looks through half a million objects of torch for what nobody needs any longer: seldom is enough.
+gc.set_threshold(50_000, 20, 50)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first: one that came last would keep a process busy while the others have nothing left."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported to collect the tests stays, so Python need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
