@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -48,9 +49,16 @@ def computed_once() -> Iterator[None]:
 
 @contextmanager
 def exported_once() -> Iterator[None]:
-    """Within this block a network that is trained again to the same weights has the file that it had before."""
+    """Within this block a network that is trained again to the same weights has the file that it had before.
+
+    Exports of others share torch's registry of operations, which torch makes anew for each: a quarter of an export.
+    """
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(final_training, "export_onnx", _export_once)
+        registry_once = _remembered("registry", lambda: cache(ONNXRegistry.from_torchlib))
+        patched.setattr(ONNXRegistry, "from_torchlib", staticmethod(registry_once))
         yield
 
 
