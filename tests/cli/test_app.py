@@ -30,7 +30,6 @@ from latnas.words.budgets import budget_name, format_ms, parse_ms
 from latnas.words.front import load_front
 from latnas.words.table import load_table
 
-SMALL_SPACES = "spaces --json --width 1 --depth 3"
 COMMANDS = ("profile", "plan", "predict", "search", "export", "verify", "spaces", "devices", "demo")
 
 
@@ -51,14 +50,14 @@ def test_who_reads_no_further_gets_no_message() -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        command = [sys.executable, "-m", "latnas", *SMALL_SPACES.split()]
+        command = [sys.executable, "-m", "latnas", *"spaces --json --width 1 --depth 3".split()]
         shown = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     finally:
         os.close(write)
     assert (shown.returncode, shown.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("words", [SMALL_SPACES, "--version", "spaces --nope"])
+@pytest.mark.parametrize("words", ["--version", "spaces --nope"])
 def test_where_the_shell_has_closed_what_is_written_to_nothing_is_written(words: str) -> None:
     command = f'"{sys.executable}" -m latnas {words} >&- 2>&-'
     shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
