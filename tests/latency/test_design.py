@@ -45,7 +45,7 @@ def test_networks_without_contexts_can_be_chosen_too() -> None:
 
 def test_what_is_chosen_predicts_better_than_what_is_drawn_blindly() -> None:
     chosen, blind = list[float](), list[float]()
-    for seed in range(12):
+    for seed in range(6):
         random = np.random.default_rng(seed)
         sample = sample_of(drawn(200, 10 + seed))
         problem = problem_of(sample, None, PRIOR, varying(sample.contexts))
@@ -80,7 +80,7 @@ def test_spreads_are_those_of_networks_left_out_one_by_one(freedom: Freedom) -> 
 
 def test_an_interval_is_that_of_typical_networks_and_not_of_those_that_tell_most() -> None:
     covered, as_chosen, widths = [], [], []
-    for seed in range(10):
+    for seed in range(5):
         sample = sample_of(drawn(150, 100 + seed))
         floors = noisy(by_context(sample.networks), 0.01, seed)
         chosen = most_informative(sample, PRIOR, [], range(150), 40)
