@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import shutil
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small import (
     EXPORT,
     Heard,
+    TwoByTwo,
     as_typed,
     copied,
     export_config,
@@ -38,7 +40,8 @@ from latnas.errors import FAILED, TARGET_MISSED, LatnasError, TargetMissedError,
 from latnas.latency import onnx_export
 from latnas.latency.onnx_export import export_for_measuring
 from latnas.latency.workload import Workload
-from latnas.spaces.space import make_space
+from latnas.spaces import space as space_module
+from latnas.spaces.space import SpaceKind, make_space
 from latnas.stages.export import ExportedFile, export, packing
 from latnas.stages.export.form import PLAIN, Form, WithInput
 from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch, export_onnx
@@ -47,8 +50,10 @@ from latnas.stages.profile import profile
 from latnas.training.trainer import Trainer
 from latnas.words.manifest import load_manifest
 from latnas.words.table import load_table
+from latnas_profilers.ort import OrtProfiler
 
 FORMS = [Form(*one) for one in product(("fp32", "fp16", "int8"), ("float", "uint8"), ("nchw", "nhwc"))]  # type: ignore[arg-type]
+PREPARE = OrtProfiler.prepare
 INT8 = {"reduce_range": True, "seed": 0}
 
 
@@ -310,9 +315,22 @@ def test_a_table_of_modules_cannot_promise_an_int8_file(here: Path) -> None:
 
 
 def test_with_a_table_in_int8_networks_are_searched_chosen_and_shipped_in_int8(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = profile(profile_config(tmp_path, device="cpu", precision="int8")).table
+    """ONNX Runtime loads and runs every file, and what that takes is made up: a millisecond a thousand weights."""
+
+    class MadeUp:
+        def __init__(self, profiler: OrtProfiler, workload: Workload) -> None:
+            assert PREPARE(profiler, workload).run(1) > 0
+            weights = onnx.load_from_string(workload.onnx("int8")).graph.initializer
+            self.seconds = 1e-6 * (20 + sum(math.prod(weight.dims) for weight in weights))
+
+        def run(self, n: int) -> float:
+            return n * self.seconds
+
+    monkeypatch.setattr(OrtProfiler, "prepare", lambda profiler, workload: MadeUp(profiler, workload))
+    monkeypatch.setattr(space_module, "SPACES", {"own": SpaceKind(TwoByTwo, 4, 1, "four networks")})
+    table = profile(profile_config(tmp_path, device="cpu", precision="int8", space="own")).table
     quick_search(search_config(tmp_path))
     heard = Heard()
     (file,) = export(export_config(tmp_path, lambdas=(0.0,), int8=True, int8_tolerance=100.0), heard)
