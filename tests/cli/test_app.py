@@ -50,7 +50,7 @@ def test_who_reads_no_further_gets_no_message() -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        command = [sys.executable, "-m", "latnas", *"spaces --json --width 1 --depth 3".split()]
+        command = [sys.executable, "-m", "latnas", "spaces", "--json", "--width", "1", "--depth", "3"]
         shown = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     finally:
         os.close(write)
