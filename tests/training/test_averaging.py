@@ -43,9 +43,9 @@ def test_the_average_is_the_sum_written_out_with_a_decay_that_grows_to_the_recip
             now = parameter.detach().double().numpy()
             before = expected.get(name, now)
             expected[name] = now if step == 0 else decays[-1] * before + (1 - decays[-1]) * now
+        for name, parameter in training.averaged.named_parameters():
+            np.testing.assert_allclose(parameter.detach().numpy(), expected[name], rtol=1e-5, atol=1e-6)
     assert decays[1] < decays[4] < 0.4 == decays[-1]
-    for name, parameter in training.averaged.named_parameters():
-        np.testing.assert_allclose(parameter.detach().numpy(), expected[name], rtol=1e-5, atol=1e-6)
 
 
 def test_once_the_decay_has_grown_the_average_is_that_of_torch() -> None:
