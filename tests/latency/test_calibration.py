@@ -24,7 +24,7 @@ from toy import (
 )
 
 from latnas.errors import LatnasError
-from latnas.latency.calibration import HUBER, HUBER_ABSOLUTE, ContradictionError, Fit, calibrate, freedoms
+from latnas.latency.calibration import HUBER, HUBER_ABSOLUTE, ContradictionError, Fit, _reach, calibrate, freedoms
 from latnas.latency.problem import NOISE, Freedom, Sample
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts
@@ -283,6 +283,15 @@ def test_the_interval_covers_about_nine_fresh_networks_in_ten(count: int) -> Non
         floors, value = noisy(affine(fresh), 0.025, 400 + seed), predicted(fit, fresh)
         covered.append(np.mean((value * fit.low <= floors) & (floors <= value * fit.high)))
     assert 0.86 < np.mean(covered) < 0.95
+
+
+@pytest.mark.parametrize(("count", "expected"), [(8, 0.098126), (18, 0.188981), (19, 0.18), (20, 0.19), (30, 0.28)])
+def test_half_the_interval_is_the_90th_percentile_of_errors_or_student_s_where_they_are_few(
+    count: int, expected: float
+) -> None:
+    """Of errors of 1, 2, 3, ... percent; expected are Student's of 6 and 16 degrees of freedom, and ranks."""
+    errors = np.arange(1, count + 1) / 100 * (-1) ** np.arange(count)
+    assert _reach(errors) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
