@@ -57,6 +57,13 @@ def test_a_device_that_slows_down_throttles_by_the_medians_of_the_last_and_the_f
     assert "1.50 times what the first took: the device throttles" in warning
 
 
+def test_throttling_that_begins_late_or_ends_early_is_seen_in_the_outer_fifths() -> None:
+    late = sustain(MadeUp(lambda call: 0.25 if call < 150 else 0.375), 150 * 0.25 + 50 * 0.375)
+    early = sustain(MadeUp(lambda call: 0.25 if call < 50 else 0.375), 50 * 0.25 + 150 * 0.375)
+    assert late.calls == early.calls == 200
+    assert late.throttling == early.throttling == pytest.approx(1.5)
+
+
 def test_a_single_slow_call_is_no_throttling() -> None:
     load = sustain(MadeUp(lambda call: 9.0 if call == 199 else 0.25), 50)
     assert load.throttling == 1 and load.warnings() == []
