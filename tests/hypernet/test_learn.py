@@ -16,7 +16,7 @@ from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.hypernet import learn
-from latnas.hypernet.learn import TAU_FLOOR, TAU_START, Learner, Learning
+from latnas.hypernet.learn import ENTROPY, TAU_FLOOR, TAU_START, Learner, Learning
 from latnas.hypernet.supernet import uniform_paths
 from latnas.spaces.space import Space, make_space
 from latnas.training.checkpoint import load_tensors, save_tensors
@@ -173,6 +173,29 @@ def test_the_temperature_falls_geometrically_to_a_floor_above_zero() -> None:
 def test_the_learning_rate_falls_to_a_tenth_over_a_round() -> None:
     learning = Learning(steps=11, learning_rate=0.5)
     np.testing.assert_allclose([learning.rate(step) for step in range(11)], np.linspace(0.5, 0.05, 11))
+
+
+def test_temperature_and_learning_rate_begin_anew_in_each_round() -> None:
+    learner = learner_of(Learning(steps=3, learning_rate=0.5))
+    taus, rates = [], []
+    for step in range(4):
+        taus.append(learner.step(step, toy_surrogate(SPACE), None, IMAGES).tau)
+        rates.append(learner._optimizer.param_groups[0]["lr"])
+    assert (taus[0], taus[2], taus[3]) == (TAU_START, pytest.approx(TAU_FLOOR), TAU_START)
+    assert (rates[0], rates[2], rates[3]) == (0.5, pytest.approx(0.05), 0.5)
+
+
+def test_where_scores_and_budgets_say_nothing_the_loss_is_what_entropy_takes_off_it() -> None:
+    learner = Learner(SPACE, COST, BudgetRange(10 * MOST_MS, 20 * MOST_MS), Learning(), seed=0)
+    report = learner.step(0, toy_surrogate(SPACE, weight=0.0), None, IMAGES)
+    assert report.excess == 0 < report.entropy and report.loss == pytest.approx(-ENTROPY * report.entropy)
+
+
+def test_a_gradient_of_any_size_is_clipped() -> None:
+    learner = learner_of(Learning())
+    learner.step(0, toy_surrogate(SPACE, weight=1e6), None, IMAGES)
+    gradients = [parameter.grad for parameter in learner.hypernetwork.parameters() if parameter.grad is not None]
+    assert torch.cat([gradient.flatten() for gradient in gradients]).norm() == pytest.approx(5.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("with_supernet", [False, True])
