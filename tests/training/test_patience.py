@@ -9,6 +9,7 @@ import torch
 from small_trainings import SEED, digits, small_network
 from torch import Tensor
 
+from latnas.data.images import LabelledImages
 from latnas.training import patience as patience_module
 from latnas.training.averaging import recalibrate
 from latnas.training.checkpoint import load_tensors
@@ -92,6 +93,27 @@ def test_where_weights_are_averaged_the_average_is_measured_and_kept(
     assert train_patiently(training, patience(3), tmp_path / "c", every=2) == 5
     until.run(until=2 * EPOCH)
     assert same(training.network.state_dict(), until.averaged.state_dict())
+
+
+def test_an_average_is_finished_before_each_time_that_it_is_measured_and_no_other_network_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, torch.nn.Module]] = []
+
+    def measured(network: torch.nn.Module, images: LabelledImages) -> Accuracy:
+        told.append(("measured", network))
+        return Accuracy(len(told), len(images))
+
+    monkeypatch.setattr(patience_module, "accuracy", measured)
+    for training in (trainer(ema=0.9), trainer()):
+        told.clear()
+        folder = tmp_path / str(training.recipe.ema)
+        train_patiently(
+            training, patience(9), folder / "c", every=2, finish=lambda network: told.append(("finished", network))
+        )
+        steps = ["finished", "measured"] if training.averaged is not training.network else ["measured"]
+        assert [what for what, _ in told] == steps * EPOCHS
+        assert len({id(network) for _, network in told}) == 1
 
 
 def test_what_is_done_to_an_average_before_it_is_measured_leaves_no_trace_in_the_training(tmp_path: Path) -> None:
