@@ -121,7 +121,7 @@ def test_what_several_sessions_spent_is_added_up(tmp_path: Path) -> None:
         burn(0.1)
         meter.keep()
         spent.append(json.loads(path.read_text())["cpu_seconds"])
-    assert 0.08 < spent[0] < 0.5 and 0.08 < spent[1] - spent[0] < 0.5
+    assert 0.08 < spent[0] < 2.0 and 0.08 < spent[1] - spent[0] < 2.0
 
 
 def test_the_clock_on_the_wall_stands_still_between_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
