@@ -16,6 +16,7 @@ from latnas.words.files import append_line
 
 ONE, OTHER = (Architecture.of(SETTING, {"choice": name}) for name in ("one", "other"))
 LATENCY: Any = SimpleNamespace(quoted_ms=lambda floor_ms: 2.0 * floor_ms)
+FRONT: Any = SimpleNamespace(networks=())
 
 
 def test_a_prediction_is_judged_at_the_table_s_speed_and_a_slow_device_is_expected_to_stay_slow() -> None:
@@ -42,10 +43,9 @@ def test_a_budget_within_reach_leaves_headroom_over_the_finalist_and_over_its_fi
 def test_files_of_earlier_exports_teach_a_margin_that_is_never_less_than_the_headroom(
     tmp_path: Path, file_ms: tuple[float, ...], margin: float
 ) -> None:
-    log, front = tmp_path / "measurements.jsonl", SimpleNamespace(networks=())
+    log = tmp_path / "measurements.jsonl"
     for what, looks in ((FINALIST, (5.0,)), (FILE, file_ms)):
         for ms in looks:
             append_line(log, {"architecture": ONE.to_json(), "what": what, "floor_ms": ms / 2, "anchor_drift": 1.0})
-    read: Any = front
-    lessons = read_lessons(log, read, LATENCY)
+    lessons = read_lessons(log, FRONT, LATENCY)
     assert (lessons.before, lessons.margin) == ({ONE.key: 5.0}, pytest.approx(margin))
