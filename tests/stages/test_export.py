@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from made_up_times import times
 from small import Heard, contents, copied, export_config, front_in, judged_in, run_in, search_config
 from torch import nn
 
@@ -31,7 +32,7 @@ from latnas.words.budgets import budget_name
 from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
-from latnas.words.manifest import Measured, RawTimes, load_manifest
+from latnas.words.manifest import load_manifest
 from latnas_profilers.analytic import AnalyticProfiler, AnalyticRunner, inference_seconds
 
 FILES = {"model.onnx", "manifest.json", "measure.py", "model.py", "weights.safetensors"}
@@ -280,16 +281,19 @@ def test_where_nothing_can_be_measured_only_networks_that_surely_fit_are_conside
     judged: tuple[Front, Space, LatencyModel], tmp_path: Path
 ) -> None:
     front, space, latency = judged
-    (target,) = make_targets(export_config(tmp_path, lambdas=(0.3,)), front, space, latency, certain=True)
-    assert target.candidates
-    assert all(latency.predict(candidate).high <= target.budget_ms for candidate in target.candidates)
+    wide = [
+        network.model_copy(update={"predicted_ms": one.model_copy(update={"high": 1.2 * one.value})})
+        for network in front.networks
+        for one in (network.predicted_ms,)
+    ]
+    front = front.model_copy(update={"networks": tuple(wide)})
+    config = export_config(tmp_path, lambdas=(0.3,))
+    (sure,), (any_of_them,) = (make_targets(config, front, space, latency, certain) for certain in (True, False))
+    within = {one.as_architecture for one in wide if 1.2 * one.predicted_ms.value <= sure.budget_ms}
+    assert set(sure.candidates) == within < set(any_of_them.candidates)
 
 
 # Budgets that are missed
-
-
-def times(ms: float) -> Times:
-    return Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms, drift=1.0)
 
 
 def test_a_file_that_measures_over_its_budget_is_written_and_called_missed(
