@@ -24,7 +24,7 @@ from latnas.spaces.space import make_space
 from latnas.stages.common.metadata import file_metadata
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.export import final_training
+from latnas.stages.export import final_training, trainings
 from latnas.stages.export.final_training import derived_network, divided, final_training_task, fit
 from latnas.stages.export.job import Job
 from latnas.stages.export.trainings import Trained, teacher_among, train, training_task
@@ -111,6 +111,17 @@ def test_whatever_changes_a_training_changes_its_name_and_so_does_its_teacher(he
     names += [training_task(job_in(here, **changed), small, 0, None).folder.name for changed in options]
     names.append(training_task(job, small, 1, None).folder.name)
     assert len(set(names)) == len(names) == 16
+
+
+def test_whether_statistics_are_recalibrated_changes_the_name_of_a_training(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, (architecture,) = job_in(here), some(here, 1)
+    names = set[str]()
+    for recalibrated in (False, True):
+        monkeypatch.setattr(trainings, "is_recalibrated", lambda recipe, said=recalibrated: said)
+        names.add(training_task(job, architecture, 0, None).folder.name)
+    assert len(names) == 2
 
 
 def test_a_run_that_was_moved_keeps_what_its_students_learnt(here: Path, tmp_path: Path) -> None:
