@@ -39,8 +39,15 @@ _context, _export_onnx = Space.context, final_training.export_onnx
 
 @contextmanager
 def computed_once() -> Iterator[None]:
-    """Within this block equal spaces are built and traced once, and so are the networks of a space."""
+    """Within this block equal spaces are built and traced once, and so are the networks of a space.
+
+    Exports share torch's registry of operations, which torch makes anew for each: a quarter of an export.
+    """
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
     with pytest.MonkeyPatch.context() as patched:
+        registry_once = _remembered("registry", lambda: cache(ONNXRegistry.from_torchlib))
+        patched.setattr(ONNXRegistry, "from_torchlib", staticmethod(registry_once))
         for name in SHARED:
             patched.setattr(Blueprint, name, property(_shared(name)))
         patched.setattr(Space, "context", _context_once)
@@ -49,16 +56,9 @@ def computed_once() -> Iterator[None]:
 
 @contextmanager
 def exported_once() -> Iterator[None]:
-    """Within this block a network that is trained again to the same weights has the file that it had before.
-
-    Exports of others share torch's registry of operations, which torch makes anew for each: a quarter of an export.
-    """
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
+    """Within this block a network that is trained again to the same weights has the file that it had before."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(final_training, "export_onnx", _export_once)
-        registry_once = _remembered("registry", lambda: cache(ONNXRegistry.from_torchlib))
-        patched.setattr(ONNXRegistry, "from_torchlib", staticmethod(registry_once))
         yield
 
 
