@@ -138,6 +138,13 @@ def test_the_size_is_the_most_common_shorter_side(tmp_path: Path) -> None:
     assert data.size == 10 and "13 of 13 images are not 10x10 (the most common shorter side" in data.notes[0]
 
 
+def test_another_size_of_a_folder_with_a_space_is_advised_as_one_word(tmp_path: Path) -> None:
+    folder = two_classes(tmp_path / "my photos", width=12, height=10)
+    scaled, _, decoded = load_images(str(folder), available_bytes=LITTLE).notes
+    assert scaled.endswith(f"Another size: --data '{folder}@N'")
+    assert decoded.endswith(f"Smaller ones take less: --data '{folder}@N'")
+
+
 @pytest.mark.parametrize(("side", "size"), [(4, 8), (300, 224)])
 def test_a_size_that_was_not_named_is_clamped(tmp_path: Path, side: int, size: int) -> None:
     assert load(two_classes(tmp_path, 4, width=side, height=side)).size == size
@@ -323,6 +330,10 @@ def test_what_is_wrong_in_the_layout_is_named(tmp_path: Path) -> None:
     assert "empty has no class folders" in refusal(tmp_path / "empty")
     class_folder(tmp_path / "one" / "cat", 3)
     assert "has one class only" in refusal(tmp_path / "one")
+    class_folder(tmp_path / "two" / "my photos" / "cat", 3)
+    assert refusal(tmp_path / "two").endswith(
+        f"name the folder that they lie in: --data '{tmp_path / 'two/my photos'}'"
+    )
 
 
 @pytest.mark.parametrize(

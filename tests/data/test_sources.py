@@ -173,6 +173,12 @@ def test_a_file_that_is_called_like_an_embedded_set_is_still_a_file_of_one_s_own
     assert mirroring(load_images(f"{name}@16")) == []
 
 
+def test_a_path_with_a_space_is_advised_as_one_word(tmp_path: Path) -> None:
+    path = saved(tmp_path / "my photos.npz", arrays())
+    (told,) = mirroring(load_images(path))
+    assert told.endswith(f"--data '{path}@unmirrored'")
+
+
 def test_a_size_may_follow_any_name_and_makes_images_square(tmp_path: Path) -> None:
     assert load_images("digits@16").size == 16 and not load_images("digits@16").mirrors
     content = arrays(x_train=grey(12, 9, 30), x_test=grey(6, 20, 10))

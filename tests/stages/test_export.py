@@ -517,9 +517,9 @@ def test_images_that_are_gone_are_named_with_where_they_were_looked_for(exported
 
 
 def test_a_search_that_is_not_finished_is_not_exported(small_run: Path, tmp_path: Path) -> None:
-    here = copied(small_run, tmp_path / "here")
+    here = copied(small_run, tmp_path / "my runs")
     (front_in(here) / "front.json").unlink()
-    with pytest.raises(UsageError, match=r"is not finished\. Go on: latnas search --resume"):
+    with pytest.raises(UsageError, match=rf"is not finished\. Go on: latnas search --resume '{run_in(here)}'$"):
         export(export_config(here, all=True))
 
 

@@ -211,7 +211,7 @@ def begun_otherwise(here: Path) -> dict[str, Any]:
 REFUSED: dict[str, tuple[Change | dict[str, Any], str]] = {
     "both ways": ({"resume": "latest"}, "leave one of the two out"),
     "no such run": ({"from_run": "nope"}, "there is no run 'nope'. Runs in "),
-    "a run that is not finished": (unfinished, "is not finished. Go on first: latnas search --resume "),
+    "a run that is not finished": (unfinished, "is not finished. Go on first: latnas search --resume '"),
     "another pool": ({"pool": 9}, "was searched with pool 8, not 9, and that stays. Leave --pool out, or make another"),
     "a limit": ({"max_params": "10k"}, "with max_params without limit, not 10000, and that stays. Leave --max-params"),
     "another space": ({"space": "mbconv"}, "was searched with space nasbench201, not mbconv"),
@@ -220,7 +220,7 @@ REFUSED: dict[str, tuple[Change | dict[str, Any], str]] = {
     "a new name": ({"name": "mine"}, "and keeps its name. Leave --name out."),
     "other images": ({"data": "fashion-mini"}, "the images of fashion-mini are not those that "),
     "a table of another width": (of_another_width, "Measure one that fits: latnas profile --device analytic "),
-    "a front that was begun otherwise": (begun_otherwise, "was searched with budgets 2, not 3. It is kept as it is: "),
+    "a front that was begun otherwise": (begun_otherwise, "It is kept as it is: latnas search --resume '"),
     "a run of another version": (of_another_version, "is of another version of latnas, with other options."),
     "a run whose config was edited": (with_no_draws, "has a config that is damaged: draws: Input should be greater"),
 }  # fmt: skip
@@ -230,7 +230,7 @@ REFUSED: dict[str, tuple[Change | dict[str, Any], str]] = {
 def test_what_cannot_be_added_to_a_run_is_refused_and_changes_nothing(
     name: str, small_run: Path, tmp_path: Path
 ) -> None:
-    here = copied(small_run, tmp_path / "here")
+    here = copied(small_run, tmp_path / "my runs")
     change, message = REFUSED[name]
     typed = change if isinstance(change, dict) else change(here)
     before = contents(here)

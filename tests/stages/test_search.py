@@ -169,12 +169,13 @@ def test_a_range_partly_out_of_reach_is_refused_and_the_range_that_is_offered_in
 
 
 def test_the_same_search_again_changes_nothing_and_returns_the_same_front(small_run: Path, tmp_path: Path) -> None:
-    here = copied(small_run, tmp_path / "here")
+    here = copied(small_run, tmp_path / "my runs")
     before, heard = contents(here), Heard()
     again = search(search_config(here), heard)
     assert contents(here) == before
     assert again.front == load_front(again.front_path)
     assert any("finished already" in line for line in heard.said)
+    assert heard.said[0].endswith(f"after a stop: latnas search --resume '{again.run}'")
     assert (here / "runs" / "latest").resolve() == again.run.resolve()
     judge = json.loads((again.run / "accuracy" / "judge.json").read_text())
     assert again.features_help == judge["features_help"], "what the search found out is still true"

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import IO
 
 import psutil
@@ -134,7 +135,7 @@ def _fits_memory(needed_bytes: int, available_bytes: int | None, where: str, not
         return True
     notes.append(
         f"{where}: decoded images would take {needed_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB of memory are free. "
-        f"They are decoded while training. Smaller ones take less: --data {where}@N"
+        f"They are decoded while training. Smaller ones take less: --data {quote(f'{where}@N')}"
     )
     return False
 
@@ -185,7 +186,7 @@ def _size_notes(headers: list[Header], side: int, named: bool, where: str) -> li
     )
     return [
         f"{where}: {changed} of {len(headers)} images are not {side}x{side} ({why}): their shorter side is scaled to "
-        f"{side} pixels (bilinear, antialiased) and the centre cropped. Another size: --data {where}@N"
+        f"{side} pixels (bilinear, antialiased) and the centre cropped. Another size: --data {quote(f'{where}@N')}"
     ]
 
 

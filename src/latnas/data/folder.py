@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 import torch
@@ -126,7 +127,7 @@ def _check_are_classes(folder: Path, folders: list[Path]) -> None:
     if len(folders) == 1:
         raise LatnasError(
             f"{shown(folder)} has one class only, {folders[0].name!r}, which holds folders. If these are the classes, "
-            f"name the folder that they lie in: --data {shown(folders[0])}"
+            f"name the folder that they lie in: --data {quote(shown(folders[0]))}"
         )
     shared = [name for name, of_folders in holders.items() if len(of_folders) > 1]
     if len(shared) < FEWEST_SHARED:

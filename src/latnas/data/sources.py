@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 
 from latnas.data.arrays import from_arrays
 from latnas.data.encoded import TRAIN, from_encoded
@@ -68,7 +69,7 @@ def mirroring(data: ImageData) -> list[str]:
         return []
     return [
         f"training mirrors images of {data.spec} left to right at random. Where that changes what they mean, as with "
-        f"letters, digits and signs: --data {data.spec}{UNMIRRORED}"
+        f"letters, digits and signs: --data {quote(data.spec + UNMIRRORED)}"
     ]
 
 

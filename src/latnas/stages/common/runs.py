@@ -192,7 +192,8 @@ def choose_front(run: RunFolder, named: str | None) -> str:
             f"run {run.path} has no finished front for table {named!r}. It has: {', '.join(known) or 'none'}."
         )
     if not known:
-        raise UsageError(f"the search of {run.path} is not finished. Go on: latnas search --resume {run.path}")
+        command = f"latnas search --resume {quote(str(run.path))}"
+        raise UsageError(f"the search of {run.path} is not finished. Go on: {command}")
     if named is None and len(known) > 1:
         raise UsageError(f"run {run.path} has several fronts; name one: --table {' | --table '.join(known)}")
     return named or known[0]

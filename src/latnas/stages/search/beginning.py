@@ -143,7 +143,8 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     """A front for another table, or another range of the run's own one, beside those that a finished run has."""
     begun = run.begun()
     if not begun or not _is_finished(run, begun[0], begun[0]):
-        raise UsageError(f"the search of {run.path} is not finished. Go on first: latnas search --resume {run.path}")
+        command = f"latnas search --resume {quote(str(run.path))}"
+        raise UsageError(f"the search of {run.path} is not finished. Go on first: {command}")
     own = begun[0]
     typed = {name: getattr(config, name) for name in OF_A_FRONT if name in config.model_fields_set}
     full = _as_recorded(config, run, {"budget_range": "auto", **typed})
@@ -236,9 +237,10 @@ def _check_front(full: SearchConfig, known: SearchConfig, run: RunFolder, name: 
     """Raises UsageError where the front was begun with other options."""
     for option in OF_A_FRONT:
         if option != "budget_range" and getattr(full, option) != getattr(known, option):
+            command = f"latnas search --resume {quote(str(run.path))} --table {name}"
             raise UsageError(
                 f"{run.front(name)} was searched with {option} {getattr(known, option)}, not {getattr(full, option)}. "
-                f"It is kept as it is: latnas search --resume {run.path} --table {name}. Another range makes another."
+                f"It is kept as it is: {command}. Another range makes another."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from latnas.data.images import ImageData
 from latnas.data.sources import mirroring
@@ -138,7 +139,8 @@ def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: R
 
 def _introduce(begun: Beginning, budgets: BudgetRange, report: Reporter) -> None:
     config, shown = begun.config, "reachable" if begun.config.wanted_range is None else "given"
-    report.say(f"run {begun.run.path}, table {begun.table_path}; after a stop: latnas search --resume {begun.run.path}")
+    run = begun.run.path
+    report.say(f"run {run}, table {begun.table_path}; after a stop: latnas search --resume {quote(str(run))}")
     report.say(f"budgets from {format_ms(budgets.fastest_ms)} to {format_ms(budgets.slowest_ms)} ({shown} range)")
     for resource in config.limits.limited:
         report.say(f"limit on {resource.label}: {resource.shown(config.limits.most(resource) or 0)}")
