@@ -364,6 +364,8 @@ def test_after_an_update_files_are_held_against_their_budgets_and_manifests_stay
     before = contents(folder)
     result = verify(verify_config(folder), heard := Heard())
     assert result.conditions == {"runtime_version": "was '0.9' and is '1'"} and result.failed == ()
+    (measured_here,) = (folder / "latency_tables").glob("*.json")
+    assert result.new_table == Path("latency_tables") / measured_here.name, "after the update, not after the table"
     assert any(
         "measured under other conditions (runtime_version was '0.9' and is '1')" in line for line in heard.warned
     )

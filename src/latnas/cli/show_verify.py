@@ -126,8 +126,9 @@ def advice(result: VerifiedRun) -> str:
         parts.append("The command that exported a missing or changed file makes it again.")
     if faults - {"missing", "changed"}:
         named = which_front(RunFolder(result.run), result.front)
+        search = f"latnas search --from {run} --table {shlex.quote(str(result.new_table))}"
         parts.append(
             f"Measure again in quiet: latnas verify {run}{named}; where the device is slower for good, measure it anew "
-            f"and search by that table: {result.again}, then latnas search --from {run}"
+            f"and search by that table: {result.again}, then {search}"
         )
     return " ".join(parts)

@@ -174,6 +174,11 @@ def profile_again(table: LatencyTable, data: str) -> str:
     )
 
 
+def new_table(table: LatencyTable, profiler: Profiler) -> Path:
+    """The file that `profile_again` writes, with the profiler as it is now."""
+    return FOLDER / f"{table.model_copy(update={'environment': profiler.describe()}).name}.json"
+
+
 def differences(table: LatencyTable) -> dict[str, str]:
     """What differs between the conditions of a table and this machine, by its name: `was 'a' and is 'b'`.
 

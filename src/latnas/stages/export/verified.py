@@ -103,6 +103,7 @@ class VerifiedRun:
         lost: what is not there to be verified.
         conditions: what differs here from the table's, by name, none of it hardware.
         again: the command that measures the table anew.
+        new_table: the file that this command writes.
     """
 
     run: Path
@@ -113,6 +114,7 @@ class VerifiedRun:
     files: tuple[VerifiedFile, ...]
     lost: tuple[LostExport, ...]
     again: str
+    new_table: Path
 
     @property
     def failed(self) -> tuple[VerifiedFile | LostExport, ...]:

@@ -19,7 +19,7 @@ from latnas.latency.sustained import Sustained, sustain
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run, which_front, which_run
-from latnas.stages.common.tables import listed, open_profiler, presence, profile_again, space_of
+from latnas.stages.common.tables import listed, new_table, open_profiler, presence, profile_again, space_of
 from latnas.stages.export.config import WhichExports
 from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
@@ -109,7 +109,10 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
         if any(file.after != file.before for file in files):
             write_set(exports, table, lost_networks(exports))
     _warn(files, config.tolerance, "computed" if is_computed(table) else "measured", report)
-    return VerifiedRun(run.path, name, table, config.tolerance, conditions, tuple(files), tuple(lost), again)
+    return VerifiedRun(
+        run.path, name, table, config.tolerance, conditions, tuple(files), tuple(lost), again,
+        new_table(table, profiler),
+    )  # fmt: skip
 
 
 def _can_write(*folders: Path) -> bool:
