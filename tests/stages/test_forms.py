@@ -310,8 +310,12 @@ def test_one_file_is_of_one_precision() -> None:
 def test_a_table_of_modules_cannot_promise_an_int8_file(here: Path) -> None:
     path = front_in(here) / "table.json"
     load_table(path).model_copy(update={"measures": "torch", "runtime": "torch"}).save(path)
-    with pytest.raises(UsageError, match="runs PyTorch modules"):
+    with pytest.raises(UsageError, match="runs PyTorch modules") as caught:
         export(export_config(here, lambdas=(0.5,), int8=True))
+    assert str(caught.value).endswith(
+        "latnas profile --device analytic --runtime onnxruntime --space nasbench201 --width 4 --depth 1 --data digits "
+        "--precision int8"
+    )
 
 
 def test_with_a_table_in_int8_networks_are_searched_chosen_and_shipped_in_int8(
@@ -347,11 +351,26 @@ def test_with_a_table_in_int8_networks_are_searched_chosen_and_shipped_in_int8(
 def test_files_of_another_precision_than_the_table_s_are_made_with_a_warning_that_says_which_table_to_measure(
     here: Path,
 ) -> None:
+    path = front_in(here) / "table.json"
+    of_runtime = load_table(path).model_copy(
+        update={"measures": "onnx", "device": "cpu", "runtime": "onnxruntime", "threads": 2}
+    )
+    of_runtime.save(path)
+    profiled = "latnas profile --device cpu --runtime onnxruntime --space nasbench201 --width 4 --depth 1 --data digits"
     heard = Heard()
     export(export_config(here, lambdas=(1.0,), epochs=0, fp16=True), heard)
-    assert any("is of fp32" in text and "latnas profile --precision fp16" in text for text in heard.warned)
-    path = front_in(here) / "table.json"
-    load_table(path).model_copy(update={"precision": "int8"}).save(path)
+    assert any(
+        "is of fp32" in text and text.endswith(f"a table of it: {profiled} --threads 2 --precision fp16")
+        for text in heard.warned
+    )
+    of_runtime.model_copy(update={"precision": "int8"}).save(path)
     heard = Heard()
     export(export_config(here, lambdas=(1.0,), epochs=0), heard)
-    assert any(text.endswith("latnas profile --precision fp32, or export it: --int8") for text in heard.warned)
+    assert any(text.endswith(f"a table of it: {profiled} --threads 2, or export it: --int8") for text in heard.warned)
+
+
+def test_files_of_another_precision_than_that_of_a_computed_table_are_not_said_to_be_measured(here: Path) -> None:
+    heard = Heard()
+    export(export_config(here, lambdas=(1.0,), epochs=0, fp16=True), heard)
+    (told,) = (text for text in heard.warned if "will be in fp16" in text)
+    assert told.endswith(": what is computed for them is that of networks in fp32")

@@ -15,7 +15,7 @@ from latnas.stages.export.deriving import derive
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import kept, warn_of_replaced
 from latnas.stages.export.lessons import Lessons, read_lessons
-from latnas.stages.export.measuring import Bench
+from latnas.stages.export.measuring import Bench, is_computed
 from latnas.stages.export.on_device import SCRIPT, leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
@@ -50,7 +50,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         raise UsageError(
             f"space {space.name!r} names no module for an auxiliary head, as darts does. Leave --auxiliary out."
         )
-    _check_form(config, table, report)
+    _check_form(config, table, data.spec, report)
     latency = latency_of(table, space)
     absent, software = presence(table)
     if software:
@@ -90,7 +90,7 @@ def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> No
             report.warn(f"the largest network is taken instead. To search within it: latnas search {limits.typed}")
 
 
-def _check_form(config: ExportConfig, table: LatencyTable, report: Reporter) -> None:
+def _check_form(config: ExportConfig, table: LatencyTable, data: str, report: Reporter) -> None:
     """Raises UsageError for a form that the runtime of the table cannot run, so that it could not be measured.
 
     Warns where the table is of another precision: networks were searched and are predicted at that.
@@ -99,14 +99,20 @@ def _check_form(config: ExportConfig, table: LatencyTable, report: Reporter) -> 
     if precision != "fp32" and table.measures == "torch":
         raise UsageError(
             f"--{precision} makes an ONNX file, and {table.runtime}, with which {table.name} was measured, runs "
-            "PyTorch modules. Measure a table with ONNX Runtime: latnas profile --runtime onnxruntime"
+            "PyTorch modules. Measure a table with ONNX Runtime: "
+            + profile_again(table.model_copy(update={"runtime": "onnxruntime", "precision": precision}), data)
         )
-    if precision != table.precision:
-        better = "" if table.precision == "fp32" else f", or export it: --{table.precision}"
-        report.warn(
-            f"table {table.name} is of {table.precision}, the files will be in {precision}: they are measured, but to "
-            f"choose what is best at {precision} takes a table of it: latnas profile --precision {precision}{better}"
-        )
+    if precision == table.precision:
+        return
+    differ = f"table {table.name} is of {table.precision}, the files will be in {precision}"
+    if is_computed(table):
+        report.warn(f"{differ}: what is computed for them is that of networks in {table.precision}")
+        return
+    again = profile_again(table.model_copy(update={"precision": precision}), data)
+    better = "" if table.precision == "fp32" else f", or export it: --{table.precision}"
+    report.warn(
+        f"{differ}: they are measured, but to choose what is best at {precision} takes a table of it: {again}{better}"
+    )
 
 
 def _warn_of_doubtful(files: Sequence[ExportedFile], report: Reporter) -> None:
