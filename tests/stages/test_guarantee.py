@@ -23,7 +23,7 @@ from latnas.spaces.space import Space
 from latnas.stages.common import runs
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import RunFolder
-from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.common.tables import latency_of, profile_again, space_of
 from latnas.stages.export import ExportConfig, ExportedFile, deriving, export, stage
 from latnas.stages.export.deriving import TRAININGS, derive
 from latnas.stages.export.job import Job
@@ -91,12 +91,13 @@ class MadeUpBench:
         self.finalists, self.files = list[list[Architecture]](), list[list[Architecture]]()
 
     def measure(self, workloads: Mapping[str, Any], names: Mapping[str, Architecture], what: str) -> dict[str, Times]:
+        kind, _, _ = what.partition(",")  # the form stands after it
         asked, takes = {
             "untrained module": (self.finalists, self._finalist_ms),
             "trained module": (self.files, self._file_ms),
-        }[what]
+        }[kind]
         asked.append([names[key] for key in workloads])
-        found, drift = {}, self._drifts[what]
+        found, drift = {}, self._drifts[kind]
         for key in workloads:
             ms = takes(names[key]) * drift
             found[key] = Times(Measured(floor=ms, p50=ms, p90=ms), RawTimes(p50=ms, p90=ms), ms, drift)
@@ -290,12 +291,24 @@ def test_where_no_network_can_keep_a_budget_the_nearest_is_named_and_can_be_expo
     assert again.manifest.status == "verified" and again.advice == ""
 
 
-def test_where_not_even_the_loosest_budget_of_the_run_is_within_reach_another_search_is_named(world: World) -> None:
+@pytest.mark.parametrize(
+    ("form", "slower", "precision"),
+    [({}, "the device is slower", ""), ({"int8": True}, "the device, or int8 on it, is slower", " --precision int8")],
+)
+def test_where_files_take_longer_than_any_network_of_the_table_quiet_or_another_table_is_advised(
+    world: World, form: dict[str, Any], slower: str, precision: str
+) -> None:
+    changed = replace(world, job=replace(world.job, config=export_config(world.job.config.runs, all=True, **form)))
     takes: Milliseconds = lambda one: 50 * world.latency.predict_ms(one)  # noqa: E731
-    (file,) = world.derive(MadeUpBench(world, takes, takes), world.budget_ms(0.5))
+    (file,) = changed.derive(MadeUpBench(changed, takes, takes), world.budget_ms(0.5))
     nearest = file.manifest.nearest_ms
     assert nearest is not None and nearest > world.front.slowest_ms
-    assert ": the table knows no network as slow as that; measure it anew: latnas profile --device" in file.advice
+    assert file.advice.startswith(
+        f"Nothing nearer to {budget_name(world.budget_ms(0.5))} than {budget_name(nearest)} is kept now, and "
+    )
+    again = profile_again(world.job.table, "digits") + precision
+    assert f": {slower} than when the table was measured. Type the same command in quiet, or " in file.advice
+    assert file.advice.endswith(f"measure a new table to search by: {again}")
 
 
 def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(world: World) -> None:
@@ -576,7 +589,7 @@ def test_a_verified_file_stays_where_an_export_with_other_options_finds_the_devi
     (folder,) = (path.parent for path in verified.glob("runs/latest/exports/*/*/manifest.json") if is_at(path, config))
     before = contents(folder)
     (file,) = export(config, heard)
-    assert (file.manifest.status, file.manifest.within_budget) == ("missed", False) and "within reach" in file.advice
+    assert (file.manifest.status, file.manifest.within_budget) == ("missed", False) and "in quiet" in file.advice
     assert contents(folder) == before and load_manifest(folder / "manifest.json").status == "verified-in-pytorch"
     assert any("of an earlier export is verified and stays" in text for text in heard.warned)
     missing_file(folder)

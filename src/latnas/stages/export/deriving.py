@@ -132,10 +132,31 @@ def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
-    """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches."""
-    near = budget_name(nearest_ms)
-    return f"The nearest budget to {budget_name(target.budget_ms)} within reach is {near}: " + (
-        _export(job, target, near) if nearest_ms <= front.slowest_ms else _search(job, nearest_ms)
+    """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches.
+
+    Where no network of the table is as slow as that, what its table is worth now.
+    """
+    missed, near = budget_name(target.budget_ms), budget_name(nearest_ms)
+    _, slowest = predicted_ends(job.space, job.latency)
+    slowest_ms = job.latency.predict_ms(slowest)
+    if nearest_ms > front.slowest_ms and nearest_ms >= slowest_ms:
+        return (
+            f"Nothing nearer to {missed} than {near} is kept now, and by the table no network takes more than "
+            f"{format_ms(slowest_ms)}: {_another_table(job)}"
+        )
+    return f"The nearest budget to {missed} within reach is {near}: " + (
+        _export(job, target, near) if nearest_ms <= front.slowest_ms else _search(job, nearest_ms, slowest_ms)
+    )
+
+
+def _another_table(job: Job) -> str:
+    """What to do where files take longer than the slowest network of the table."""
+    table, precision = job.table, job.config.form.precision
+    slower = "the device is" if precision == table.precision else f"the device, or {precision} on it, is"
+    again = profile_again(table.model_copy(update={"precision": precision}), job.data.spec)
+    return (
+        f"{slower} slower than when the table was measured. Type the same command in quiet, or measure a new table "
+        f"to search by: {again}"
     )
 
 
@@ -147,13 +168,9 @@ def _export(job: Job, target: Target, budget: str) -> str:
     return typed(f"latnas export --budget {budget}{limits}{named}", job.config, *recipe)
 
 
-def _search(job: Job, tight_ms: float) -> str:
-    """The command for a front that begins with this budget."""
-    _, slowest = predicted_ends(job.space, job.latency)
-    loose_ms = min(2 * tight_ms, job.latency.predict_ms(slowest))
-    if tight_ms >= loose_ms:
-        again = profile_again(job.table, job.data.spec)
-        return f"the table knows no network as slow as that; measure it anew: {again}"
+def _search(job: Job, tight_ms: float, slowest_ms: float) -> str:
+    """The command for a front that begins with this budget, and ends before what the slowest network takes."""
+    loose_ms = min(2 * tight_ms, slowest_ms)
     table = quote(str(job.run.front(job.exports.name) / TABLE))
     span = f"{budget_name(tight_ms)}:{budget_name(loose_ms)}"
     return f"latnas search --from {quote(str(job.run.path))} --table {table} --budget-range {span}"
