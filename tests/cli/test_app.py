@@ -218,12 +218,25 @@ def test_a_bare_export_takes_the_latest_run(here: Path) -> None:
     shown = latnas("export", "--lambda", 0, *as_typed(EXPORT))
     assert (shown.code, shown.raised) == (0, None)
     assert "unverified" in shown.stdout and "model.onnx" in shown.stdout
+    assert "computed" in shown.stdout and "measured" not in shown.stdout, "the device of the table is a formula"
+    folder = run_in(here).relative_to(here) / "exports" / front_in(here).name
+    assert shown.stdout.endswith(f"\nfiles: {folder}\n")
+
+
+def test_an_export_that_was_measured_ends_with_the_command_that_measures_it_again(here: Path) -> None:
+    path = front_in(here) / "table.json"
+    load_table(path).model_copy(update={"measures": "torch"}).save(path)
+    shown = latnas("export", "--lambda", 0, *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (0, None)
+    assert "measured" in shown.stdout and "computed" not in shown.stdout
     folder = run_in(here).relative_to(here) / "exports" / front_in(here).name
     assert shown.stdout.endswith(f"\nfiles: {folder}\nnext: latnas verify\n")
 
 
 def test_an_export_of_another_run_than_the_latest_names_run_and_front_in_the_next_command(here: Path) -> None:
     run, front = run_in(here).relative_to(here), front_in(here).name
+    path = front_in(here) / "table.json"
+    load_table(path).model_copy(update={"measures": "torch"}).save(path)
     shutil.copytree(front_in(here), front_in(here).with_name("other"))
     (here / "runs" / "latest").unlink()
     shown = latnas("export", "--lambda", 0, "--run", run.name, "--table", front, *as_typed(EXPORT))

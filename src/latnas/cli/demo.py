@@ -95,7 +95,7 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
         return
     print_table(
         "one search, a network for each budget, beside two baselines with the same training",
-        show.EXPORT_COLUMNS,
+        show.export_columns(files),
         [show.export_row(file) for file in files],
     )
     print(f"The whole demo took {seconds:.0f} s.")

@@ -77,10 +77,10 @@ def exported_json(files: Sequence[ExportedFile]) -> dict[str, Any]:
 
 def show_exported(files: Sequence[ExportedFile]) -> None:
     """Budget, predicted, measured, accuracy, size, file."""
-    print_table("exported networks", EXPORT_COLUMNS, [export_row(file) for file in files], left=1)
+    print_table("exported networks", export_columns(files), [export_row(file) for file in files], left=1)
     over = [file for file in files if file.manifest.within_budget is False]
     if over:
-        print(f"{len(over)} of {len(files)} measured over budget")
+        print(f"{len(over)} of {len(files)} {_how(files)} over budget")
     for file in files:
         limits = file.manifest.limits
         if limits is not None and limits.exceeded:
@@ -89,26 +89,26 @@ def show_exported(files: Sequence[ExportedFile]) -> None:
 
 
 def show_where(files: Sequence[ExportedFile]) -> None:
-    """The folder of the files, and the command that measures them again; what else to do where one is missed is told
-    by the error."""
+    """The folder of the files, and the command that measures them again, if they can be measured; what else to do where
+    one is missed is told by the error."""
     folder = files[0].folder.parent
     print(f"files: {folder}")
-    if all(file.manifest.status != "missed" for file in files):
+    if all(file.manifest.status != "missed" and not file.manifest.is_computed for file in files):
         run = RunFolder(folder.parents[1])
         where = "" if all(file.manifest.measured_ms for file in files) else ", on the device of the table"
         print(f"next{where}: latnas verify{which_run(run, flag='')}{which_front(run, folder.name)}")
 
 
-EXPORT_COLUMNS = [
-    "chosen by",
-    "budget",
-    "predicted (90 %)",
-    "measured",
-    "status",
-    "test accuracy (95 %)",
-    "parameters",
-    "file",
-]
+def export_columns(files: Sequence[ExportedFile]) -> list[str]:
+    """The headings of the final table."""
+    return [
+        "chosen by", "budget", "predicted (90 %)", _how(files), "status", "test accuracy (95 %)", "parameters", "file",
+    ]  # fmt: skip
+
+
+def _how(files: Sequence[ExportedFile]) -> str:
+    """Where the latencies of files of one table come from."""
+    return "computed" if files[0].manifest.is_computed else "measured"
 
 
 def export_row(file: ExportedFile) -> list[str]:

@@ -190,6 +190,11 @@ class Manifest(Frozen):
     standalone: str | None = None
     repeats: Repeats | None = None
 
+    @property
+    def is_computed(self) -> bool:
+        """Whether the runtime of the table is a formula, so that `measured_ms` was computed."""
+        return self.measured_artifact == "none"
+
     def save(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""
         write_atomically(path, self.model_dump_json(by_alias=True, indent=1) + "\n")
