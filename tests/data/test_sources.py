@@ -173,6 +173,23 @@ def test_a_file_that_is_called_like_an_embedded_set_is_still_a_file_of_one_s_own
     assert mirroring(load_images(f"{name}@16")) == []
 
 
+@pytest.mark.parametrize("ending", ["@big", "@64px", "@16@big", "@unmirrored@16", "@big@16@unmirrored"])
+def test_what_is_no_size_after_something_that_there_is_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "grey.npz", arrays())
+    for there_is in ("grey.npz", "digits"):
+        with pytest.raises(UsageError) as caught:
+            load_images(there_is + ending)
+        assert str(caught.value) == (
+            f"--data {there_is}{ending}: there is {there_is!r}, and {ending!r} after it is neither a size, such as "
+            "@64, nor @unmirrored, nor the one and then the other."
+        )
+    with pytest.raises(UsageError, match="there is no data set 'nothing@big'"):
+        load_images("nothing@big")
+
+
 def test_a_path_with_a_space_is_advised_as_one_word(tmp_path: Path) -> None:
     path = saved(tmp_path / "my photos.npz", arrays())
     (told,) = mirroring(load_images(path))

@@ -58,6 +58,7 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
     if named in DATA_SETS:
         return replace(DATA_SETS[named](size), spec=spec, mirrors=mirrors and named != "digits")
     path = _path(named, root)
+    _check_ending(named, spec, root)
     loader = _loaders(path)
     _check_can_be_recorded(path)
     return replace(loader(path, size, available_bytes), spec=spec, mirrors=mirrors)
@@ -147,6 +148,19 @@ def _named_size(spec: str, root: Path | None) -> tuple[str, int | None]:
     if not SMALLEST_SIDE <= size <= LARGEST_SIDE:
         raise UsageError(f"--data {spec} names a size of {size} pixels; a side has {SMALLEST_SIDE} to {LARGEST_SIDE}.")
     return matched[1], size
+
+
+def _check_ending(named: str, spec: str, root: Path | None) -> None:
+    """Raises UsageError where nothing has the name, and something has what stands before an @ in it."""
+    if _exists(_path(named, root)):
+        return
+    starts = [named[: at.start()] for at in re.finditer("@", named) if at.start()]
+    known = next((start for start in reversed(starts) if start in DATA_SETS or _exists(_path(start, root))), None)
+    if known is not None:
+        raise UsageError(
+            f"--data {spec}: there is {known!r}, and {spec.removeprefix(known)!r} after it is neither a size, such as "
+            f"@64, nor {UNMIRRORED}, nor the one and then the other."
+        )
 
 
 def _loaders(path: Path) -> Callable[[Path, int | None, int | None], ImageData]:
