@@ -152,6 +152,15 @@ def test_a_file_may_call_options_as_they_are_typed(tmp_path: Path) -> None:
     assert resolve(VerifyConfig, {}, file, "verify") == VerifyConfig(lambdas=(1.0,))
 
 
+def test_one_value_in_a_file_is_a_list_of_one(tmp_path: Path) -> None:
+    file = written(tmp_path, '[export]\nlambda = 0.5\nbudgets = "4ms"\nmax-params = "200k"\n')
+    assert resolve(ExportConfig, {}, file, "export") == ExportConfig(
+        lambdas=(0.5,), budgets=("4ms",), max_params=(200_000,)
+    )
+    with pytest.raises(UsageError, match=r"lambda in .*: Input should be a valid number"):
+        resolve(ExportConfig, {}, written(tmp_path, '[export]\nlambda = "half"\n'), "export")
+
+
 def test_the_example_of_a_file_in_the_documentation_is_taken(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "search.md").read_text(), re.DOTALL)
     file = written(tmp_path, example)

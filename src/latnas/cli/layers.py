@@ -31,7 +31,7 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
         model: the config of a stage.
         flags: what was typed; None and () mean "not typed".
         file: TOML with a table for each stage, such as [search]; keys are options as they are typed, without the
-            two dashes, or the config's fields.
+            two dashes, or the config's fields. A list of one may be written as that one.
             In the environment these are LATNAS_POOL and so on, with commas in lists; LATNAS_SEARCH_POOL is for this
             stage alone and wins over LATNAS_POOL.
         section: which table.
@@ -42,12 +42,14 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
     typed = {name: value for name, value in flags.items() if value is not None and value != ()}
     variables = {name: variable for name in model.model_fields if (variable := _variable(section, name)) is not None}
     environment = {
-        name: _parts(os.environ[variable]) if get_origin(model.model_fields[name].annotation) is tuple
-        else os.environ[variable]
+        name: _parts(os.environ[variable]) if _is_list(model, name) else os.environ[variable]
         for name, variable in variables.items()
-    }  # fmt: skip
+    }
     keys = _fields(_read(file, section), model, file, section) if file is not None else {}
-    written = {name: value for name, (_, value) in keys.items()}
+    written = {
+        name: [value] if _is_list(model, name) and not isinstance(value, list) else value
+        for name, (_, value) in keys.items()
+    }
     layers = {name: f"{key} in {file}" for name, (key, _) in keys.items()} | variables
     for name, value in {**environment, **typed}.items():
         if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
@@ -126,6 +128,11 @@ def _variable(section: str, name: str) -> str | None:
     """The variable of the environment that sets this field: the one of this section alone, or the one of all."""
     both = (f"{PREFIX}{section.upper()}_{name.upper()}", f"{PREFIX}{name.upper()}")
     return next((variable for variable in both if variable in os.environ), None)
+
+
+def _is_list(model: type[Config], name: str) -> bool:
+    """Whether an option may be given several times."""
+    return get_origin(model.model_fields[name].annotation) is tuple
 
 
 def _parts(text: str) -> list[str]:
