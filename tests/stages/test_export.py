@@ -454,7 +454,21 @@ def test_a_budget_outside_the_run_s_range_is_refused_with_the_range(
     with pytest.raises(UsageError) as caught:
         export(export_config(here, **wanted))
     assert f"{front.fastest_ms:.10g}ms" in str(caught.value) and f"{front.slowest_ms:.10g}ms" in str(caught.value)
+    if share is not None:
+        search = f"Or search another range: latnas search --from {run_in(here)} --budget-range FASTEST:SLOWEST"
+        assert str(caught.value).endswith(search)
     assert contents(here) == before
+
+
+def test_of_several_fronts_another_range_is_searched_by_the_table_of_the_one_that_was_named(
+    exported_run: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    another = copied(front_in(here), front_in(here).with_name("another"))
+    with pytest.raises(UsageError) as caught:
+        export(export_config(here, budgets=("1s",), table="another"))
+    search = f"latnas search --from {run_in(here)} --table {another / 'table.json'} --budget-range FASTEST:SLOWEST"
+    assert str(caught.value).endswith(search)
 
 
 class Trap:

@@ -320,8 +320,7 @@ def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(wor
     (file,) = changed.derive(MadeUpBench(changed, takes, takes), tight)
     nearest = file.manifest.nearest_ms
     assert nearest is not None and nearest > tight
-    run, table = world.job.run.path, world.job.run.front(world.job.exports.name) / "table.json"
-    start = f": latnas search --from {run} --table {table} --budget-range "
+    start = f": latnas search --from {world.job.run.path} --budget-range "
     assert start in file.advice
     wanted = budget_range(file.advice.partition(start)[2], world.job.space, world.latency)
     assert wanted.fastest_ms == pytest.approx(nearest, rel=1e-3)

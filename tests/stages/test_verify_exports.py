@@ -277,7 +277,8 @@ def test_a_budget_and_a_lambda_name_the_same_file_and_everything_else_is_left_al
     [
         (
             {"budgets": ("7ms",)},
-            r"nothing was exported for 7ms; exported are .* Nor can it be: .* 7ms is outside this run's range of ",
+            r"nothing was exported for 7ms; exported are .* Nor can it be: .* 7ms is outside this run's range of .* "
+            r"Or search another range: latnas search --from \S+ --budget-range FASTEST:SLOWEST$",
         ),
         ({"lambdas": (0.5,)}, r"nothing was exported for (\S+); exported are .* Export it: latnas export --budget \1"),
         ({"lambdas": (1.5,)}, r"lambda 1\.5 is outside"),

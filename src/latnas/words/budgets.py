@@ -55,8 +55,7 @@ class BudgetRange:
         if not self.fastest_ms * (1 - TOLERANCE) <= budget_ms <= self.slowest_ms * (1 + TOLERANCE):
             raise UsageError(
                 f"the budget {_typed(budget_ms)} is outside this run's range of {_typed(self.fastest_ms)} to "
-                f"{_typed(self.slowest_ms)}. Choose one within it, or search another range: "
-                "latnas search --budget-range FASTEST:SLOWEST"
+                f"{_typed(self.slowest_ms)}. Choose one within it."
             )
         lam = math.log(self.slowest_ms / budget_ms) / math.log(self.slowest_ms / self.fastest_ms)
         return min(max(lam, 0.0), 1.0)

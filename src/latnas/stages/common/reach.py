@@ -5,6 +5,7 @@ from __future__ import annotations
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.solving import cheapest, dearest
 from latnas.spaces.space import Space
+from latnas.stages.common.runs import RunFolder, search_again
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, format_ms, parse_range
 from latnas.words.latency import LatencyModel
@@ -77,6 +78,14 @@ def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRan
             f"Keep the other options and type: latnas search --budget-range {reachable}"
         )
     return BudgetRange(*wanted)
+
+
+def check_in_range(budget_ms: float, budgets: BudgetRange, run: RunFolder, front: str) -> None:
+    """Raises UsageError where a budget is outside the range of a front; the message names the search of another."""
+    try:
+        budgets.lam(budgets.meant(budget_ms))
+    except UsageError as error:
+        raise UsageError(f"{error} Or search another range: {search_again(run, front)} FASTEST:SLOWEST") from error
 
 
 def _rounded(ms: float) -> str:

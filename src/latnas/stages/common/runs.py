@@ -210,6 +210,12 @@ def which_front(run: RunFolder, front: str) -> str:
     return f" --table {front}" if len(run.fronts()) > 1 else ""
 
 
+def search_again(run: RunFolder, front: str) -> str:
+    """The command that adds a front of another range by the table of this one; the range is to follow."""
+    table = f" --table {quote(str(run.front(front) / TABLE))}" if len(run.fronts()) > 1 else ""
+    return f"latnas search --from {quote(str(run.path))}{table} --budget-range"
+
+
 def images_of(run: RunFolder, named: str | None = None) -> ImageData:
     """The images that a run was searched with: those at the place that it records, or at the one that is named.
 

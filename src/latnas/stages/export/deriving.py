@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from shlex import quote
 
 from latnas.stages.common.options import typed
 from latnas.stages.common.reach import predicted_ends
-from latnas.stages.common.runs import TABLE, which_front, which_run
+from latnas.stages.common.runs import search_again, which_front, which_run
 from latnas.stages.common.tables import profile_again
 from latnas.stages.export.choosing import Choice, choose
 from latnas.stages.export.config import ExportConfig
@@ -171,6 +170,4 @@ def _export(job: Job, target: Target, budget: str) -> str:
 def _search(job: Job, tight_ms: float, slowest_ms: float) -> str:
     """The command for a front that begins with this budget, and ends before what the slowest network takes."""
     loose_ms = min(2 * tight_ms, slowest_ms)
-    table = quote(str(job.run.front(job.exports.name) / TABLE))
-    span = f"{budget_name(tight_ms)}:{budget_name(loose_ms)}"
-    return f"latnas search --from {quote(str(job.run.path))} --table {table} --budget-range {span}"
+    return f"{search_again(job.run, job.exports.name)} {budget_name(tight_ms)}:{budget_name(loose_ms)}"

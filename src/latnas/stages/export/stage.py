@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.limits import limited_space
+from latnas.stages.common.reach import check_in_range
 from latnas.stages.common.runs import FRONT, TABLE, choose_front, images_of, limits_of, open_run
 from latnas.stages.common.tables import latency_of, listed, open_profiler, presence, profile_again, space_of
 from latnas.stages.export.config import ExportConfig
@@ -55,6 +56,8 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     absent, software = presence(table)
     if software:
         report.warn(f"table {table.name} was measured with other software than files will be: {listed(software)}")
+    for budget_ms in config.budgets_ms:
+        check_in_range(budget_ms, front.budget_range, run, name)
     targets = make_targets(config, front, space, latency, certain=absent is not None)
     _say_limits(front, targets, report)
     job = Job(config, run, run.exports(name), space, latency, data, report)

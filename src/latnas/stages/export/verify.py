@@ -18,6 +18,7 @@ from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.sustained import Sustained, sustain
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
+from latnas.stages.common.reach import check_in_range
 from latnas.stages.common.runs import FRONT, TABLE, RunFolder, choose_front, open_run, which_front, which_run
 from latnas.stages.common.tables import listed, new_table, open_profiler, presence, profile_again, space_of
 from latnas.stages.export.config import WhichExports
@@ -131,8 +132,8 @@ def _chosen(
     files = [ExportedFile(path.parent, load_manifest(path)) for path in sorted(exports.glob("*/manifest.json"))]
     files.sort(key=lambda file: -file.manifest.budget_ms)
     lost = [LostExport(exports / one.folder, one) for one in lost_networks(exports)]
-    which = which_run(run) + which_front(run, name)
     if not files and not lost:
+        which = which_run(run) + which_front(run, name)
         raise UsageError(f"nothing of {run.path} was exported yet for {name}. Export: latnas export --all{which}")
     wanted_ms = [*map(front.budget_range.budget_ms, config.lambdas), *config.budgets_ms]
     wanted = {budget_name(ms): ms for ms in wanted_ms}
@@ -142,7 +143,7 @@ def _chosen(
         if one not in exported:
             raise UsageError(
                 f"nothing was exported for {one}; exported are {', '.join(exported)}. "
-                f"{_how_to_export(ms, front.budget_range, which)}"
+                f"{_how_to_export(ms, front.budget_range, run, name)}"
             )
     names = wanted or exported
     return (
@@ -151,13 +152,13 @@ def _chosen(
     )
 
 
-def _how_to_export(budget_ms: float, budgets: BudgetRange, which: str) -> str:
+def _how_to_export(budget_ms: float, budgets: BudgetRange, run: RunFolder, name: str) -> str:
     """The command for a budget; outside the range of the run, why there is none."""
     try:
-        budgets.lam(budgets.meant(budget_ms))
+        check_in_range(budget_ms, budgets, run, name)
     except UsageError as error:
         return f"Nor can it be: {error}"
-    return f"Export it: latnas export --budget {budget_name(budget_ms)}{which}"
+    return f"Export it: latnas export --budget {budget_name(budget_ms)}{which_run(run)}{which_front(run, name)}"
 
 
 def _conditions(table: LatencyTable, run: RunFolder, name: str) -> dict[str, str]:
