@@ -267,7 +267,8 @@ def test_a_budget_and_a_lambda_name_the_same_file_and_everything_else_is_left_al
     tight.write_text(tight.read_text().replace(load_manifest(tight).sha256, "0" * 64))
     budget = budget_name(load_manifest(loose).budget_ms)
     for named in ({"budgets": (budget,)}, {"lambdas": (0.0,)}, {"lambdas": (0.0,), "budgets": (budget,)}):
-        (file,) = verify(verify_config(folder, **named)).files
+        (file,) = verify(verify_config(folder, **named), heard := Heard()).files
+        assert heard.bars == ["measuring 1 network"]
         assert file.folder == loose.parent and file.faults == ()
     assert len(verify(verify_config(folder, lambdas=(0.0, 1.0))).failed) == 1
 

@@ -89,7 +89,7 @@ class Bench:
         runners = {key: self._prepare(workload, names[key]) for key, workload in workloads.items()}
         runners[ANCHOR] = self._prepare(self._anchor, ANCHOR)
         try:
-            with self._report.bar(f"measuring {len(workloads)} networks") as bar:
+            with self._report.bar(f"measuring {len(workloads)} network{'' if len(workloads) == 1 else 's'}") as bar:
                 found = measure(
                     runners,
                     anchor=ANCHOR,
