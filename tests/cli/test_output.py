@@ -167,13 +167,16 @@ def test_spaces_and_devices_as_json(empty: Path) -> None:
 def test_the_spread_over_seeds_is_shown_beside_the_accuracy_of_the_file(exported_run: Path) -> None:
     path = next(exported_run.glob("runs/*/exports/*/*/manifest.json"))
     manifest = load_manifest(path)
-    repeats = Repeats(seeds=(0, 1), values=(0.9, 0.8), mean=0.85, low=0.2, high=1.0)
+    repeats = Repeats(seeds=(0, 1, 2), values=(0.9, 0.8, 0.85), mean=0.85, low=0.7, high=1.0)
     alone = show.export_row(ExportedFile(path.parent, manifest))
     several = show.export_row(ExportedFile(path.parent, manifest.model_copy(update={"repeats": repeats})))
-    assert several[5] == f"{alone[5]}; 2 seeds: 85.0% (20.0% to 100.0%)"
+    assert several[5] == f"{alone[5]}; 3 seeds: 85.0% (70.0% to 100.0%)"
     smaller = manifest.model_copy(update={"repeats": repeats, "precision": "int8"})
     told = show.export_row(ExportedFile(path.parent, smaller))[5]
-    assert told.endswith("; 2 seeds before int8: 85.0% (20.0% to 100.0%)"), "the file's own accuracy is that in int8"
+    assert told.endswith("; 3 seeds before int8: 85.0% (70.0% to 100.0%)"), "the file's own accuracy is that in int8"
+    alike = Repeats(seeds=(0, 1), values=(2 / 3, 2 / 3), mean=2 / 3, low=2 / 3, high=2 / 3)
+    two = show.export_row(ExportedFile(path.parent, manifest.model_copy(update={"repeats": alike})))
+    assert two[5] == f"{alone[5]}; 2 seeds: 66.7%, 66.7%", "two values that are alike are no certainty"
 
 
 @pytest.mark.parametrize("command", ["profile", "verify", "search", "export", "verify files"])

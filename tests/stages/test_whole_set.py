@@ -144,6 +144,7 @@ def test_the_card_speaks_of_one_as_of_one_and_says_whether_trainings_were_repeat
     assert "That was not looked at: `latnas export --seeds 3`" in page
     repeats = Repeats(seeds=(0, 1), values=(0.9, 0.8), mean=0.85, low=0.2, high=1.0)
     page = model_card(found, [manifest.model_copy(update={"repeats": repeats})], table)
+    assert "; 2 seeds: 90.0%, 80.0%" in page and "where from two, what both reached" in page
     assert "their mean stands beside it" in page and "That was not looked at" not in page
 
 

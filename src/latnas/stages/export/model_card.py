@@ -60,11 +60,17 @@ def model_card(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTa
 
 
 def spread(manifest: Manifest) -> str:
-    """What the same training reached from all seeds, before what was trained first was made smaller."""
+    """What the same training reached from all seeds, before what was trained first was made smaller.
+
+    An interval by two values says nothing: where these are alike it looks like certainty. They are shown themselves.
+    """
     if (repeats := manifest.repeats) is None:
         return ""
     before = "" if manifest.precision == "fp32" else f" before {manifest.precision}"
-    return f"; {len(repeats.seeds)} seeds{before}: {repeats.mean:.1%} ({repeats.low:.1%} to {repeats.high:.1%})"
+    seeds = f"; {len(repeats.seeds)} seeds{before}: "
+    if len(repeats.seeds) == 2:
+        return seeds + ", ".join(f"{value:.1%}" for value in repeats.values)
+    return f"{seeds}{repeats.mean:.1%} ({repeats.low:.1%} to {repeats.high:.1%})"
 
 
 def _introduction(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTable) -> str:
@@ -176,7 +182,8 @@ def _training(manifests: Sequence[Manifest]) -> str:
         "training. Its interval is binomial: it says how far other test images of the same kind might have moved it, "
         "and nothing of how far another training of the same network would differ. "
     ) + (
-        "Where it was trained from several seeds, their mean stands beside it, with the 95 % interval of that mean."
+        "Where it was trained from several seeds, their mean stands beside it, with the 95 % interval of that mean; "
+        "where from two, what both reached."
         if repeated
         else "That was not looked at: `latnas export --seeds 3` trains from several seeds."
     )
