@@ -281,6 +281,29 @@ def test_a_table_keeps_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> N
     assert "a" * 60 in out and "title [x]" in out and "x[b] :key:" in out
 
 
+def test_a_table_is_as_wide_as_columns_says_and_away_from_a_terminal_as_wide_as_its_cells(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = ["a" * 150, "k7_e6|k7_e6|k5_e3 " * 5, "1"]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table("title", ["file", "architecture", "test accuracy"], [cells])
+    row = next(line for line in capsys.readouterr().out.splitlines() if "aaa" in line)
+    assert cells[0] in row and cells[1].strip() in row
+    monkeypatch.setenv("COLUMNS", "50")
+    print_table("title", ["file", "test accuracy"], [["k7_e6|k7_e6|k5_e3 " * 5, "1"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 50 and any("accuracy" in line for line in lines)
+    assert "".join(lines).count("k7_e6|k7_e6|k5_e3") == 5
+
+
+def test_a_table_whose_words_do_not_fit_is_a_list(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    print_table("title", ["file", "parameters"], [["a" * 60, "1"], ["b", "2"]])
+    assert capsys.readouterr().out == f"title\n\nfile: {'a' * 60}\nparameters: 1\n\nfile: b\nparameters: 2\n"
+
+
 def test_the_version_is_that_of_the_package() -> None:
     shown = latnas("--version")
     assert (shown.code, shown.stdout, shown.stderr) == (0, f"latnas {version('latnas')}\n", "")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,6 +17,13 @@ from latnas.words.reporting import duration
 
 PLAIN_INTERVAL_SECONDS, PLAIN_INTERVAL_SHARE = 10.0, 0.05
 """Between lines of a log: at least so long, and such a share of the time so far, or nights would fill thousands."""
+
+
+UNLIMITED = 10_000
+"""Columns, where nobody says how many there are. A table takes no more of them than its cells do."""
+
+BORDERS = 3
+"""Columns that a column of a table takes beside its text: a line, and a space on either side."""
 
 
 class ConsoleReporter:
@@ -96,11 +105,39 @@ def _counted(number: float) -> str:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:
-    """A table on stdout; the first `left` columns are text, the others numbers. Plain where stdout is no terminal."""
+    """A table on stdout; the first `left` columns are text, the others numbers. No word is broken: see `_print_list`.
+
+    As wide as the terminal, or as COLUMNS says; where there is neither as wide as its cells: logs are searched by line.
+    """
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else UNLIMITED
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    widths = _widths([columns, *rows], console.width - BORDERS * len(columns) - 1)
+    if widths is None:
+        _print_list(console, title, columns, rows)
+        return
     table = Table(title=title, title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    for index, (column, width_of_column) in enumerate(zip(columns, widths, strict=True)):
+        table.add_column(column, justify="left" if index < left else "right", width=width_of_column)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+    console.print(table)
+
+
+def _widths(rows: list[list[str]], room: int) -> list[int] | None:
+    """Of each column, the widest narrowed first where there is no room for all; None where a word would be broken."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(cell_len, texts)) for texts in columns]
+    least = [max(cell_len(word) for text in texts for word in ["", *text.split()]) for texts in columns]
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        widths[max((i for i in range(len(widths)) if widths[i] > least[i]), key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _print_list(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """What a table too wide for the terminal says, with a line for each cell: words stay whole and can be copied."""
+    lines = [title]
+    for row in rows:
+        lines += ["", *(": ".join(filter(None, pair)) for pair in zip(columns, row, strict=True))]
+    console.print("\n".join(lines), soft_wrap=True)
