@@ -104,6 +104,7 @@ def test_a_finalist_is_measured_in_the_form_in_which_it_would_ship(form: Form) -
     kinds = operations(workload.onnx())
     assert (kinds.count("Transpose"), "QuantizeLinear" in kinds) == (form.layout == "nhwc", form.precision == "int8")
     assert run(workload.onnx(), workload.example[0]).shape == (1, 3)
+    onnx.checker.check_model(onnx.load_from_string(workload.onnx()), full_check=True)
     module = form.finalist(derived, space, batch=1, takes_files=False)
     assert module.module(*module.example).shape == (1, 3)
 

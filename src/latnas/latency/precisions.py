@@ -92,12 +92,14 @@ def halve(file: bytes) -> bytes:
     """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     original = onnx.load_from_string(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of numbers too small for 16 bits
             model = convert_float_to_float16(onnx.load_from_string(file), keep_io_types=True)
+        OnnxModel(model).topological_sort()  # the conversion appends the Cast that everything else reads
     except Exception as error:
         raise LatnasError(
             f"the network cannot be converted to fp16: {type(error).__name__}: {str(error)[:300]}. Leave --fp16 out."
