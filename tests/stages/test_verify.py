@@ -156,26 +156,28 @@ def test_measurements_are_in_the_statistic_that_the_table_quotes(folder: Path, t
         assert one.predicted_ms.value == pytest.approx(one.measured_ms, rel=0.1)
 
 
-def test_an_interrupted_check_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_of_a_check_that_was_interrupted_do_not_count(
+    folder: Path, tmp_path: Path, verified: Verification, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = copied(folder, tmp_path / "here")
     left = [40]
 
-    def stop(self: AnalyticRunner, n: int) -> float:
+    def run_slowly_and_stop(self: AnalyticRunner, n: int) -> float:
         left[0] -= any(path.stat().st_size for path in here.rglob("*.jsonl"))
         if left[0] <= 0:
             raise KeyboardInterrupt
-        return RUN(self, n)
+        return run_slowly(self, n)
 
-    config = profile_config(here, calibrate=CALIBRATED, verify=2)
+    config = profile_config(here, calibrate=CALIBRATED, verify=8)
     with monkeypatch.context() as patched:
-        patched.setattr(AnalyticRunner, "run", stop)
+        patched.setattr(AnalyticRunner, "run", run_slowly_and_stop)
         with pytest.raises(KeyboardInterrupt):
             verify(config)
     assert list(here.rglob(".partial/*verify*.jsonl"))
     heard = Heard()
-    resumed = verify(config, heard)
-    assert any("going on from" in line for line in heard.said)
-    assert resumed.networks == verify(profile_config(folder, calibrate=CALIBRATED, verify=2)).networks
+    again = verify(config, heard)
+    assert (again.networks, again.drift) == (verified.networks, verified.drift)
+    assert heard.said == []
     assert not list(here.rglob("*.jsonl"))
 
 

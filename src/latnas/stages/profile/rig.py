@@ -117,7 +117,7 @@ class Rig:
                 )
         except MeasurementError as error:
             raise LatnasError(
-                f"{error}. What was measured is kept in {partial}; the same command goes on from there."
+                f"{error}. Type the same command again: a profile goes on from what it has measured ({partial})."
             ) from error
 
     def has_rounds(self, phase: str) -> bool:
@@ -125,7 +125,7 @@ class Rig:
         return self._rounds(phase).exists()
 
     def forget(self, *phases: str) -> None:
-        """Deletes the rounds of these phases: their table is written."""
+        """Deletes the rounds of these phases: nothing is to go on from them."""
         for phase in phases:
             self._rounds(phase).unlink(missing_ok=True)
 

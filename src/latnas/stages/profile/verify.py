@@ -99,6 +99,7 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
     references = _references(table)
     networks = [*(one.architecture for one in drawn), *references]
     with alone(config.out, given.name):
+        rig.forget("fresh networks")  # of a check that was interrupted: it says what the device was then
         measured = rig.measure("fresh networks", {one.key: rig.network(one) for one in networks}, config.max_seconds)
         rig.forget("fresh networks")
     before_ms = {ANCHOR: table.anchor.floor_ms, **{one.key: floor_ms for one, floor_ms in references.items()}}
