@@ -22,7 +22,7 @@ from latnas.latency import on_device
 from latnas.latency.sustained import Sustained
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.export import VerifiedFile, VerifyConfig, export, verify
+from latnas.stages.export import VerifiedFile, VerifyConfig, export, measuring, verify
 from latnas.stages.export.job import Job
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.on_device import ANCHOR_FILE, leave_script, measured_on
@@ -70,6 +70,13 @@ def folder(exported_run: Path, tmp_path: Path) -> Path:
 
 
 # What passes and what does not
+
+
+def test_no_further_round_of_a_look_begins_when_its_time_is_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "MOST_SECONDS", 0.0)
+    verify(verify_config(folder, rounds=100))
+    lines = (exports_of(folder) / "measurements.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["halves"] == 1.0, "one round has no second half"
 
 
 def test_files_as_they_were_exported_pass_and_only_the_log_grows(folder: Path) -> None:

@@ -32,7 +32,8 @@ def export(
     ] = False,
     finalists: Annotated[int | None, typer.Option(help="Networks to measure for each budget. Default 3.")] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="Least bursts of each measured network; few networks get more. Default 60.")
+        int | None,
+        typer.Option(help="Least bursts of each measured network, in 60 s at most; few networks get more. Default 60."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Training of each network. Default 20.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,

@@ -23,7 +23,7 @@ def verify(
         float | None, typer.Option(help="How much slower than at export a file may be. Default 0.1: 10 percent.")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="Least bursts of each file; few files get more. Default 60.")
+        int | None, typer.Option(help="Least bursts of each file, in 60 s at most; few files get more. Default 60.")
     ] = None,
     sustained: Annotated[
         str | None, typer.Option(help="Then call each file without a rest for so long, such as 60s.")

@@ -18,6 +18,8 @@ BURSTS = 600
 take."""
 LOOKS = 4
 """A device that is busy for a minute raises floors: what seems over its budget is measured again."""
+MOST_SECONDS = 60.0
+"""No further round of one look begins later."""
 CALLS = 200
 """Single calls, whose median and 90th percentile are told as they came."""
 

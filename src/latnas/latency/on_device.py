@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from latnas.latency.looks import BURSTS, LOOKS, calls_ms, rounds_for, speed_at
+from latnas.latency.looks import BURSTS, LOOKS, MOST_SECONDS, calls_ms, rounds_for, speed_at
 from latnas.latency.measure import MeasurementError, measure
 from latnas.latency.ort_session import (
     CPU,
@@ -40,8 +40,6 @@ from latnas.latency.sustained import Sustained, sustain
 
 WITHIN, FAILED, OVER, INTERRUPTED = 0, 1, 3, 130
 MODEL, ANCHOR = "model.onnx", "anchor.onnx"
-MOST_SECONDS = 60.0
-"""No further round of one look begins later."""
 TYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,

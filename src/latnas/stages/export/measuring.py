@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.errors import LatnasError
-from latnas.latency.looks import calls_ms, rounds_for, speed_at
+from latnas.latency.looks import MOST_SECONDS, calls_ms, rounds_for, speed_at
 from latnas.latency.measure import MeasurementError, Runner, measure
 from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
@@ -94,6 +94,7 @@ class Bench:
                     runners,
                     anchor=ANCHOR,
                     rounds=max(self._rounds, rounds_for(len(runners))),
+                    budget_seconds=MOST_SECONDS,
                     progress=lambda done, all_: bar.update(done, all_, "rounds"),
                 )
             raw = {key: _raw(f"network {names[key]}", runners[key]) for key in workloads}
