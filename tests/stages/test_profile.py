@@ -14,6 +14,7 @@ from torch import nn
 
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
+from latnas.latency.measure import NO_HALVES
 from latnas.spaces.operations import Nothing
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
 from latnas.stages.profile import Profiled, profile
@@ -25,11 +26,12 @@ from latnas.stages.profile.networks import (
     near_front,
     probe_networks,
 )
+from latnas.stages.profile.table import noise_of
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, macs_cost, params_cost, parts_of_sites, rough_work
 from latnas.words.latency import parts_of_operations
 from latnas.words.sites import Site, SpaceTrace
-from latnas.words.table import LatencyTable, OperationEntry, load_table
+from latnas.words.table import LatencyTable, Noise, OperationEntry, load_table
 from latnas_profilers import analytic
 from latnas_profilers.analytic import AnalyticProfiler, AnalyticRunner, inference_seconds
 
@@ -368,6 +370,17 @@ def test_operations_that_cost_more_the_more_they_do_are_not_doubtful() -> None:
 
 def test_an_operation_whose_halves_lie_far_apart_is_doubtful() -> None:
     assert doubts({site("small", 100): (0.1, 0.2)}) == {"small": "two halves of its rounds differ by 20%"}
+
+
+def test_an_operation_of_a_single_round_is_doubtful_and_what_to_do_is_said() -> None:
+    found = doubts({site("small", 100): (0.1, NO_HALVES)})
+    assert found == {"small": "was measured in one round only: give more --max-seconds"}
+
+
+def test_networks_of_a_single_round_are_no_noise(tmp_path: Path) -> None:
+    assert noise_of([0.01, 0.03, NO_HALVES]).mean == pytest.approx(0.02)
+    assert noise_of([0.01, 0.01, NO_HALVES]).p95 == pytest.approx(0.01)
+    assert profile(profile_config(tmp_path, max_seconds=1e-9)).table.noise == Noise(mean=1, p95=1), "nothing is known"
 
 
 def test_an_operation_that_multiplies_and_takes_no_time_is_doubtful() -> None:

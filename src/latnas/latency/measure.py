@@ -29,6 +29,7 @@ ERA = 12
 """An era's level is a median over so many rounds before and after."""
 SETTLING = 8
 """Every so many rounds it is looked which items have settled."""
+NO_HALVES = 1.0
 LEAST_CALM = 8
 """An item with fewer bursts in calm rounds has not settled."""
 # Shorter bursts than this cannot be: no runtime starts an inference in under 200 ns.
@@ -99,7 +100,7 @@ class ItemTimes:
     """One item: its floor, and how many rounds it was measured in.
 
     `halves` is the relative difference between the floors of the odd and of the even rounds; `spans` that between
-    the floors of the earlier and of the later half. Both are 1 where one half is empty.
+    the floors of the earlier and of the later half. Both are `NO_HALVES` where one half is empty.
     """
 
     floor_seconds: float
@@ -370,7 +371,7 @@ def _item_times(name: str, records: Sequence[RoundRecord], calm: Mapping[int, fl
     floor, middle = _floor(seconds), len(bursts) // 2
 
     def apart(one: list[float], other: list[float]) -> float:
-        return abs(_floor(one) - _floor(other)) / floor if one and other else 1.0
+        return abs(_floor(one) - _floor(other)) / floor if one and other else NO_HALVES
 
     halves = apart([s for index, s in bursts if index % 2 == 0], [s for index, s in bursts if index % 2])
     spans = apart(seconds[:middle], seconds[middle:])

@@ -154,7 +154,7 @@ class Anchor(Frozen):
 
 
 class Noise(Frozen):
-    """How far the floors of the odd and of the even rounds lie apart over all networks, relatively."""
+    """How far the floors of the odd and of the even rounds lie apart over all networks that had both, relatively."""
 
     mean: NonNegative
     p95: NonNegative

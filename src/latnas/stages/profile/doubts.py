@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations
 
+from latnas.latency.measure import NO_HALVES
 from latnas.words.sites import Site, SpaceTrace
 from latnas.words.table import OperationEntry
 
@@ -17,10 +18,12 @@ MUCH_MORE = 2
 
 
 def doubtful_operations(operations: Mapping[str, OperationEntry], trace: SpaceTrace) -> dict[str, str]:
-    """By label, what is wrong with an entry: halves far apart, no time at all, or less time for more work."""
+    """By label, what is wrong with an entry: one round, halves far apart, no time, or less time for more work."""
     doubts: dict[str, str] = {}
     for digest, entry in operations.items():
-        if entry.halves > UNSETTLED:
+        if entry.halves == NO_HALVES:
+            doubts[entry.label] = "was measured in one round only: give more --max-seconds"
+        elif entry.halves > UNSETTLED:
             doubts[entry.label] = f"two halves of its rounds differ by {entry.halves:.0%}"
         elif entry.cost_ms == 0 and trace.operations[digest].macs:
             doubts[entry.label] = "takes no longer than an empty graph"

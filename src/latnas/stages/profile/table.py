@@ -10,7 +10,7 @@ import numpy as np
 
 from latnas.latency.agreement import agreement
 from latnas.latency.calibration import Fit
-from latnas.latency.measure import Measurements
+from latnas.latency.measure import NO_HALVES, Measurements
 from latnas.latency.profiler import Profiler, ProfilerPlugin
 from latnas.spaces.space import Space
 from latnas.stages.profile.config import ProfileConfig
@@ -105,12 +105,18 @@ def make_table(
             ),
         ),
         dead_parts=_dead_parts(given.space, found),
-        noise=Noise(mean=float(np.mean(halves)), p95=float(np.quantile(halves, 0.95))),
+        noise=noise_of(halves),
         unsettled=tuple(_readable(measured, found.networks.measured)),
         doubtful=doubtful_operations(found.operations, trace),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=seconds,
     )
+
+
+def noise_of(halves: Sequence[float]) -> Noise:
+    """Of the networks that have two halves; if none has, nothing is known, and all of a time may be noise."""
+    known = [half for half in halves if half != NO_HALVES] or [NO_HALVES]
+    return Noise(mean=float(np.mean(known)), p95=float(np.quantile(known, 0.95)))
 
 
 def _calibration(found: Found, fits: Fits, halves: Sequence[float]) -> Calibration:
