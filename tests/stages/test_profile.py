@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -656,6 +657,29 @@ def test_a_profile_out_of_time_says_which_networks_have_not_settled(tmp_path: Pa
     assert set(table.unsettled) == networks, "one round has no two halves that could agree"
     assert {entry.halves for entry in table.calibration.networks} == {1.0}
     assert table.doubtful.keys() >= {entry.label for entry in table.operations.values()}
+
+
+def test_networks_that_have_mostly_not_settled_are_warned_of(tmp_path: Path) -> None:
+    heard = Heard()
+    profile(profile_config(tmp_path, max_seconds=1e-9), heard)
+    (warning,) = heard.warned
+    assert warning.startswith("4 of 4 networks have not settled") and "latnas profile --rounds 8" in warning
+
+
+def test_a_table_that_predicts_badly_is_warned_of_with_a_command_for_the_same_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_random(self: AnalyticRunner, n: int) -> float:
+        is_slow = hashlib.sha256(repr(RUN(self, 1)).encode()).digest()[-1] % 2
+        return RUN(self, n) * (1.5 if is_slow else 1.0)
+
+    monkeypatch.setattr(AnalyticRunner, "run", at_random)
+    heard = Heard()
+    quality = profile(profile_config(tmp_path), heard).table.calibration.quality
+    (warning,) = heard.warned
+    assert quality.mean_error > 0.15
+    assert warning.startswith(f"predictions of networks that were left out are off by {quality.mean_error:.0%}")
+    assert "latnas profile --rounds 8" in warning
 
 
 def test_a_device_that_is_hardly_ever_calm_is_warned_of_with_a_command_for_the_same_table(

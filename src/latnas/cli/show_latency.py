@@ -53,6 +53,8 @@ def show_profiled(result: Profiled) -> None:
     print_table(table.name, ["", ""], rows)
     for label, reason in list(table.doubtful.items())[:ROWS_SHOWN]:
         print(f"doubtful: {label} {reason}")
+    if len(table.doubtful) > ROWS_SHOWN:
+        print(f"and {len(table.doubtful) - ROWS_SHOWN} more: see `doubtful` in the table")
     command = f"latnas search --table {quote(str(result.path))}"
     print(f"table: {result.path}\nnext: {typed(command, result.config, 'data')}")
     print(f"or check it: {typed('latnas profile --verify 20', result.config, *WHICH_TABLE)}")

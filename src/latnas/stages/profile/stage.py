@@ -47,6 +47,13 @@ SHARE_OF_OPERATIONS = 0.25
 TYPICAL_MS_PER_MAC = 1e-7
 """The prior without operations: only its proportions matter, since its scale is fitted."""
 
+MOST_ERROR = 0.15
+"""Of predictions of networks that were left out. Tables of a quiet device reach 1 or 2 percent; with more than
+this, budgets that a search sets side by side can no longer be told apart."""
+
+MOST_UNSETTLED = 0.5
+"""Of all networks. A few that are hard to measure do not spoil a table."""
+
 
 @dataclass(frozen=True)
 class Profiled:
@@ -83,8 +90,8 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     with alone(config.out, given.name):
         found = _measured(config, given.space, rig, chosen, report)
         fits = _fitted(config, found)
-        _warn(config, fits.all, found.measured, report)
         table = make_table(config, given, anchor, found, fits, round(time.monotonic() - began, 1))
+        _warn(config, fits.all, table, found.measured, report)
         table.save(path)
         rig.forget("operations", "networks")
         chosen.unlink(missing_ok=True)
@@ -131,13 +138,26 @@ def _fitted(config: ProfileConfig, found: Found) -> Fits:
     return Fits(fit, linear)
 
 
-def _warn(config: ProfileConfig, fit: Fit, measured: Measurements, report: Reporter) -> None:
+def _warn(config: ProfileConfig, fit: Fit, table: LatencyTable, measured: Measurements, report: Reporter) -> None:
     """Says what makes the table doubtful."""
+    error, unsettled, networks = (
+        table.calibration.quality.mean_error, len(table.unsettled), len(table.calibration.networks),
+    )  # fmt: skip
     if not fit.is_informative:
         report.warn(
             f"predictions are off by {fit.mean_error:.0%}, and guessing the same time for every network by "
             f"{fit.error_of_a_constant:.0%}: the device was busy, or too few networks were measured. Measure again in "
             f"quiet: {longer(config, max(60, config.calibrate))}"
+        )
+    elif error > MOST_ERROR:
+        report.warn(
+            f"predictions of networks that were left out are off by {error:.0%} on average: a search over this table "
+            f"would choose by chance, and budgets would be missed. Measure again in quiet: {longer(config)}"
+        )
+    if unsettled > MOST_UNSETTLED * networks:
+        report.warn(
+            f"{unsettled} of {networks} networks have not settled: there was too little time, or the device was busy. "
+            f"Measure again in quiet: {longer(config)}"
         )
     if measured.too_few_calm_rounds:
         report.warn(
