@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import Heard, TwoByTwo, contents, profile_config
+from small import Heard, TwoByTwo, contents, copied, profile_config
 from torch import nn
 
 from latnas.data.randomness import generator
@@ -443,6 +443,19 @@ def test_a_table_measured_in_another_way_is_the_same_table_again(profiled: Profi
     again = profile(profile_config(tmp_path, calibrate=5, rounds=5, seed=1, quote="floor")).table
     assert again.name == profiled.table.name
     assert again.operations == profiled.table.operations, "the formula does not depend on how often it is asked"
+
+
+def test_that_a_table_of_another_quote_is_replaced_is_said_before_anything_is_measured(
+    profiled: Profiled, tmp_path: Path
+) -> None:
+    here = copied(profiled.path.parent, tmp_path / "latency_tables") / profiled.path.name
+    profile(profile_config(tmp_path), heard := Heard())
+    assert heard.warned == []
+    profile(profile_config(tmp_path, quote="p90"), heard)
+    (warning,) = heard.warned
+    assert warning.startswith(f"{here} quotes p50 and will be replaced by a table that quotes p90")
+    here.write_text("damaged")
+    assert profile(profile_config(tmp_path)).table.quote == "p50"
 
 
 # Interrupted

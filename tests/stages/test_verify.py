@@ -154,6 +154,11 @@ def test_measurements_are_in_the_statistic_that_the_table_quotes(folder: Path, t
         network = space.derive(space.network(0), one.architecture).eval()
         assert one.measured_ms == pytest.approx(1.5e3 * inference_seconds(network, (space.example(),)))
         assert one.predicted_ms.value == pytest.approx(one.measured_ms, rel=0.1)
+    floors = verify(profile_config(here, calibrate=CALIBRATED, verify=2, quote="floor"))
+    assert floors.table.quote == "floor", "what was asked for counts"
+    for floor, one in zip(floors.networks, result.networks, strict=True):
+        assert 1.5 * floor.measured_ms == pytest.approx(one.measured_ms)
+        assert 1.5 * floor.predicted_ms.value == pytest.approx(one.predicted_ms.value)
 
 
 def test_rounds_of_a_check_that_was_interrupted_do_not_count(

@@ -38,6 +38,7 @@ from latnas.words.table import (
     LatencyTable,
     OperationEntry,
     identity_of,
+    load_table,
     table_name,
 )
 
@@ -87,6 +88,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     )
     chosen = Path(f"{partial}-networks.json")
     path = config.out / f"{given.name}.json"
+    _warn_of_another_quote(path, config, report)
     with alone(config.out, given.name):
         found = _measured(config, given.space, rig, chosen, report)
         fits = _fitted(config, found)
@@ -136,6 +138,19 @@ def _fitted(config: ProfileConfig, found: Found) -> Fits:
     except ContradictionError as error:
         raise LatnasError(f"{error}. What was measured is kept; to add to it: {longer(config)}") from error
     return Fits(fit, linear)
+
+
+def _warn_of_another_quote(path: Path, config: ProfileConfig, report: Reporter) -> None:
+    """Says that the table that lies here quotes another statistic: its name does not tell."""
+    try:
+        before = load_table(path).quote if path.exists() else config.quote
+    except LatnasError:
+        return  # whatever cannot be read is no loss when it is replaced
+    if before != config.quote:
+        report.warn(
+            f"{path} quotes {before} and will be replaced by a table that quotes {config.quote}, to which budgets then "
+            "apply. To keep both, name another folder: --out"
+        )
 
 
 def _warn(config: ProfileConfig, fit: Fit, table: LatencyTable, measured: Measurements, report: Reporter) -> None:

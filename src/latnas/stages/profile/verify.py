@@ -28,7 +28,7 @@ REFERENCES = 8
 
 @dataclass(frozen=True)
 class Verified:
-    """One network: predicted and measured, in the table's quoted statistic.
+    """One network: predicted and measured, in the quoted statistic.
 
     `measured_ms` is as measured now; `relative_ms` is that over the drift, so that a device which is a few
     percent faster or slower today does not count as an error of every prediction.
@@ -73,7 +73,8 @@ class Verification:
 def verify(config: ProfileConfig, report: Reporter | None = None) -> Verification:
     """Predicts and measures `config.verify` networks that the table does not know, half of them near the front.
 
-    The table is the one that `profile` would write, and is measured first where it is not there.
+    The table is the one that `profile` would write, and is measured first where it is not there. Its quoted statistic
+    counts unless another was asked for.
 
     Raises:
         UsageError, LatnasError: as `profile`.
@@ -82,6 +83,8 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
     given = setting_of(config, report)
     path = config.out / f"{given.name}.json"
     table = load_table(path) if path.exists() else profile(config, report).table
+    if "quote" in config.model_fields_set:
+        table = table.model_copy(update={"quote": config.quote})
     warn_if_stale(table, report)
     latency = latency_of(table, given.space)
     known = [Architecture.from_json(entry.architecture) for entry in table.calibration.networks]
