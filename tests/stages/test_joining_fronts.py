@@ -117,7 +117,11 @@ def test_another_range_lies_beside_the_first_and_export_finds_both(small_run: Pa
     (file,) = export(export_config(here, lambdas=(1.0,), epochs=0, table=name))
     assert file.folder.parent == RunFolder(run_in(here)).exports(name)
     assert file.manifest.table == own and file.manifest.budget_ms == found.front.fastest_ms
-    shown = predict(PredictConfig(run=str(run_in(here)), data="digits"))
+    with pytest.raises(UsageError, match=rf"has several fronts; name one: --table {own} \| --table {name}"):
+        predict(PredictConfig(run=str(run_in(here)), data="digits"))
+    ranged = predict(PredictConfig(run=str(run_in(here)), data="digits", table=Path(name)))
+    assert len(ranged.networks) == 3
+    shown = predict(PredictConfig(run=str(run_in(here)), data="digits", table=Path(own)))
     assert [network.name for network in shown.networks] == ["lambda 0.00", "lambda 1.00"], "the run's own"
 
 

@@ -291,6 +291,11 @@ def test_a_damaged_front_is_refused(small_run: Path, tmp_path: Path) -> None:
         predict(predict_config(here, run="latest"))
 
 
+def test_a_table_is_found_by_its_name_in_the_folder_of_tables(small_table: Path) -> None:
+    path = table_in(small_table)
+    assert predict(predict_config(small_table, table=Path(path.stem))).table == load_table(path)
+
+
 def test_without_a_table_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Measure one: latnas profile"):
         predict(predict_config(tmp_path))

@@ -231,7 +231,9 @@ def predict(
     run: Annotated[str | None, typer.Option(help="A run folder or name: the choices of its front.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
     random: Annotated[int | None, typer.Option(help="So many random networks. Default 5 if nothing is named.")] = None,
-    table: Annotated[Path | None, typer.Option(help="Latency table. Default: the only one that fits.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Latency table, or a front of the run. Default: the only one that fits.")
+    ] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder to look for tables in. Default latency_tables.")] = None,
     space: SpaceName = None,
     data: Data = None,

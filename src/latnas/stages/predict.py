@@ -13,7 +13,7 @@ from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.runs import FRONT, RUNS, TABLE, choose_front, open_run
-from latnas.stages.common.tables import FOLDER, find_table, latency_of, space_of, warn_if_stale
+from latnas.stages.common.tables import FOLDER, find_table, latency_of, named_table, space_of, warn_if_stale
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
 from latnas.words.estimate import Estimate
@@ -87,13 +87,20 @@ def predict(config: PredictConfig, report: Reporter | None = None) -> Predicted:
 
 
 def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[str, Architecture]]]:
-    """The table, and the choices of the run's front if a run is named: by the run's own table unless another is."""
+    """The table, and the choices of a front if a run is named: by that front's own table unless another is named.
+
+    A table that is no front's is held against the run's own front.
+    """
     if config.run is None:
         return find_table(config.table, config.space, load_images(config.data), config.tables)[1], []
     run = open_run(config.run, config.runs)
     known = run.fronts()
-    folder = run.front(known[0] if known else choose_front(run, None))
-    table = load_table(config.table or folder / TABLE)
+    if config.table is None or str(config.table) in known:
+        folder = run.front(choose_front(run, None if config.table is None else str(config.table)))
+        table = load_table(folder / TABLE)
+    else:
+        table = load_table(named_table(config.table, config.tables))
+        folder = run.front(choose_front(run, next((name for name in (table.name, *known) if name in known), None)))
     if config.space not in (None, table.space):
         raise UsageError(
             f"{run.path} is predicted by a table of space {table.space!r}, not {config.space!r}. Leave --space out."

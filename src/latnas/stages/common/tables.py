@@ -40,8 +40,7 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
     if space is not None:
         check_name(space)
     if named is not None:
-        if not named.is_file():
-            raise UsageError(f"there is no table {named}. Measure one: latnas profile")
+        named = named_table(named, folder)
         table = load_table(named)
         if space is not None and space != table.space:
             raise UsageError(f"{named} is a table of space {table.space!r}, not {space!r}. Name one of the two.")
@@ -57,6 +56,18 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
             + _why_not(folder, space, data)
         )
     return only_one(fitting, space)
+
+
+def named_table(named: Path, folder: Path) -> Path:
+    """The file that is named by its path, or by the table's name within `folder`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for path in (named, folder / f"{named}.json"):
+        if path.is_file():
+            return path
+    raise UsageError(f"there is no table {named}. Measure one: latnas profile")
 
 
 def only_one(fitting: Sequence[tuple[Path, LatencyTable]], space: str | None) -> tuple[Path, LatencyTable]:
