@@ -712,6 +712,15 @@ def test_a_device_that_is_hardly_ever_calm_is_warned_of_with_a_command_for_the_s
     assert command in warning and "--calibrate 4" in warning
 
 
+def test_operations_that_take_no_longer_than_an_empty_graph_end_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AnalyticRunner, "run", lambda self, n: n * 1e-3)
+    with pytest.raises(LatnasError, match="Measure whole networks only: latnas profile --no-operations"):
+        profile(profile_config(tmp_path))
+    assert profile(profile_config(tmp_path, operations=False)).table.operations == {}
+
+
 def test_what_has_settled_gets_no_more_rounds_than_it_needs(tmp_path: Path) -> None:
     """The formula agrees with itself at once: forty rounds are the least."""
     table = profile(profile_config(tmp_path, rounds=1000)).table

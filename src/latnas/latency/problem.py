@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latnas.errors import LatnasError
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts
 
@@ -87,6 +88,9 @@ def problem_of(sample: Sample, floors_ms: Sequence[float] | None, prior: PartCos
         floors_ms: what they take, where it was measured; else the sums of isolated operations stand for it.
         prior: isolated milliseconds of the fixed rest and of each part.
         classes: the context classes that count, see `varying`.
+
+    Raises:
+        LatnasError: by the prior, a network takes no time at all.
     """
     positions = places(prior)
     rows = np.zeros((len(sample.networks), len(positions) + len(classes)))
@@ -101,8 +105,13 @@ def problem_of(sample: Sample, floors_ms: Sequence[float] | None, prior: PartCos
     names = [part.rpartition("/")[2] for _, _, part in positions]
     kinds = np.array([[name == kind for kind in dict.fromkeys(names)] for name in names], float)
     fixed = np.array([prior.fixed_of[architecture.setting] for architecture in sample.networks])
-    floors = fixed + rows @ isolated if floors_ms is None else np.asarray(floors_ms, float)
-    return Problem(rows, isolated, kinds, fixed, floors)
+    sums = fixed + rows @ isolated
+    if not np.all(sums > 0):
+        raise LatnasError(
+            "of a whole network no operation takes longer alone than an empty graph: operations are too small to be "
+            "measured here one by one. Measure whole networks only: latnas profile --no-operations"
+        )
+    return Problem(rows, isolated, kinds, fixed, sums if floors_ms is None else np.asarray(floors_ms, float))
 
 
 def places(prior: PartCosts) -> dict[tuple[str, str, str], int]:
