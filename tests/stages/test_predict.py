@@ -13,7 +13,7 @@ from small import Heard, contents, copied, front_in, profile_config, run_in
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import Space
-from latnas.stages.common.tables import latency_of, shipped_tables, space_of
+from latnas.stages.common.tables import latency_of, listed, shipped_tables, space_of
 from latnas.stages.predict import RANDOM, PredictConfig, predict
 from latnas.stages.profile import profile
 from latnas.words.architecture import Architecture
@@ -289,6 +289,11 @@ def test_a_damaged_front_is_refused(small_run: Path, tmp_path: Path) -> None:
     path.write_text(path.read_text()[:200])
     with pytest.raises(LatnasError, match=r"front\.json is not valid JSON"):
         predict(predict_config(here, run="latest"))
+
+
+def test_of_another_host_it_is_said_what_a_container_needs() -> None:
+    assert listed({"host": "was 'a' and is 'b'"}).endswith("(in a container, give it a fixed --hostname)")
+    assert listed({"os": "was 'a' and is 'b'"}) == "os was 'a' and is 'b'"
 
 
 def test_a_table_is_found_by_its_name_in_the_folder_of_tables(small_table: Path) -> None:

@@ -227,7 +227,8 @@ def why_stale(table: LatencyTable) -> str | None:
 
 def listed(differing: Mapping[str, str]) -> str:
     """What `differences` found, in one line."""
-    return "; ".join(f"{name} {how}" for name, how in differing.items())
+    hint = " (in a container, give it a fixed --hostname)" if "host" in differing else ""
+    return "; ".join(f"{name} {how}" for name, how in differing.items()) + hint
 
 
 def warn_if_stale(table: LatencyTable, report: Reporter) -> None:
