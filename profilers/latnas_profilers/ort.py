@@ -60,6 +60,11 @@ class OrtProfiler:
         if len(words) > 1:
             raise UsageError(f"one execution provider runs a file, not {' and '.join(words)}. Name one.")
         self._provider = words[0] if words else CPU if device == "cpu" else CUDA
+        if self._provider == TENSORRT and settings.precision == "int8":
+            raise UsageError(
+                f"{TENSORRT} runs no int8 of latnas: activations have no sign, and TensorRT takes symmetric ones with "
+                f"a sign only. Leave --precision out, or take {CUDA}."
+            )
         self._options = options_in(settings.runtime)
         if self._options["execution"] == "parallel" and settings.threads < 2:
             raise UsageError(

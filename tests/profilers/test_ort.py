@@ -212,6 +212,12 @@ def test_one_provider_runs_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         opened(REMOTE)
 
 
+def test_int8_is_refused_for_tensorrt_and_it_is_said_why() -> None:
+    with pytest.raises(UsageError, match="activations have no sign, and TensorRT takes symmetric ones with a sign"):
+        OrtProfiler("cuda", RunSettings(precision="int8", runtime=(TENSORRT,)))
+    OrtProfiler("cuda", RunSettings(precision="fp16", runtime=(TENSORRT,)))
+
+
 @pytest.mark.parametrize("provider", [CUDA, TENSORRT])
 def test_a_provider_that_this_package_lacks_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, provider: str
