@@ -268,7 +268,7 @@ def test_a_missed_budget_is_exit_code_3_with_the_nearest_one_and_the_command_tha
     assert (shown.code, shown.raised) == (3, None)
     assert shown.stdout.count("missed") == 3 and "next: " not in shown.stdout
     *_, message = shown.stderr.splitlines()
-    assert message.startswith(f"latnas: measured over budget, or over a limit: {budget_name(front.fastest_ms)}")
+    assert message.startswith(f"latnas: over budget, or over a limit: {budget_name(front.fastest_ms)}")
     assert message.count("nearest budget") == 1, "that of the search, whatever its baselines reach"
     command = message[message.index("latnas export --budget") :].split()
     assert f"within reach is {command[3]}: latnas export" in message

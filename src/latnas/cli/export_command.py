@@ -107,6 +107,6 @@ def export(
         if missed:
             advice = stage.advice_of(files) or ["The loosest budget: latnas export --lambda 0"]
             raise TargetMissedError(
-                f"measured over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
+                f"over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
                 f"their manifests, where no verified ones lay. {'. '.join(advice)}"
             )

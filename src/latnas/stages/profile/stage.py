@@ -166,8 +166,8 @@ def _warn(config: ProfileConfig, fit: Fit, table: LatencyTable, measured: Measur
         )
     elif error > MOST_ERROR:
         report.warn(
-            f"predictions of networks that were left out are off by {error:.0%} on average: a search over this table "
-            f"would choose by chance, and budgets would be missed. Measure again in quiet: {longer(config)}"
+            f"predictions of networks that were left out are off by {error:.0%} on average: budgets of a search by "
+            f"this table would hardly differ, and be missed. Measure again in quiet: {longer(config)}"
         )
     if unsettled > MOST_UNSETTLED * networks:
         report.warn(
