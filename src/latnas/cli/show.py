@@ -45,12 +45,11 @@ def show_searched(result: Searched) -> None:
     rows = []
     for choice in result.front.budgets:
         network = result.front.networks[choice.network]
-        predicted = network.predicted_ms
         rows.append(
             [
                 f"{choice.lam:.2f}",
                 format_ms(choice.budget_ms),
-                f"{format_ms(predicted.value)} ({format_ms(predicted.low)} to {format_ms(predicted.high)})",
+                interval(network.predicted_ms),
                 f"{network.score.value:.3f}",
                 f"{network.params:,}",
                 f"{network.macs / 1e6:.2f} M",
@@ -114,15 +113,14 @@ def _how(files: Sequence[ExportedFile]) -> str:
 def export_row(file: ExportedFile) -> list[str]:
     """One row of the final table."""
     manifest = file.manifest
-    predicted, accuracy = manifest.predicted_ms, manifest.accuracy
     measured = "-" if manifest.measured_ms is None else format_ms(getattr(manifest.measured_ms, manifest.quote))
     return [
         KINDS[manifest.kind],
         format_ms(manifest.budget_ms),
-        interval(predicted),
+        interval(manifest.predicted_ms),
         measured,
         manifest.status,
-        f"{_percent(accuracy)}{spread(manifest)}",
+        f"{_percent(manifest.accuracy)}{spread(manifest)}",
         f"{manifest.params:,}",
         f"{file.folder.name}/model.onnx",
     ]
