@@ -226,8 +226,9 @@ def test_the_command_prints_json_of_what_the_stage_finds_and_writes_nothing(
 
 
 def test_a_plan_is_shown_with_ranges_shares_times_and_the_next_command(
-    planned: Planned, capsys: pytest.CaptureFixture[str]
+    planned: Planned, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     show_plan(planned)
     shown = capsys.readouterr().out
     for text in (

@@ -87,7 +87,7 @@ def test_the_card_has_a_row_for_each_network_and_its_code_runs_beside_it(exporte
 def test_the_card_says_how_many_networks_there_are_and_what_decided_them(exported_run: Path) -> None:
     exports, table = exports_in(exported_run), load_table(front_in(exported_run) / "table.json")
     (_, one), (_, other) = exported_folders(exports)[:2]
-    repeats = Repeats(seeds=(0, 1), values=(0.9, 0.8), mean=0.85, low=0.2, high=1.0)
+    repeats = Repeats(seeds=(0, 1, 2), values=(0.9, 0.8, 0.85), mean=0.85, low=0.726, high=0.974)
     limits = LimitsReached.of(Limits(params=60_000), Amounts(one.params, one.macs, 1, 1))
     changed = one.model_copy(
         update={"limits": limits, "repeats": repeats, "training": {**one.training, "patience": 3, "flip": True}}
@@ -97,7 +97,7 @@ def test_the_card_says_how_many_networks_there_are_and_what_decided_them(exporte
     page = model_card(found, [changed, other, one], table)
     assert "3 files of 2 networks of the search space" in page
     (row,) = (line for line in page.splitlines() if "number of parameters 60,000" in line)
-    assert "; 2 seeds: 85.0% (20.0% to 100.0%)" in row
+    assert "; 3 seeds: 85.0% (72.6% to 97.4%)" in row
     assert "mirrored left to right at random" in page and "weights of the epoch that was best on them ship" in page
     on_gpu = table.model_copy(update={"environment": {"cpu": "Some CPU", "gpu": "Some GPU"}})
     page = model_card(found.model_copy(update={"device": "cuda"}), [one, other, one], on_gpu)
