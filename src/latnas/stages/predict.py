@@ -100,7 +100,8 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
         table = load_table(folder / TABLE)
     else:
         table = load_table(named_table(config.table, config.tables))
-        folder = run.front(choose_front(run, next((name for name in (table.name, *known) if name in known), None)))
+        own = known[0] if known else None
+        folder = run.front(choose_front(run, table.name if table.name in known else own))
     if config.space not in (None, table.space):
         raise UsageError(
             f"{run.path} is predicted by a table of space {table.space!r}, not {config.space!r}. Leave --space out."
