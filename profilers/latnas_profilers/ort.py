@@ -74,6 +74,8 @@ class OrtProfiler:
     def describe(self) -> dict[str, str]:
         """As `Profiler.describe`. Options at their defaults are left out, but for the optimisation."""
         changed = {name: value for name, value in self._options.items() if value != DEFAULTS[name]}
+        if self._settings.threads > 1:
+            changed.setdefault("spinning", "within calls")
         description = {
             "runtime": "onnxruntime",
             "runtime_version": ort.__version__,

@@ -176,6 +176,16 @@ def test_the_session_has_the_settings_that_were_asked_for() -> None:
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 2)
 
 
+def test_where_there_are_several_threads_they_spin_within_calls_alone() -> None:
+    """Else those of one session would slow the next. A single thread has nothing to wait for."""
+    one, two = opened("", threads=1), opened("", threads=2)
+    options = session_of(two, conv(8))._session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    with pytest.raises(RuntimeError, match="force_spinning_stop"):
+        session_of(one, conv(8))._session.get_session_options().get_session_config_entry("session.force_spinning_stop")
+    assert two.describe()["spinning"] == "within calls" and "spinning" not in one.describe()
+
+
 def test_optimising_less_leaves_more_nodes(tmp_path: Path) -> None:
     """That a level is more than a word: counted in the graphs that ONNX Runtime makes of one file."""
     counts = []

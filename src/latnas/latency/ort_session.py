@@ -27,6 +27,8 @@ OPTIMISATIONS = {
 EXECUTIONS = {"sequential": ort.ExecutionMode.ORT_SEQUENTIAL, "parallel": ort.ExecutionMode.ORT_PARALLEL}
 DEFAULTS = {"optimisation": "all", "execution": "sequential", "spinning": "on", "arena": "on"}
 SPINNING = ("session.intra_op.allow_spinning", "session.inter_op.allow_spinning")
+STOPS_SPINNING = "session.force_spinning_stop"
+"""Idle threads spin for some 50 ms after a call. Where sessions take turns, those of one slow the next."""
 
 
 class ProviderError(RuntimeError):
@@ -71,6 +73,8 @@ def session_options(threads: int, options: Mapping[str, str]) -> Any:
     if options["spinning"] == "off":
         for key in SPINNING:
             made.add_session_config_entry(key, "0")
+    elif threads > 1:
+        made.add_session_config_entry(STOPS_SPINNING, "1")
     made.log_severity_level = ERRORS_ONLY
     return made
 
