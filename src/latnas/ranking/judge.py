@@ -164,7 +164,7 @@ class Judge:
 
     def short_accuracy(self, key: str, features: Mapping[str, float]) -> Estimate:
         """Expected accuracy after a short training of the architecture called `key`, whose own label counts."""
-        predicted, _ = self.model.predict(self.scale.standard([features])[0], self.structure(key))
+        _, predicted, _ = self._seen(key, features)
         return Estimate(value=predicted, low=predicted - self.spread, high=predicted + self.spread)
 
     def score(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> Estimate:
@@ -176,22 +176,29 @@ class Judge:
         Args:
             caution: how many standard deviations of doubt a predicted training counts for less.
         """
-        prior, size, short = self.opinions(key, features, caution)
+        standard_A, predicted, doubt = self._seen(key, features)
+        prior, size, short = self._opinions(standard_A, predicted - caution * doubt)
         mean = (prior + size + self.say * short) / (2.0 + self.say)
         value = self.short.mean + self.short.std * mean
-        expected = self.short_accuracy(key, features)
-        return Estimate(value=value, low=expected.low, high=expected.high)
+        return Estimate(value=value, low=predicted - self.spread, high=predicted + self.spread)
 
     def opinions(self, key: str, features: Mapping[str, float], caution: float = CAUTION) -> tuple[float, float, float]:
         """The features', the size's and the short training's, each standardised over the labelled architectures."""
-        standard_A = self.scale.standard([features])[0]
+        standard_A, predicted, doubt = self._seen(key, features)
+        return self._opinions(standard_A, predicted - caution * doubt)
+
+    def _opinions(self, standard_A: np.ndarray, short: float) -> tuple[float, float, float]:
         standard_F = cut(standard_A)[columns(self.features)]
-        predicted, doubt = self.model.predict(standard_A, self.structure(key))
         return (
             self.prior.standard(float(standard_F.mean())),
             self.size.standard(float(standard_F[-1])),
-            self.short.standard(predicted - caution * doubt),
+            self.short.standard(short),
         )
+
+    def _seen(self, key: str, features: Mapping[str, float]) -> tuple[np.ndarray, float, float]:
+        """Standardised features [A], the accuracy after a short training that is predicted, and how doubtful it is."""
+        standard_A = self.scale.standard([features])[0]
+        return (standard_A, *self.model.predict(standard_A, self.structure(key)))
 
     def report(self) -> dict[str, Any]:
         """What `accuracy/judge.json` says."""
