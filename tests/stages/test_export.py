@@ -338,6 +338,13 @@ def test_a_file_that_was_measured_while_the_device_was_busy_is_looked_at_again(
 # A device that is not here, or fails
 
 
+def change_environment(here: Path, **conditions: str) -> None:
+    path = front_in(here) / "table.json"
+    table = json.loads(path.read_text())
+    table["environment"] |= conditions
+    path.write_text(json.dumps(table))
+
+
 def test_without_the_device_of_the_table_the_files_are_unverified_and_say_that_nothing_was_measured(
     exported_run: Path, tmp_path: Path, files: list[ExportedFile]
 ) -> None:
@@ -347,10 +354,7 @@ def test_without_the_device_of_the_table_the_files_are_unverified_and_say_that_n
         if network["architecture"] == files[-1].manifest.architecture:
             network["score"]["value"] = 1.0  # the best: it is trained already, and surely fits the loosest budget
     (front_in(here) / "front.json").write_text(json.dumps(front))
-    path = front_in(here) / "table.json"
-    table = json.loads(path.read_text())
-    table["environment"]["host"] = "elsewhere"
-    path.write_text(json.dumps(table))
+    change_environment(here, host="elsewhere")
     (file,) = export(export_config(here, lambdas=(0.0,)), heard)
     assert file.manifest.status == "unverified"
     assert (file.manifest.measured_ms, file.manifest.raw_ms, file.manifest.within_budget) == (None, None, None)
@@ -362,10 +366,7 @@ def test_where_only_software_is_another_than_for_the_table_files_are_measured_wi
     exported_run: Path, tmp_path: Path
 ) -> None:
     here, heard = copied(exported_run, tmp_path / "here"), Heard()
-    path = front_in(here) / "table.json"
-    table = json.loads(path.read_text())
-    table["environment"] |= {"runtime_version": "0.9", "os": "Linux 1.0"}
-    path.write_text(json.dumps(table))
+    change_environment(here, runtime_version="0.9", os="Linux 1.0")
     (file,) = export(export_config(here, lambdas=(0.0,)), heard)
     assert file.manifest.measured_ms is not None and file.manifest.within_budget is True
     assert any("was measured with other software" in line and "was '0.9' and is" in line for line in heard.warned)
