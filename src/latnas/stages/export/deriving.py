@@ -136,15 +136,16 @@ def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
     Where no network of the table is as slow as that, what its table is worth now.
     """
     missed, near = budget_name(target.budget_ms), budget_name(nearest_ms)
+    within = f"The nearest budget to {missed} within reach is {near}: "
+    if nearest_ms <= front.slowest_ms:
+        return within + _export(job, target, near)
     _, slowest = predicted_ends(job.space, job.latency)
     slowest_ms = job.latency.predict_ms(slowest)
-    if nearest_ms > front.slowest_ms and nearest_ms >= slowest_ms:
-        return (
-            f"Nothing nearer to {missed} than {near} is kept now, and by the table no network takes more than "
-            f"{format_ms(slowest_ms)}: {_another_table(job)}"
-        )
-    return f"The nearest budget to {missed} within reach is {near}: " + (
-        _export(job, target, near) if nearest_ms <= front.slowest_ms else _search(job, nearest_ms, slowest_ms)
+    if nearest_ms < slowest_ms:
+        return within + _search(job, nearest_ms, slowest_ms)
+    return (
+        f"Nothing nearer to {missed} than {near} is kept now, and by the table no network takes more than "
+        f"{format_ms(slowest_ms)}: {_another_table(job)}"
     )
 
 
