@@ -19,7 +19,7 @@ from latnas.stages.export import export
 from latnas.stages.export.form import Form
 from latnas.stages.export.model_card import model_card
 from latnas.words.budgets import format_ms
-from latnas.words.export_set import SET, changed_files, exported_folders, load_set
+from latnas.words.export_set import SET, changed_files, exported_folders, exported_network, load_set
 from latnas.words.limits import Amounts, Limits
 from latnas.words.manifest import LimitsReached, Repeats, load_manifest
 from latnas.words.table import load_table
@@ -42,6 +42,13 @@ def test_the_set_has_every_file_of_every_network_with_its_hash(exported_run: Pat
         for name, sha256 in one.files.items():
             assert hashlib.sha256((exports / one.folder / name).read_bytes()).hexdigest() == sha256
     assert {one.folder for one in found.networks} == {path.parent.name for path in exports.glob("*/manifest.json")}
+
+
+def test_the_set_says_what_other_seeds_of_a_training_reached(exported_run: Path) -> None:
+    (folder, manifest) = exported_folders(exports_in(exported_run))[0]
+    repeats = Repeats(seeds=(0, 1, 2), values=(0.9, 0.8, 0.85), mean=0.85, low=0.726, high=0.974)
+    assert exported_network(folder, manifest).repeats is None
+    assert exported_network(folder, manifest.model_copy(update={"repeats": repeats})).repeats == repeats
 
 
 def test_what_was_changed_since_is_named(exported_run: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from latnas.errors import LatnasError
 from latnas.words.files import read_bytes, write_atomically
-from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Status, load_manifest
+from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Repeats, Status, load_manifest
 from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA: Final = "latnas-set-1"
@@ -29,6 +29,7 @@ class ExportedNetwork(Frozen):
         input: name, shape, range, type and layout of what the file takes.
         predicted_ms, measured_ms: in the set's quoted statistic; what was not measured is None.
         accuracy: share of the test images, with the ends of its 95 percent interval.
+        repeats: what the same training reached from several seeds, if it was repeated.
         bytes: size of `model.onnx`.
         files: SHA-256 of every file in the folder, by name.
     """
@@ -44,6 +45,7 @@ class ExportedNetwork(Frozen):
     accuracy: Fraction
     accuracy_low: Fraction
     accuracy_high: Fraction
+    repeats: Repeats | None = None
     params: int
     macs: int
     bytes: int
@@ -89,6 +91,7 @@ def exported_network(folder: Path, manifest: Manifest) -> ExportedNetwork:
         accuracy=manifest.accuracy.value,
         accuracy_low=manifest.accuracy.low,
         accuracy_high=manifest.accuracy.high,
+        repeats=manifest.repeats,
         params=manifest.params,
         macs=manifest.macs,
         bytes=len(contents[MODEL]),
