@@ -58,6 +58,11 @@ def gpu_description(index: int) -> dict[str, str]:
     return {"gpu": name, "driver": driver}
 
 
+def gpu_driver() -> dict[str, str]:
+    """`driver`, one for all NVIDIA GPUs of a machine; nothing where its driver's own tool does not tell."""
+    return {name: value for name, value in gpu_description(0).items() if name == "driver"}
+
+
 def check_settings(settings: RunSettings, runtime: str, precisions: Sequence[str] = ("fp32",)) -> None:
     """Raises UsageError for settings that a built-in profiler does not offer."""
     if settings.precision not in precisions:

@@ -6,6 +6,7 @@ Settings are ONNX Runtime's own: which execution provider runs the file, and opt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -88,8 +89,10 @@ class OrtProfiler:
         }
         if self._provider in (CUDA, TENSORRT):
             description |= gpu_description(device_index(self._device, "cuda"))
+            description["cuda"] = _pip_version("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12")
+            description["cudnn"] = _pip_version("nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
         if self._provider == TENSORRT:
-            description["tensorrt"] = _tensorrt_version()
+            description["tensorrt"] = _pip_version("tensorrt")
         return description
 
     def prepare(self, workload: Workload) -> OrtRunner:
@@ -107,7 +110,10 @@ class OrtProfiler:
         inputs = [tensor.detach().contiguous().numpy().copy() for tensor in workload.example]
         runner = OrtRunner(session, dict(zip(names, inputs, strict=True)))
         if self._provider in (CUDA, TENSORRT):
-            runner.run(1)  # kernels are tried out, and engines for a free batch are built, at the first inference
+            try:
+                runner.run(1)  # kernels are tried out, and engines for a free batch are built, at the first inference
+            except Exception as error:
+                raise LatnasError(f"{self._provider} starts on {self._device} and then fails: {error}") from error
         return runner
 
     def _session(self, file: bytes) -> Any:
@@ -195,12 +201,12 @@ def _libraries(provider: str) -> str:
     }.get(provider, "Install what it needs: https://onnxruntime.ai/docs/execution-providers")
 
 
-def _tensorrt_version() -> str:
-    """Of the package that pip has installed; a system's own does not tell without its headers."""
-    try:
-        return version("tensorrt")
-    except PackageNotFoundError:
-        return "not from pip"
+def _pip_version(*names: str) -> str:
+    """Of the first of these packages that pip has installed; a system's own libraries do not tell without headers."""
+    for name in names:
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return "not from pip"
 
 
 plugin = OrtPlugin()

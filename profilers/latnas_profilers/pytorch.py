@@ -19,7 +19,7 @@ from latnas.latency.profiler import DeviceStatus, Profiler, RunSettings
 from latnas.latency.runtimes import SettingStatus
 from latnas.latency.workload import Workload
 from latnas_profilers import modes
-from latnas_profilers.host import check_batch, check_settings, cpu_name, describe_host, describe_settings
+from latnas_profilers.host import check_batch, check_settings, cpu_name, describe_host, describe_settings, gpu_driver
 from latnas_profilers.host import device_index as index_of
 
 WARM_UPS = 3
@@ -155,6 +155,7 @@ class CudaProfiler:
             "compute_capability": f"{properties.major}.{properties.minor}",
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),
+            **gpu_driver(),
             "cudnn_benchmark": "off",
             "tf32": f"convolutions {torch.backends.cudnn.allow_tf32}, matrices {torch.backends.cuda.matmul.allow_tf32}",
             "quantity": "host wall time, synchronised after each inference, tensors in device memory",

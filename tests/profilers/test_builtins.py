@@ -103,5 +103,7 @@ def test_a_gpu_is_named_through_its_driver_and_by_its_visible_number(
     assert host.gpu_description(1) == {"gpu": "Acme GPU --id=GPU-aa", "driver": "555.1"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert host.gpu_description(1) == {"gpu": "Acme GPU --id=1", "driver": "555.1"}
+    assert host.gpu_driver() == {"driver": "555.1"}
     tool.write_text("#!/bin/sh\nexit 9\n")
     assert host.gpu_description(0) == {"gpu": "an NVIDIA GPU that nvidia-smi does not name"}
+    assert host.gpu_driver() == {}

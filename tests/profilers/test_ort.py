@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,7 @@ from torch import nn
 
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.measure import measure
-from latnas.latency.profiler import Profiler, RunSettings, open_plugin
+from latnas.latency.profiler import Profiler, RunSettings, choose, open_plugin
 from latnas.latency.runtimes import parse_runtime
 from latnas.latency.workload import Workload, identity_workload
 from latnas_profilers import ort
@@ -139,6 +141,34 @@ def test_a_provider_that_does_not_start_is_not_measured_as_the_cpu(monkeypatch: 
     assert "cannot start its CUDAExecutionProvider: CPUExecutionProvider would run instead" in status.detail
     with pytest.raises(LatnasError, match="CPUExecutionProvider would run instead"):
         OrtProfiler("cuda", RunSettings()).prepare(conv(8))
+
+
+def test_a_gpu_that_fails_when_it_runs_costs_the_cpu_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fails:
+        def __init__(self, file: bytes, options: object, providers: list[object], enable_fallback: int) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return [CUDA]
+
+        def get_inputs(self) -> list[Any]:
+            return [SimpleNamespace(name="x")]
+
+        def get_outputs(self) -> list[Any]:
+            return [SimpleNamespace(name="y")]
+
+        def run(self, outputs: list[str], feed: object) -> None:
+            raise RuntimeError("no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    with monkeypatch.context() as patched:
+        patched.setattr(ort.ort, "InferenceSession", Fails)
+        cpu, gpu = plugin.devices()
+        settings = {status.name: status for status in plugin.settings()}
+    assert cpu.usable and not gpu.usable
+    assert f"{CUDA} starts on cuda and then fails: no kernel image is available" in gpu.detail
+    assert settings["CPUExecutionProvider"].usable and not settings[CUDA].usable
+    assert choose("cpu")[0].runtime == "onnxruntime"
 
 
 # Settings
@@ -274,9 +304,23 @@ def test_tensorrt_is_tried_before_cuda_without_a_cache_and_in_the_precision_of_t
     assert options["device_id"] == cuda_options["device_id"] == "1"
     switches = ("trt_engine_cache_enable", "trt_timing_cache_enable", "trt_fp16_enable", "trt_int8_enable")
     assert {options[name] for name in switches} == {"False"}
-    assert profiler.describe()["provider"] == TENSORRT and profiler.describe()["tensorrt"]
+    monkeypatch.setattr(ort, "version", installed({"nvidia-cudnn-cu12": "9.1", "tensorrt": "10.2"}))
+    described = profiler.describe()
+    assert described["provider"] == TENSORRT
+    assert [described[library] for library in ("cuda", "cudnn", "tensorrt")] == ["not from pip", "9.1", "10.2"]
     with pytest.raises(UsageError, match=f"{TENSORRT} of onnxruntime is for cuda, not for cpu"):
         opened(TENSORRT)
+
+
+def installed(packages: Mapping[str, str]) -> Callable[[str], str]:
+    """What `importlib.metadata.version` says where these packages are installed."""
+
+    def version(name: str) -> str:
+        if name not in packages:
+            raise PackageNotFoundError(name)
+        return packages[name]
+
+    return version
 
 
 @pytest.mark.gpu
