@@ -22,6 +22,8 @@ MOST_SECONDS = 60.0
 """No further round of one look begins later."""
 CALLS = 200
 """Single calls, whose median and 90th percentile are told as they came."""
+FEWEST_CALLS, CALLS_SECONDS = 20, 5.0
+"""After so many of them none begins later: slow networks get fewer."""
 
 
 def rounds_for(runners: int) -> int:
@@ -41,5 +43,6 @@ def speed_at(drift: float | None) -> float:
 
 def calls_ms(name: str, runner: Runner) -> tuple[float, float]:
     """Median and 90th percentile of single calls in ms. Raises MeasurementError where the runner fails."""
-    p50, p90 = np.quantile(single_calls(name, runner, CALLS), (0.5, 0.9)) * 1e3
+    calls = single_calls(name, runner, CALLS, FEWEST_CALLS, CALLS_SECONDS)
+    p50, p90 = np.quantile(calls, (0.5, 0.9)) * 1e3
     return float(p50), float(p90)
