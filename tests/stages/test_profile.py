@@ -622,7 +622,8 @@ def test_an_operation_that_the_runtime_cannot_run_is_named_and_no_table_is_writt
         profile(profile_config(tmp_path))
     pooling = next(site.label for site in small_space().trace.operations.values() if "avg_pool" in site.label)
     assert f"operation {pooling!r} cannot be run" in str(caught.value)
-    assert "no kernel for pooling" in str(caught.value)
+    assert "no kernel for pooling. Another runtime may: latnas devices, or measure whole networks" in str(caught.value)
+    assert "latnas profile --no-operations --device analytic --width 4" in str(caught.value)
     assert contents(tmp_path) == {}
 
 
@@ -642,7 +643,8 @@ def test_a_network_that_the_runtime_cannot_run_is_named_and_what_was_measured_is
         with pytest.raises(LatnasError) as caught:
             profile(profile_config(tmp_path))
     first = networks_of(profiled.table)[0]
-    assert f"network {first} cannot be run on this device: RuntimeError: out of memory" in str(caught.value)
+    said = f"network {first} cannot be run on this device: RuntimeError: out of memory. Another runtime may: "
+    assert said in str(caught.value) and "alone" not in str(caught.value)  # whole networks are what failed
     assert contents(tmp_path).keys() == kept_of(profiled.table.name, "operations.jsonl", "networks.json")
     assert lasting(profile(profile_config(tmp_path)).table) == lasting(profiled.table)
 
@@ -716,7 +718,8 @@ def test_operations_that_take_no_longer_than_an_empty_graph_end_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AnalyticRunner, "run", lambda self, n: n * 1e-3)
-    with pytest.raises(LatnasError, match="Measure whole networks only: latnas profile --no-operations"):
+    command = "Measure whole networks only: latnas profile --no-operations --device analytic --width 4 --depth 1"
+    with pytest.raises(LatnasError, match=f"{command} --data digits"):
         profile(profile_config(tmp_path))
     assert profile(profile_config(tmp_path, operations=False)).table.operations == {}
 

@@ -27,6 +27,10 @@ TREND_FREEDOM = 3.0
 """How far offset and scale may stray where the spread of predictions is asked for: further than they ever do."""
 
 
+class NoPriorError(LatnasError):
+    """Operations that were measured one by one say nothing of whole networks."""
+
+
 @dataclass(frozen=True)
 class Freedom:
     """How far prices may stray from the scaled table, relative to the price of an average part or element.
@@ -90,7 +94,7 @@ def problem_of(sample: Sample, floors_ms: Sequence[float] | None, prior: PartCos
         classes: the context classes that count, see `varying`.
 
     Raises:
-        LatnasError: by the prior, a network takes no time at all.
+        NoPriorError: by the prior, a network takes no time at all.
     """
     positions = places(prior)
     rows = np.zeros((len(sample.networks), len(positions) + len(classes)))
@@ -107,9 +111,9 @@ def problem_of(sample: Sample, floors_ms: Sequence[float] | None, prior: PartCos
     fixed = np.array([prior.fixed_of[architecture.setting] for architecture in sample.networks])
     sums = fixed + rows @ isolated
     if not np.all(sums > 0):
-        raise LatnasError(
+        raise NoPriorError(
             "of a whole network no operation takes longer alone than an empty graph: operations are too small to be "
-            "measured here one by one. Measure whole networks only: latnas profile --no-operations"
+            "measured here one by one"
         )
     return Problem(rows, isolated, kinds, fixed, sums if floors_ms is None else np.asarray(floors_ms, float))
 

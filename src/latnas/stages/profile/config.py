@@ -45,6 +45,11 @@ class ProfileConfig(BaseModel):
     out: Path = FOLDER
 
 
+def of_whole_networks(config: ProfileConfig) -> str:
+    """The command that measures the same table from whole networks alone."""
+    return typed("latnas profile --no-operations", config, *WHICH_TABLE)
+
+
 def longer(config: ProfileConfig, calibrate: int | None = None) -> str:
     """The command that measures the same table for twice as long, and `calibrate` networks where that is given."""
     limit = "" if config.max_seconds is None else f" --max-seconds {2 * config.max_seconds:.0f}"

@@ -13,14 +13,16 @@ from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.locking import locked
-from latnas.stages.profile.config import ProfileConfig
+from latnas.stages.profile.config import ProfileConfig, of_whole_networks
 from latnas.words.architecture import Architecture
 from latnas.words.files import append_line, read_lines
 from latnas.words.reporting import Reporter
 
 ANCHOR = "anchor"
 LEAST_ROUNDS = 40
-ELSEWHERE = ". Another runtime may (latnas devices), or measure whole networks alone: latnas profile --no-operations"
+OPERATIONS, NETWORKS = "operations", "networks"
+"""The phases of a profile."""
+OTHER_RUNTIME = ". Another runtime may: latnas devices"
 
 
 def alone(out: Path, table: str) -> AbstractContextManager[None]:
@@ -88,7 +90,9 @@ class Rig:
         Raises:
             LatnasError: a workload cannot be run, or the device failed; what was measured is kept.
         """
-        runners = {**self._prepare(workloads, names or {}), ANCHOR: self._anchor}
+        instead = f", or measure whole networks alone: {of_whole_networks(self._config)}"
+        remedy = OTHER_RUNTIME + (instead if phase == OPERATIONS else "")
+        runners = {**self._prepare(workloads, names or {}, remedy), ANCHOR: self._anchor}
         partial = self._rounds(phase)
         try:
             previous = [RoundRecord.from_json(value) for value in read_lines(partial)]
@@ -132,17 +136,17 @@ class Rig:
     def _rounds(self, phase: str) -> Path:
         return Path(f"{self._partial}-{phase}.jsonl")
 
-    def _prepare(self, workloads: Mapping[str, Workload], names: Mapping[str, str]) -> dict[str, Runner]:
+    def _prepare(self, workloads: Mapping[str, Workload], names: Mapping[str, str], remedy: str) -> dict[str, Runner]:
         runners: dict[str, Runner] = {}
         with self._report.bar("preparing") as bar:
             for number, (key, workload) in enumerate(workloads.items()):
                 bar.update(number, len(workloads))
-                runners[key] = self._prepared(workload, names.get(key, key))
+                runners[key] = self._prepared(workload, names.get(key, key), remedy)
             bar.update(len(workloads), len(workloads))
         return runners
 
-    def _prepared(self, workload: Workload, name: str) -> Runner:
-        return prepare(self._profiler, workload, f"{name} cannot be run on this device", ELSEWHERE)
+    def _prepared(self, workload: Workload, name: str, remedy: str = OTHER_RUNTIME) -> Runner:
+        return prepare(self._profiler, workload, f"{name} cannot be run on this device", remedy)
 
 
 def _progress(done: int, rounds: int, seconds: float, max_seconds: float | None) -> tuple[int, int]:

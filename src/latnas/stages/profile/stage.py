@@ -13,11 +13,12 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.latency.calibration import ContradictionError, Fit, calibrate, freedoms
 from latnas.latency.measure import Measurements
+from latnas.latency.problem import NoPriorError
 from latnas.latency.profiler import RunSettings, choose, open_plugin
 from latnas.latency.runtimes import Runtime, parse_runtime
 from latnas.latency.workload import Workload, identity_workload
 from latnas.spaces.space import Space, make_space
-from latnas.stages.profile.config import ProfileConfig, longer
+from latnas.stages.profile.config import ProfileConfig, longer, of_whole_networks
 from latnas.stages.profile.networks import (
     Chosen,
     Contexts,
@@ -27,7 +28,7 @@ from latnas.stages.profile.networks import (
     probe_networks,
     sample_of,
 )
-from latnas.stages.profile.rig import Rig, alone, partial_folder
+from latnas.stages.profile.rig import NETWORKS, OPERATIONS, Rig, alone, partial_folder
 from latnas.stages.profile.table import Fits, Found, Setup, make_table
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts, parts_of_sites
@@ -90,12 +91,15 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     path = config.out / f"{given.name}.json"
     _warn_of_another_quote(path, config, report)
     with alone(config.out, given.name):
-        found = _measured(config, given.space, rig, chosen, report)
-        fits = _fitted(config, found)
+        try:
+            found = _measured(config, given.space, rig, chosen, report)
+            fits = _fitted(config, found)
+        except NoPriorError as error:
+            raise LatnasError(f"{error}. Measure whole networks only: {of_whole_networks(config)}") from error
         table = make_table(config, given, anchor, found, fits, round(time.monotonic() - began, 1))
         _warn(config, fits.all, table, found.measured, report)
         table.save(path)
-        rig.forget("operations", "networks")
+        rig.forget(OPERATIONS, NETWORKS)
         chosen.unlink(missing_ok=True)
     return Profiled(path, table, config)
 
@@ -110,7 +114,7 @@ def _measured(config: ProfileConfig, space: Space, rig: Rig, chosen: Path, repor
     seconds = config.max_seconds
     operations: dict[str, OperationEntry] = {}
     if config.operations:
-        settled = chosen.exists() and rig.has_rounds("operations")
+        settled = chosen.exists() and rig.has_rounds(OPERATIONS)
         limit = 0.0 if settled else None if seconds is None else SHARE_OF_OPERATIONS * seconds
         operations = _measure_operations(space, rig, limit, config.batch)
     prior = parts_of_operations(operations, space.trace) if operations else _rough_prior(space)
@@ -217,7 +221,7 @@ def _measure_operations(space: Space, rig: Rig, max_seconds: float | None, batch
         workloads[f"operation {digest}"] = Workload(operation.module, example)
         names[f"operation {digest}"] = f"operation {site.label!r}"
         workloads.setdefault(f"overhead {_shape_key(site.input_shapes)}", identity_workload(example))
-    measured = rig.measure("operations", workloads, max_seconds, names=names)
+    measured = rig.measure(OPERATIONS, workloads, max_seconds, names=names)
     return {
         digest: OperationEntry(
             label=site.label,
@@ -239,7 +243,7 @@ def _measure_networks(
         workloads[f"live {probe.key}"] = rig.network(probe)
     names = {one.architecture.key: f"network {one.architecture}" for one in networks}
     ends = [one.architecture.key for one in networks if one.drawn == "end"]
-    return rig.measure("networks", workloads, max_seconds, witnesses=ends, names=names)
+    return rig.measure(NETWORKS, workloads, max_seconds, witnesses=ends, names=names)
 
 
 def _networks(space: Space, prior: PartCosts, contexts: Contexts, config: ProfileConfig, path: Path) -> Chosen:
