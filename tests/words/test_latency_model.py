@@ -140,7 +140,7 @@ def test_a_missing_operation_is_never_guessed(table: LatencyTable, trace: SpaceT
         latency_model(table.model_copy(update={"operations": kept}), trace, nothing)
     assert str(caught.value) == (
         "the table lacks 2 of the operations that space 'toy' needs: conv 8x16x16, head 8x16x16. "
-        "Measure them: latnas profile --space toy --width 8 --depth 2"
+        "Measure them: latnas profile --space toy --width 8 --depth 2, with --device and --data as they were"
     )
 
 
@@ -174,7 +174,7 @@ def test_a_table_made_from_whole_networks_alone_needs_no_operations(table: Laten
         (
             {"first": {"conv": 1.0, "skip": 0.0}, "second": {"conv": 1.0, "pool": 0.0}, "node": {"0/conv": 1.0}},
             "lacks 3 of the parts of space 'toy': skip of second, 0/skip of node, 1/conv of node. Measure it again: "
-            "latnas profile --space toy --width 8 --depth 2",
+            "latnas profile --space toy --width 8 --depth 2, with --device and --data as they were",
         ),
     ],
 )
@@ -203,4 +203,16 @@ def test_the_table_of_another_space_is_refused_with_both_spaces(table: LatencyTa
     message = str(caught.value)
     assert f"the table {table.name} was measured for another space (toy with width 8, depth 2" in message
     assert "not for toy with width 16, depth 2" in message
-    assert message.endswith("Measure this one: latnas profile --space toy --width 16 --depth 2")
+    command = "latnas profile --space toy --width 16 --depth 2, with --device and --data as they were"
+    assert message.endswith(f"Measure this one: {command}")
+
+
+def test_a_table_of_the_same_space_as_an_earlier_latnas_built_it_is_said_to_be_one(
+    table: LatencyTable, trace: SpaceTrace
+) -> None:
+    site, *rest = trace.sites["default"]
+    changed = replace(trace, sites={"default": (replace(site, params=200), *rest)})
+    with pytest.raises(
+        LatnasError, match=r"for toy with width 8, .*, as an earlier latnas built it\. Measure it"
+    ):
+        latency_model(table, changed, nothing)

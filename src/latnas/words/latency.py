@@ -74,9 +74,13 @@ def latency_model(table: LatencyTable, trace: SpaceTrace, contexts: Contexts) ->
         LatnasError: the table is of another space, or lacks an operation or a part.
     """
     if table.space_digest != trace.digest:
+        measured = f"{table.space} with {_options(table.options)}"
         raise LatnasError(
-            f"the table {table.name} was measured for another space ({table.space} with {_options(table.options)}), "
-            f"not for {trace.space} with {_options(trace.options)}. Measure this one: {profile_command(trace)}"
+            f"the table {table.name} was measured for {measured}, as an earlier latnas built it. Measure it again: "
+            f"{profile_command(trace)}"
+            if (table.space, table.options) == (trace.space, trace.options)
+            else f"the table {table.name} was measured for another space ({measured}), not for {trace.space} with "
+            f"{_options(trace.options)}. Measure this one: {profile_command(trace)}"
         )
     calibration = table.calibration
     if calibration.prior == "operations":
@@ -127,9 +131,10 @@ def parts_of_operations(operations: Mapping[str, OperationEntry], trace: SpaceTr
 
 
 def profile_command(trace: SpaceTrace) -> str:
-    """The command that measures this space."""
+    """The command that measures this space, and what to add to it: a space knows neither device nor images."""
     options = trace.options
-    return f"latnas profile --space {trace.space} --width {options['width']} --depth {options['depth']}"
+    command = f"latnas profile --space {trace.space} --width {options['width']} --depth {options['depth']}"
+    return f"{command}, with --device and --data as they were"
 
 
 def _options(options: Mapping[Any, object]) -> str:
