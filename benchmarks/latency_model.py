@@ -101,7 +101,6 @@ def benchmark_space(
     workloads = {network.key: rig.network(network) for network in [*references, *derived]}
     again = floors_of(rig.measure("derived networks", workloads, pool_seconds))
     drift = float(np.median([again[network.key] / floors[network.key] for network in references]))
-    rig.forget()
 
     truth = np.array([floors[one.key] for one in networks])
     sums = prior.of_items("ms")
