@@ -18,6 +18,7 @@ import psutil
 from report import parser, positive
 
 from latnas.errors import INTERRUPTED, LatnasError
+from latnas.stages.common.tables import why_stale
 from latnas.stages.profile import ProfileConfig, profile
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Progress, Reporter
@@ -95,13 +96,15 @@ def profile_once(config: ProfileConfig, report: Reporter) -> None:
     """`latnas profile`, unless its folder has tables.
 
     Raises:
-        LatnasError: one of these is of another device.
+        LatnasError: one of these is of another device, or was measured under other conditions than those here.
     """
-    paths = sorted(config.out.glob("*.json"))
+    paths, elsewhere = sorted(config.out.glob("*.json")), "Name another folder: --work FOLDER"
     for path in paths:
-        found = load_table(path).device
-        if found != config.device:
-            raise LatnasError(f"{path} is a table of {found}, not {config.device}. Name another folder: --work FOLDER")
+        found = load_table(path)
+        if found.device != config.device:
+            raise LatnasError(f"{path} is a table of {found.device}, not {config.device}. {elsewhere}")
+        if (stale := why_stale(found)) is not None:
+            raise LatnasError(f"{path} was measured under other conditions: {stale}. {elsewhere}")
     if not paths:
         profile(config, report)
 

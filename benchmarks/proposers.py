@@ -32,7 +32,6 @@ from pieces import of_version
 from proposer_judge import Judge
 from proposer_methods import METHODS, Problem
 from report import Reach, as_row, earlier_rows, failures_in_one_line, finish, parser, whole
-from scipy import stats
 
 from latnas.data.images import ImageData
 from latnas.data.randomness import generator
@@ -42,6 +41,7 @@ from latnas.hypernet.mixture import Scored
 from latnas.spaces.solving import extremes
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.tables import latency_of, shipped_tables, space_of
+from latnas.training.evaluate import mean_interval
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
 from latnas.words.costs import AdditiveCost, PartCosts, generic_costs
@@ -291,7 +291,8 @@ def _interval(values: np.ndarray) -> float:
     """Half the width of the 95 percent interval of a mean; 0 for a single value."""
     if len(values) < 2:
         return 0.0
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    low, high = mean_interval(values.tolist())
+    return (high - low) / 2
 
 
 def _kind(part: str) -> str:

@@ -88,15 +88,19 @@ def test_folders_of_work_are_told_apart_by_version(tmp_path: Path) -> None:
     assert of_version(tmp_path / "seed0", 2) == tmp_path / "seed0-v2"
 
 
-def test_a_folder_with_a_table_of_another_device_is_refused_and_one_of_the_same_device_left_alone(
+def test_a_folder_with_a_table_of_another_device_or_host_is_refused_and_one_of_the_same_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "profile", lambda config, report: pytest.fail("profiled"))
     shipped = next((Path(__file__).parents[2] / "latency_tables").glob("cpu-onnxruntime-mbconv-*.json"))
     (tmp_path / "cpu.json").write_bytes(shipped.read_bytes())
-    profile_once(ProfileConfig(device="cpu", out=tmp_path), Heard())
     with pytest.raises(LatnasError, match=r"cpu\.json is a table of cpu, not cuda\. Name another folder: --work"):
         profile_once(ProfileConfig(device="cuda", out=tmp_path), Heard())
+    monkeypatch.setattr(pieces, "why_stale", lambda table: "host was 'a' and is 'b'")
+    with pytest.raises(LatnasError, match=r"cpu\.json was measured under other conditions: host was .* --work FOLDER"):
+        profile_once(ProfileConfig(device="cpu", out=tmp_path), Heard())
+    monkeypatch.setattr(pieces, "why_stale", lambda table: None)
+    profile_once(ProfileConfig(device="cpu", out=tmp_path), Heard())
 
 
 def test_cpu_seconds_count_children_while_they_run_and_after_they_ended() -> None:

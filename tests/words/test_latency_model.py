@@ -212,7 +212,5 @@ def test_a_table_of_the_same_space_as_an_earlier_latnas_built_it_is_said_to_be_o
 ) -> None:
     site, *rest = trace.sites["default"]
     changed = replace(trace, sites={"default": (replace(site, params=200), *rest)})
-    with pytest.raises(
-        LatnasError, match=r"for toy with width 8, .*, as an earlier latnas built it\. Measure it"
-    ):
+    with pytest.raises(LatnasError, match=r"for toy with width 8, .*, as an earlier latnas built it\. Measure it"):
         latency_model(table, changed, nothing)
