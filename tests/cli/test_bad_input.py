@@ -262,7 +262,7 @@ TABLES = {
     "of another space": (
         changed_table(other_space),
         FAILED,
-        "was measured for another space",
+        "as an earlier latnas built it",
     ),
     "of an unknown space": (
         changed_table(lambda table: table.update(space="nope")),

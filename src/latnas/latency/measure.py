@@ -222,18 +222,9 @@ def measure(
     return summarise(records, list(runners), anchor, rounds, tolerance)
 
 
-def single_calls(
-    name: str, runner: Runner, count: int, fewest: int = 0, budget_seconds: float = math.inf
-) -> list[float]:
-    """Seconds of `count` calls, one by one; of no more than `fewest` and those that begin in the first seconds.
-
-    Raises:
-        MeasurementError: the runner fails.
-    """
-    calls: list[float] = []
-    while len(calls) < count and (len(calls) < fewest or sum(calls) < budget_seconds):
-        calls.append(_run(name, runner, 1))
-    return calls
+def single_calls(name: str, runner: Runner, count: int) -> list[float]:
+    """Seconds of so many calls, one by one. Raises MeasurementError where the runner fails."""
+    return [_run(name, runner, 1) for _ in range(count)]
 
 
 def summarise(
