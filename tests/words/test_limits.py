@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latnas.errors import UsageError
-from latnas.words.limits import NO_LIMITS, RESOURCES, Amounts, Limits
+from latnas.words.limits import NO_LIMITS, RESOURCES, Amounts, Limits, Resource
 
 AMOUNTS = Amounts(params=1000, macs=50_000, file_bytes=9000, memory_bytes=4096)
 
@@ -33,9 +33,15 @@ def test_what_is_no_limit_is_refused_with_what_to_write(value: object) -> None:
 
 
 def test_a_resource_is_typed_as_its_flag_and_a_value_that_reads_back() -> None:
-    assert [resource.typed(1_234_567) for resource in RESOURCES] == [
-        "--max-params 1234567", "--max-macs 1234567", "--max-size 1.24MB", "--max-memory 1.24MB",
+    assert [resource.typed(1_230_000) for resource in RESOURCES] == [
+        "--max-params 1230000", "--max-macs 1230000", "--max-size 1.23MB", "--max-memory 1.23MB",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [1, 999, 1000, 262_144, 524_288, 1_234_567, 2_000_000])
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
+def test_a_limit_reads_back_as_it_was_to_the_last_byte(resource: Resource, most: int) -> None:
+    assert resource.parse(resource.typed(most).removeprefix(f"{resource.flag} ")) == most
 
 
 def test_two_sets_of_limits_together_keep_the_lower_of_each_resource() -> None:

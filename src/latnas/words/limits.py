@@ -11,18 +11,22 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from latnas.errors import UsageError
-from latnas.words.quantities import format_bytes, format_count, parse_bytes, parse_count
+from latnas.words.quantities import exact_bytes, format_bytes, format_count, parse_bytes, parse_count
 
 
 @dataclass(frozen=True)
 class Resource:
-    """Something that a network takes, and that may be limited by the config's field `option`."""
+    """Something that a network takes, and that may be limited by the config's field `option`.
+
+    An amount is `shown` to people, rounded, and `written` so that it reads back as it was.
+    """
 
     name: str
     option: str
     label: str
     parse: Callable[[str], int]
     shown: Callable[[float], str]
+    written: Callable[[int], str]
 
     def most_of(self, value: Any) -> int | None:
         """A limit as a config has it: None, a whole number, or as people write it.
@@ -42,15 +46,15 @@ class Resource:
         return f"--{self.option.replace('_', '-')}"
 
     def typed(self, most: int) -> str:
-        """The flag with a limit that allows `most`: --max-size 1.84MB."""
-        return f"{self.flag} {self.shown(most).replace(' ', '').replace(',', '')}"
+        """The flag with this very limit: --max-size 1.84MB."""
+        return f"{self.flag} {self.written(most)}"
 
 
 RESOURCES = (
-    Resource("params", "max_params", "number of parameters", parse_count, format_count),
-    Resource("macs", "max_macs", "number of multiply-adds", parse_count, format_count),
-    Resource("file_bytes", "max_size", "size of the ONNX file", parse_bytes, format_bytes),
-    Resource("memory_bytes", "max_memory", "peak memory of activations", parse_bytes, format_bytes),
+    Resource("params", "max_params", "number of parameters", parse_count, format_count, str),
+    Resource("macs", "max_macs", "number of multiply-adds", parse_count, format_count, str),
+    Resource("file_bytes", "max_size", "size of the ONNX file", parse_bytes, format_bytes, exact_bytes),
+    Resource("memory_bytes", "max_memory", "peak memory of activations", parse_bytes, format_bytes, exact_bytes),
 )
 
 

@@ -72,6 +72,13 @@ def format_bytes(size: float) -> str:
     return f"{math.ceil(size)} B"
 
 
+def exact_bytes(size: int) -> str:
+    """To the last byte, as it can be typed again: `1.84MB`, or `262144B`, which three digits cannot say."""
+    short = format_bytes(size).replace(" ", "")
+    number, unit = split_quantity(short)
+    return short if Decimal(number) * PER_BYTES_UNIT[unit] == size else f"{size}B"
+
+
 def _whole(number: str, per_unit: int, what: str, example: str) -> int:
     # Decimal: 1.001 kB is 1001 bytes, although the product of floats is a little less.
     try:
