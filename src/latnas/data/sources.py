@@ -26,6 +26,7 @@ from latnas.data.pixels import LARGEST_SIDE, SMALLEST_SIDE
 from latnas.errors import LatnasError, UsageError
 
 DEFAULT = "fashion-mini"
+DIGITS = "digits"
 UNMIRRORED = "@unmirrored"
 CONTROL_OR_SURROGATE = ("Cc", "Cs")
 """Of Unicode's categories. Python has a surrogate for each byte of a path that is not UTF-8."""
@@ -56,7 +57,7 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
     """
     named, size, mirrors = _parsed(spec, root)
     if named in DATA_SETS:
-        return replace(DATA_SETS[named](size), spec=spec, mirrors=mirrors and named != "digits")
+        return replace(DATA_SETS[named](size), spec=spec, mirrors=mirrors and named != DIGITS)
     path = _path(named, root)
     _check_ending(named, spec, root)
     loader = _loaders(path)
@@ -96,6 +97,11 @@ def absolute(spec: str) -> str:
     if named in DATA_SETS:
         return spec
     return f"{_path(named, None).resolve()}{'' if size is None else f'@{size}'}{'' if mirrors else UNMIRRORED}"
+
+
+def is_mirrored(recorded: str) -> bool:
+    """Whether training mirrors the images of a spec as `absolute` made it; they need not be there any longer."""
+    return not recorded.endswith(UNMIRRORED) and recorded.partition("@")[0] != DIGITS
 
 
 @cache
@@ -215,5 +221,5 @@ def _embedded(name: str, size: int | None) -> ImageData:
 
 DATA_SETS: dict[str, Callable[[int | None], ImageData]] = {
     "fashion-mini": lambda size: _embedded("fashion-mini", size),
-    "digits": lambda size: _embedded("digits", size),
+    DIGITS: lambda size: _embedded(DIGITS, size),
 }

@@ -14,7 +14,7 @@ from shlex import quote
 from typing import Any
 
 from latnas.data.images import ImageData
-from latnas.data.sources import load_images
+from latnas.data.sources import UNMIRRORED, is_mirrored, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.locking import locked
 from latnas.words.files import read_text, write_atomically
@@ -220,23 +220,27 @@ def images_of(run: RunFolder, named: str | None = None) -> ImageData:
     """The images that a run was searched with: those at the place that it records, or at the one that is named.
 
     Raises:
-        UsageError: they are not there.
+        UsageError: they are not there, or those that are named would be mirrored otherwise than the run's.
         LatnasError: they are others.
     """
     recorded = run.read_config()
+    place = str(recorded["data"])
     try:
-        data = load_images(named or str(recorded["data"]))
+        data = load_images(named or place)
     except UsageError as error:
         if named is not None:
             raise
         raise UsageError(
-            f"{run.path} was searched with --data {recorded['data']}, which is not here: {error} "
+            f"{run.path} was searched with --data {place}, which is not here: {error} "
             "A relative path counts from the folder in which latnas is started."
         ) from error
     if data.fingerprint != recorded["images"]:
         raise LatnasError(
             f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
         )
+    if named is not None and data.mirrors != is_mirrored(place):
+        how, spec = ("never mirror", named + UNMIRRORED) if data.mirrors else ("mirror", named.removesuffix(UNMIRRORED))
+        raise UsageError(f"trainings of {run.path} {how} its images, and that stays. Type: --data {quote(spec)}")
     return data
 
 

@@ -1,0 +1,47 @@
+"""Images of a run that lie elsewhere by now: --data names them, and they are used as the search used them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from latnas.data.sources import load_images
+from latnas.errors import UsageError
+from latnas.stages.common.runs import RunFolder, images_of
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Path:
+    """A file of one's own with the digits that come along."""
+    path = tmp_path / "my digits.npz"
+    path.write_bytes(resources.files("latnas.data").joinpath("embedded", "digits.npz").read_bytes())
+    return path
+
+
+def run_with(tmp_path: Path, data: str) -> RunFolder:
+    """A run that says that it was searched with digits that lay there."""
+    run = RunFolder(tmp_path / "run")
+    run.create({"space": "nasbench201", "data": data, "images": load_images("digits").fingerprint})
+    return run
+
+
+@pytest.mark.parametrize("recorded", ["digits", "/gone/digits.npz@unmirrored"])
+def test_images_that_the_search_never_mirrored_are_not_mirrored_where_they_are_now(
+    recorded: str, moved: Path, tmp_path: Path
+) -> None:
+    run = run_with(tmp_path, recorded)
+    with pytest.raises(UsageError) as caught:
+        images_of(run, str(moved))
+    message = f"trainings of {run.path} never mirror its images, and that stays. Type: --data '{moved}@unmirrored'"
+    assert str(caught.value) == message
+    assert not images_of(run, f"{moved}@unmirrored").mirrors
+
+
+def test_images_that_the_search_mirrored_are_mirrored_where_they_are_now(moved: Path, tmp_path: Path) -> None:
+    run = run_with(tmp_path, "/gone/digits.npz")
+    with pytest.raises(UsageError) as caught:
+        images_of(run, f"{moved}@unmirrored")
+    assert str(caught.value) == f"trainings of {run.path} mirror its images, and that stays. Type: --data '{moved}'"
+    assert images_of(run, str(moved)).mirrors
