@@ -45,3 +45,11 @@ def test_images_that_the_search_mirrored_are_mirrored_where_they_are_now(moved: 
         images_of(run, f"{moved}@unmirrored")
     assert str(caught.value) == f"trainings of {run.path} mirror its images, and that stays. Type: --data '{moved}'"
     assert images_of(run, str(moved)).mirrors
+
+
+@pytest.mark.parametrize("ending", ["", "@64", "@unmirrored", "@64@unmirrored"])
+def test_images_that_are_gone_are_looked_for_where_one_says_with_the_same_ending(ending: str, tmp_path: Path) -> None:
+    gone = f"{tmp_path / 'gone.npz'}{ending}"
+    with pytest.raises(UsageError, match=r"was searched with --data .*gone\.npz.*, which is not here: ") as caught:
+        images_of(run_with(tmp_path, gone))
+    assert str(caught.value).endswith(f"If they lie elsewhere, type the same command with --data PLACE{ending}")

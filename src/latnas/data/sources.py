@@ -99,8 +99,14 @@ def absolute(spec: str) -> str:
     return f"{_path(named, None).resolve()}{'' if size is None else f'@{size}'}{'' if mirrors else UNMIRRORED}"
 
 
+def ending(recorded: str) -> str:
+    """What a spec that `absolute` made says beside the place: `@64`, `@unmirrored`, both or nothing."""
+    matched = re.fullmatch(rf".*?((@[0-9]{{1,9}})?({UNMIRRORED})?)", recorded, re.DOTALL)
+    return matched[1] if matched else ""
+
+
 def is_mirrored(recorded: str) -> bool:
-    """Whether training mirrors the images of a spec as `absolute` made it; they need not be there any longer."""
+    """Whether training mirrors the images of a spec that `absolute` made; they need not be there any longer."""
     return not recorded.endswith(UNMIRRORED) and recorded.partition("@")[0] != DIGITS
 
 

@@ -14,7 +14,7 @@ from shlex import quote
 from typing import Any
 
 from latnas.data.images import ImageData
-from latnas.data.sources import UNMIRRORED, is_mirrored, load_images
+from latnas.data.sources import UNMIRRORED, ending, is_mirrored, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.locking import locked
 from latnas.words.files import read_text, write_atomically
@@ -232,7 +232,7 @@ def images_of(run: RunFolder, named: str | None = None) -> ImageData:
             raise
         raise UsageError(
             f"{run.path} was searched with --data {place}, which is not here: {error} "
-            "A relative path counts from the folder in which latnas is started."
+            f"If they lie elsewhere, type the same command with --data PLACE{ending(place)}"
         ) from error
     if data.fingerprint != recorded["images"]:
         raise LatnasError(
