@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from small import contents, copied, export_config, run_in
 
 from latnas.data.sources import load_images
 from latnas.errors import UsageError
 from latnas.stages.common.runs import RunFolder, images_of
+from latnas.stages.export import export
+from latnas.words.manifest import load_manifest
 
 
 @pytest.fixture
 def moved(tmp_path: Path) -> Path:
     """A file of one's own with the digits that come along."""
-    path = tmp_path / "my digits.npz"
+    path = tmp_path / "my images" / "digits.npz"
+    path.parent.mkdir()
     path.write_bytes(resources.files("latnas.data").joinpath("embedded", "digits.npz").read_bytes())
     return path
 
@@ -53,3 +58,36 @@ def test_images_that_are_gone_are_looked_for_where_one_says_with_the_same_ending
     with pytest.raises(UsageError, match=r"was searched with --data .*gone\.npz.*, which is not here: ") as caught:
         images_of(run_with(tmp_path, gone))
     assert str(caught.value).endswith(f"If they lie elsewhere, type the same command with --data PLACE{ending}")
+
+
+# Export
+
+
+def test_images_that_were_moved_do_not_make_an_export_train_again(
+    exported_run: Path, moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    before = contents(here)
+    monkeypatch.setattr("latnas.stages.export.final_training.final_training_task", None)
+    export(export_config(here, all=True, data=f"{moved}@unmirrored"))
+    after = contents(here)
+    changed = {Path(path).name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    assert changed <= {"manifest.json", "measurements.jsonl", "set.json"}
+    digests = {load_manifest(path).recipe_digest for path in here.glob("runs/*/exports/*/*/manifest.json")}
+    originals = {load_manifest(path).recipe_digest for path in exported_run.glob("runs/*/exports/*/*/manifest.json")}
+    assert digests == originals
+
+
+def test_a_run_whose_images_are_gone_is_exported_with_those_that_are_named(
+    exported_run: Path, moved: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    config = run_in(here) / "config.toml"
+    config.write_text(config.read_text().replace('data = "digits"', 'data = "/gone/digits.npz@unmirrored"'))
+    shutil.rmtree(run_in(here) / "exports")
+    with pytest.raises(UsageError, match="type the same command with --data PLACE@unmirrored"):
+        export(export_config(here, all=True))
+    made = export(export_config(here, all=True, data=f"{moved}@unmirrored"))
+    for file in made:
+        as_before = load_manifest(next(exported_run.glob(f"runs/*/exports/*/{file.folder.name}/manifest.json")))
+        assert file.manifest.sha256 == as_before.sha256

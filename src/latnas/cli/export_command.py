@@ -20,6 +20,9 @@ def export(
     run: Annotated[str | None, typer.Option(help="Run folder or name. Default: the latest.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
     table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The run's images, where they lie elsewhere by now. Default: as it was searched.")
+    ] = None,
     max_params: Annotated[
         list[str] | None, typer.Option(help="Most parameters of a network: 200k; repeatable, a file for each.")
     ] = None,

@@ -36,6 +36,7 @@ class ExportConfig(WhichExports, WithWorkers):
     """Which budgets, and how to measure and train."""
 
     all: bool = False
+    data: str | None = None
     max_params: tuple[MostParams, ...] = ()
     max_macs: MaxMacs = None
     max_size: MaxSize = None

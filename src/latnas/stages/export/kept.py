@@ -26,7 +26,8 @@ WHICH = {
 
 def recipe_digest(job: Job, target: Target) -> str:
     """Of everything that decides what an export of a budget comes to: options, limits, the images, front and table."""
-    options = job.config.model_dump(mode="json", exclude=WHICH if job.config.int8 else WHICH | {"int8_tolerance"})
+    nothing = WHICH | {"data"} if job.config.int8 else WHICH | {"data", "int8_tolerance"}
+    options = job.config.model_dump(mode="json", exclude=nothing)
     folder = job.run.front(job.exports.name)
     files = [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (FRONT, TABLE)]
     limits = vars(target.space.limits)

@@ -98,7 +98,7 @@ def _task(job: Job, architecture: Architecture, training: Path, result: Mapping[
     kept = training / digest
     if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
         (kept / RESULT).unlink(missing_ok=True)  # files that were deleted are made again
-    return Task(PACKING, {**packing, "training": str(training)}, kept, PackingResult)
+    return Task(PACKING, {**packing, "data": job.data.spec, "training": str(training)}, kept, PackingResult)
 
 
 def packing_task(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     A file over its budget gives way to the next best network. Files that are verified already are left as they are.
 
     Raises:
-        UsageError: no such run, a budget outside its range.
+        UsageError: no such run, its images are not there, a budget outside its range.
         LatnasError: a file is broken, or a network cannot be exported.
         TargetMissedError: an exported file does not compute what the network computes.
     """
@@ -45,7 +45,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     name = choose_front(run, config.table)
     folder = run.front(name)
     table, front = load_table(folder / TABLE), load_front(folder / FRONT)
-    data = images_of(run)
+    data = images_of(run, config.data)
     space = limited_space(space_of(table), limits_of(run), data.classes, table.name)
     if config.auxiliary and not space.has_auxiliary_point:
         raise UsageError(

@@ -100,7 +100,8 @@ def training_task(job: Job, architecture: Architecture, seed: int, teacher: Task
     kept = job.exports / ".trainings" / _identity(job, training, teacher)
     if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
         (kept / RESULT).unlink(missing_ok=True)  # a training whose files were deleted is not done
-    return Task(TRAINING, training, kept, TrainingResult)
+    # Images that lie elsewhere by now are the same: their place decides nothing.
+    return Task(TRAINING, {**training, "data": job.data.spec}, kept, TrainingResult)
 
 
 def _identity(job: Job, training: Mapping[str, Any], teacher: Task | None) -> str:
