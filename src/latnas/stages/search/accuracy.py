@@ -50,9 +50,11 @@ class Scores:
         self._images = splits.train[:PROXY_BATCH].tolist()
         self._known: dict[str, dict[str, float]] = {}
         self._parts: dict[str, Parts] = {}
-        for path in sorted(run.accuracy.glob(f"features/*/{RESULT}")):
-            values = read_as(Architectures, path.with_name(NETWORKS))
-            self._take([Architecture.from_json(value) for value in values], read_as(features_of(len(values)), path))
+        for path in sorted(run.accuracy.glob(f"features/*/{NETWORKS}")):
+            if not (result := path.with_name(RESULT)).exists():
+                continue
+            values = read_as(Architectures, path)
+            self._take([Architecture.from_json(value) for value in values], read_as(features_of(len(values)), result))
 
     def tasks(self, architectures: Sequence[Architecture]) -> list[Task]:
         """What has to be run before `of` can answer for these architectures."""

@@ -68,17 +68,16 @@ class Rounds:
         self._learner = Learner(problem.space, problem.cost, problem.budgets, learning, config.seed)
         self._held_out: LabelledImages = data.train.take(splits_of(data, config.seed).search)
         self._sizes = [params_cost(problem.space.trace), macs_cost(problem.space.trace)]
-        self._step = 0
-        if (folder / CHECKPOINT).exists():
-            self._restore()
+        self._step = self._restored_step()
         self._metrics = Metrics(folder, self._step, writer)
 
     def run(self, pool: Sequence[Architecture], judging: Judging, report: Reporter) -> list[Architecture]:
         """All rounds; returns the pool and every proposal, in the order in which they came up."""
         known = {architecture.key: architecture for architecture in pool}
+        finished = self._step // self._config.hypernetwork_steps
         for number in range(self._config.rounds):
-            kept = self._folder / f"proposals-{number}.json"
-            if kept.exists():
+            kept = self._proposals(number)
+            if number < finished and kept.exists():
                 proposals = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
             else:
                 judged = judging(list(known.values()), f"round {number + 1}: features")
@@ -147,14 +146,26 @@ class Rounds:
         with undivided():
             save_tensors(self._folder / CHECKPOINT, tensors, {"search_step": self._step, **self._trainer.state})
 
-    def _restore(self) -> None:
+    def _proposals(self, number: int) -> Path:
+        return self._folder / f"proposals-{number}.json"
+
+    def _restored_step(self) -> int:
+        """The step of the last checkpoint, which is taken over; 0 where there is none, or it cannot be gone on from.
+
+        What a round of before it proposed cannot be made again by what was learnt since: then all begins anew.
+        """
         path = self._folder / CHECKPOINT
+        if not path.exists():
+            return 0
         tensors, state = load_tensors(path)
+        step = step_in(state, "search_step", path)
+        if not all(self._proposals(number).exists() for number in range((step - 1) // self._config.hypernetwork_steps)):
+            return 0
         self._learner.restore(tensors, path)
         prefix = "supernet."
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         self._trainer.restore(own, state, path)
-        self._step = step_in(state, "search_step", path)
+        return step
 
 
 def with_largest(found: Sequence[Architecture], problem: Problem, budgets: int, report: Reporter) -> list[Architecture]:

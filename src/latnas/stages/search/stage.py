@@ -27,7 +27,7 @@ from latnas.stages.search.long_trainings import contest_of, every_opinion, favou
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
 from latnas.stages.search.trainings import common_config
 from latnas.training.checkpoint import save_tensors
-from latnas.training.tasks import Task, one_thread
+from latnas.training.tasks import RESULT, Task, one_thread
 from latnas.training.trainer import Recipe
 from latnas.words.budgets import BudgetRange, format_ms
 from latnas.words.front import Front, load_front
@@ -114,6 +114,8 @@ def _learnt(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMode
         {**common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
         run.supernet,
     )
+    if not (run.supernet / CHECKPOINT).exists():
+        (run.supernet / RESULT).unlink(missing_ok=True)  # a warm-up whose weights were deleted is not done
     model = accuracy.accuracy_model(config, space, data, run, report, [latency], beside=[warm_up])
     trainer = supernet_trainer(space, data, recipe, config.seed)
     trainer.load(run.supernet / CHECKPOINT)
