@@ -6,20 +6,33 @@ import json
 from pathlib import Path
 
 import pytest
-from small import Heard, copied, export_config, quick_search, run_in, search_config
+from small import (
+    Heard,
+    contents,
+    copied,
+    export_config,
+    latnas,
+    profile_config,
+    quick_search,
+    run_in,
+    search_config,
+)
 from torch import Tensor, nn
 
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces import resources
 from latnas.spaces.choice import Choice
-from latnas.spaces.solving import extremes
+from latnas.spaces.solving import cheapest, extremes
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
-from latnas.stages.common.limits import limited_space, reachable_amounts
+from latnas.stages.common.limits import check_enough, end_networks, limited_space
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import deriving, export
 from latnas.stages.export.targets import make_targets
+from latnas.stages.profile import profile
+from latnas.stages.search import SearchConfig
+from latnas.stages.search.pool import initial_pool
 from latnas.words.architecture import Architecture
-from latnas.words.costs import macs_cost
+from latnas.words.costs import macs_cost, params_cost
 from latnas.words.front import load_front
 from latnas.words.limits import RESOURCES, Limits, Resource
 from latnas.words.manifest import load_manifest
@@ -34,17 +47,33 @@ def small(limits: Limits) -> Space:
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
-def test_a_limit_below_every_network_is_refused_with_the_smallest_value_and_that_one_is_taken(
-    resource: Resource,
-) -> None:
-    reachable = reachable_amounts(small(Limits()))
-    assert reachable is not None
-    least = reachable[0].of(resource)
+def test_a_limit_below_every_network_is_refused_with_a_value_that_leaves_enough_to_search(resource: Resource) -> None:
+    """In this space no two networks take the same, so that enough are four."""
+    whole = small(Limits())
+    least, *_, enough = sorted(whole.amounts(one).of(resource) for one in end_networks(whole))[:4]
     with pytest.raises(UsageError, match="the smallest") as caught:
         small(Limits(**{resource.name: least // 2}))
-    offered = str(caught.value).rpartition(f"{resource.flag} ")[2]
-    assert resource.parse(offered) == pytest.approx(least, rel=0.011)
-    assert reachable_amounts(small(Limits(**{resource.name: resource.parse(offered)}))) is not None
+    assert str(caught.value).endswith(f"Keep the other options and type: latnas search {resource.typed(enough)}")
+    assert f"is {resource.shown(least)}, and the 4 smallest have {resource.shown(enough)} at most." in str(caught.value)
+    left = small(Limits(**{resource.name: enough}))
+    check_enough(left)
+    assert len(initial_pool(left, SearchConfig(pool=8)).architectures) >= 4
+
+
+@pytest.mark.parametrize("command", ["search", "plan"])
+def test_limits_that_leave_too_few_networks_are_refused_before_anything_is_written_with_what_leaves_enough(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = space_of(profile(profile_config(tmp_path, space="mbconv", width=2)).table)
+    monkeypatch.chdir(tmp_path)
+    before, cost = contents(tmp_path), params_cost(space.trace)
+    *_, below, enough = [int(cost.cost(one)) for one in cheapest(space, cost, 4)]
+    typed = latnas(command, "--data", "digits", "--max-params", below, "--max-size", "1MB", "-q")
+    assert (typed.code, contents(tmp_path)) == (2, before)
+    assert f"--max-params {below} --max-size 1.00MB leaves 3 of the networks" in typed.stderr
+    offered = f"Keep the other options and type: latnas search --max-size 1.00MB --max-params {enough}"
+    assert typed.stderr.strip().endswith(offered)
+    check_enough(space.limited(Limits(params=enough)))
 
 
 def test_where_a_limit_on_multiply_adds_binds_the_space_has_ends_all_the_same() -> None:

@@ -23,7 +23,7 @@ from latnas.stages.common.estimate import (
     search_seconds,
     time_steps,
 )
-from latnas.stages.common.limits import end_networks, ends_of, limited_space
+from latnas.stages.common.limits import check_enough, end_networks, ends_of, limited_space
 from latnas.stages.common.options import SearchOptions, WithWorkers
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import (
@@ -146,6 +146,7 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
     named = "unknown" if table is None else table[1].name
     whole = limited_space(_space(config, table, data), NO_LIMITS, data.classes, named)
     space = limited_space(whole, config.limits, data.classes, named)
+    check_enough(space)
     latency = None if table is None else latency_of(table[1], whole)
     if latency is None:
         report.warn("no latency table fits, so that budgets are left out. Measure one: latnas profile")

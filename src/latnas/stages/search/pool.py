@@ -12,6 +12,7 @@ from latnas.errors import UsageError
 from latnas.ranking.judge import LEAST_LABELS
 from latnas.spaces.solving import cheapest, dearest, random_within
 from latnas.spaces.space import SETTING, Space
+from latnas.stages.common.limits import too_few
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.search.config import SearchConfig
 from latnas.words.architecture import Architecture, count_architectures
@@ -44,10 +45,7 @@ def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyMod
     """
     pool = _pool(space, config, tables)
     if (left := len(pool.architectures)) < LEAST_LABELS:
-        raise UsageError(
-            f"{space.limits.typed} leaves {left} of the networks of space {space.name!r}, and a search learns from "
-            f"{LEAST_LABELS} at least. Allow more; latnas plan says what limits leave."
-        )
+        raise UsageError(too_few(space, left))
     return pool
 
 

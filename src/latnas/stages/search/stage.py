@@ -13,7 +13,7 @@ from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space
 from latnas.stages.common.estimate import STEPS_WORTH_TIMING, search_seconds, time_steps
-from latnas.stages.common.limits import limited_space
+from latnas.stages.common.limits import check_enough, limited_space
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import FRONT
 from latnas.stages.common.tables import latency_of, space_of, warn_if_stale
@@ -52,7 +52,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     made, in that run; with `resume` a run goes on by the config that it records.
 
     Raises:
-        UsageError: no table or run fits, the range is out of reach, or no network keeps to the limits.
+        UsageError: no table or run fits, the range is out of reach, or limits leave too few networks.
         LatnasError: a file is broken, a training diverged, another process works on this run.
     """
     report = report or Silent()
@@ -64,6 +64,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     space = limited_space(space_of(begun.table), config.limits, data.classes, begun.table.name)
     latency = latency_of(begun.table, space)
     begun.check_measurement()
+    check_enough(space)
     budgets = budget_range(config.budget_range, space, latency)
     run.create(begun.recorded)
     _introduce(begun, budgets, report)
