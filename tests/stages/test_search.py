@@ -129,8 +129,9 @@ def test_where_all_networks_take_nearly_the_same_the_automatic_range_begins_with
     taken = budget_range("auto", space, latency)
     assert (taken.fastest_ms, taken.slowest_ms) == (least, most)
     monkeypatch.setattr(reach, "predicted_ends", lambda *_: (fast, fast))
-    with pytest.raises(UsageError, match="there is nothing to search between them"):
-        budget_range("auto", space, latency)
+    for typed in ("auto", f"{least / 2}ms:{2 * least}ms"):
+        with pytest.raises(UsageError, match="there is nothing to search between them"):
+            budget_range(typed, space, latency)
 
 
 def test_a_range_within_reach_is_taken_as_it_was_given(found: Judged, tmp_path: Path) -> None:

@@ -51,17 +51,17 @@ def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRan
     """The range that lambda spans: `written` as it was typed, 2ms:8ms or auto.
 
     Raises:
-        UsageError: part of the wanted range is out of reach; the message has the reachable one.
+        UsageError: part of the wanted range is out of reach, with the reachable one; or all networks take the same.
     """
     fastest, surely, slowest = reachable_range(space, latency)
     wanted = parse_range(written)
+    if fastest == slowest:
+        within = "" if space.limits == NO_LIMITS else " within the limits"
+        raise UsageError(
+            f"every network{within} takes {format_ms(fastest)} with table {latency.table.name}: there is nothing "
+            "to search between them. Loosen the limits, or profile a larger space."
+        )
     if wanted is None:
-        if fastest == slowest:
-            within = "" if space.limits == NO_LIMITS else " within the limits"
-            raise UsageError(
-                f"every network{within} takes {format_ms(fastest)} with table {latency.table.name}: there is nothing "
-                "to search between them. Loosen the limits, or profile a larger space."
-            )
         return BudgetRange(surely, slowest)
     if wanted[0] < fastest or wanted[1] > slowest * SAFETY:
         side = (
