@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Heard, as_typed, contents, latnas, profile_config, search_config
+from small import Heard, as_typed, contents, copied, latnas, profile_config, search_config
 
 from latnas.cli.show_plan import plan_json, show_plan
 from latnas.data.randomness import generator
@@ -177,6 +177,23 @@ def test_without_a_table_latencies_are_left_out_and_said_to_be(tmp_path: Path) -
     assert found.table is None and found.budgets == () and found.whole.latency_ms is None
     assert found.seconds.profile > 0 and found.whole.most.params > found.whole.least.params
     assert any("no latency table fits" in text for text in heard.warned)
+
+
+def test_where_no_table_fits_a_plan_says_why_and_the_profile_that_it_names_makes_one_that_does(
+    small_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    here, heard = copied(small_table, tmp_path / "my own"), Heard()
+    (path,) = here.glob("latency_tables/*.json")
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps({**table, "environment": {**table["environment"], "host": "elsewhere"}}))
+    show_plan(plan(plan_config(here, width=4, depth=1), heard))
+    (told,) = heard.warned
+    out = f"--out '{path.parent}'"
+    assert f"Measure one: latnas profile {out}. In {path.parent}: {path.name} was measured under other con" in told
+    assert "host was 'elsewhere' and is" in told
+    next_command = capsys.readouterr().out.splitlines()[-1]
+    assert next_command == f"next: latnas profile --space nasbench201 --width 4 --depth 1 --data digits {out}"
 
 
 def test_several_tables_must_be_told_apart_by_name_or_by_width(small_table: Path, tmp_path: Path) -> None:

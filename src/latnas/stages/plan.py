@@ -34,7 +34,9 @@ from latnas.stages.common.tables import (
     latency_of,
     only_one,
     space_of,
+    why_not,
     why_stale,
+    written_to,
 )
 from latnas.training.tasks import one_thread
 from latnas.words.architecture import Architecture, distinct
@@ -149,7 +151,9 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
     check_enough(space)
     latency = None if table is None else latency_of(table[1], whole)
     if latency is None:
-        report.warn("no latency table fits, so that budgets are left out. Measure one: latnas profile")
+        measure = f"latnas profile{written_to(config.tables)}"
+        why = why_not(config.tables, config.space, data)
+        report.warn(f"no latency table fits, so that budgets are left out. Measure one: {measure}{why}")
     with report.bar("planning") as bar, one_thread():
         ends = end_networks(whole)
         random = generator(config.seed, "plan")

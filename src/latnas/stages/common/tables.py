@@ -49,11 +49,11 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
     if not fitting:
         wanted = f" of space {space!r}" if space else ""
         extra = f" --space {space}" if space else ""
-        where = "" if folder == FOLDER else f" --out {quote(str(folder))}"
         raise UsageError(
             f"no latency table{wanted} for {data.channels}x{data.size}x{data.size} images with {len(data.classes)} "
-            f"classes was measured on this host. Measure one: latnas profile{extra} --data {quote(data.spec)}{where}"
-            + _why_not(folder, space, data)
+            f"classes was measured on this host. Measure one: latnas profile{extra} --data {quote(data.spec)}"
+            + written_to(folder)
+            + why_not(folder, space, data)
         )
     return only_one(fitting, space)
 
@@ -126,7 +126,12 @@ def _look_through(
     return list(fitting.values()), others
 
 
-def _why_not(folder: Path, space: str | None, data: ImageData) -> str:
+def written_to(folder: Path) -> str:
+    """The flag by which `latnas profile` writes to a folder, where that is not the usual one."""
+    return "" if folder == FOLDER else f" --out {quote(str(folder))}"
+
+
+def why_not(folder: Path, space: str | None, data: ImageData) -> str:
     """What to add to a message that no table fits: of some files in the folder, why they do not."""
     _, others = _look_through(folder, space, data)
     more = f"; and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
