@@ -232,6 +232,8 @@ def test_a_run_that_another_process_works_on_is_left_alone(small_run: Path, tmp_
         LatnasError, match=r"another latnas is working on .*\. Wait for it, .*, or choose another --name"
     ):
         search(search_config(here))
+    with pytest.raises(LatnasError, match=r"Wait for it, then type the same command again\.$"):
+        search(search_config(here, resume=str(run_in(here))))
     may_go.set()
     process.join(60)
     assert contents(here) == before

@@ -69,8 +69,10 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     run.create(begun.recorded)
     _introduce(begun, budgets, report)
 
+    is_named = config.resume is not None or config.from_run is not None
+    otherwise = "" if is_named else ", or choose another --name"
     # One thread is faster for networks this small, and the same on any number of cores as far as PyTorch computes.
-    with run.lock(", or choose another --name"), one_thread(), summary_writer(folder, config.tensorboard) as writer:
+    with run.lock(otherwise), one_thread(), summary_writer(folder, config.tensorboard) as writer:
         if begun.is_finished:
             report.say("this search is finished already; nothing to do")
             if writer is not None:
