@@ -216,7 +216,7 @@ REFUSED: dict[str, tuple[Change | dict[str, Any], str]] = {
     "both ways": ({"resume": "latest"}, "leave one of the two out"),
     "no such run": ({"from_run": "nope"}, "there is no run 'nope'. Runs in "),
     "a run that is not finished": (unfinished, "is not finished. Go on first: latnas search --resume '"),
-    "another pool": ({"pool": 9}, "was searched with pool 8, not 9, and that stays. Leave --pool out, or make another"),
+    "another pool": ({"pool": 9}, "was searched with pool 8, not 9, and that stays. Leave --pool out (of variables"),
     "a limit": ({"max_params": "10k"}, "with max_params without limit, not 10000, and that stays. Leave --max-params"),
     "another space": ({"space": "mbconv"}, "was searched with space nasbench201, not mbconv"),
     "another seed": ({"seed": 1}, "was searched with seed 0, not 1"),

@@ -215,8 +215,8 @@ def _check_typed(config: SearchConfig, full: SearchConfig, run: RunFolder, free:
         if typed != known:
             raise UsageError(
                 f"{run.path} was searched with {name} {'without limit' if known is None else known}, not {typed}, and "
-                f"that stays. Leave --{name.replace('_', '-')} out, or make another run: leave out "
-                f"{'--resume' if config.resume else '--from'}."
+                f"that stays. Leave --{name.replace('_', '-')} out (of variables and --config too), or make another "
+                f"run: leave out {'--resume' if config.resume else '--from'}."
             )
     if config.name is not None and config.name != run.path.name:
         raise UsageError(f"the run is {run.path}, and keeps its name. Leave --name out.")
