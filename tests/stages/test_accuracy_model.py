@@ -16,7 +16,7 @@ from small import contents
 
 from latnas.data.sources import load_images
 from latnas.ranking import judge
-from latnas.ranking.judge import Judge, prior_scores
+from latnas.ranking.judge import Judge, Scale, cut, prior_scores
 from latnas.ranking.shortlist import shortlist
 from latnas.spaces.solving import dearest
 from latnas.spaces.space import make_space
@@ -142,7 +142,8 @@ def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes:
     """The judge of made-up labels, and the costs [C, N] along which it was made."""
     config = SearchConfig(**{**SIZES, **changes})
     costs, pool = generic_costs(SPACE.trace, 2, seed=0), model.pool.architectures
-    values = 0.5 + 0.1 * prior_scores([model.scores.of(one.key) for one in pool], names)
+    rows = [model.scores.of(one.key) for one in pool]
+    values = 0.5 + 0.1 * cut(Scale.of(rows).standard(rows, names)).mean(1)
     labels = dict(zip((one.key for one in pool), values.tolist(), strict=True))
     made_up = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", labels)
     judge, first = train_first(pool, model.scores, made_up, costs, config.trainings)

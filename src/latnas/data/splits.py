@@ -44,18 +44,13 @@ def splits_of(data: ImageData, seed: int) -> Splits:
     return Splits(train, search + first, select + first)
 
 
-def make_splits(labels: Tensor, seed: int, fractions: Sequence[float] = FRACTIONS) -> Splits:
+def make_splits(labels: Tensor, seed: int) -> Splits:
     """Divides the training images: every image is in one of the splits, every class in all three.
 
     Raises:
-        UsageError: `fractions` are not three positive numbers that sum to 1.
         LatnasError: a class has fewer than three images.
     """
-    if len(fractions) != 3:
-        raise UsageError(
-            f"splits need three fractions (train, search, select), got {len(fractions)}: {list(fractions)}."
-        )
-    return Splits(*divide(labels, fractions, generator(seed, "splits")))
+    return Splits(*divide(labels, FRACTIONS, generator(seed, "splits")))
 
 
 def hold_out(labels: Tensor) -> tuple[Tensor, Tensor]:

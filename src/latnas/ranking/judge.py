@@ -267,9 +267,9 @@ def fit_judge(
     )  # fmt: skip
 
 
-def prior_scores(pool: Sequence[Mapping[str, float]], names: Sequence[str] = CANDIDATES[0]) -> np.ndarray:
-    """[N]: the mean of the standardised features of these names, for choosing what to label."""
-    means: np.ndarray = cut(Scale.of(pool).standard(pool, names)).mean(1)
+def prior_scores(pool: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """[N]: the mean of the standardised features of the first set, for choosing what to label."""
+    means: np.ndarray = cut(Scale.of(pool).standard(pool, CANDIDATES[0])).mean(1)
     return means
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from latnas.data.images import ImageData
 from latnas.data.splits import splits_of
@@ -56,29 +55,22 @@ class Scores:
             values = read_as(Architectures, path)
             self._take([Architecture.from_json(value) for value in values], read_as(features_of(len(values)), result))
 
-    def tasks(self, architectures: Sequence[Architecture]) -> list[Task]:
-        """What has to be run before `of` can answer for these architectures."""
-        unknown = distinct(one for one in architectures if one.key not in self._known)
-        chunks = [unknown[start : start + CHUNK] for start in range(0, len(unknown), CHUNK)]
-        return [self._task(chunk) for chunk in chunks]
-
-    def take(self, tasks: Sequence[Task], results: Sequence[Any]) -> None:
-        """Takes in the results of tasks that were run."""
-        for task, found in zip(tasks, results, strict=True):
-            self._take([Architecture.from_json(value) for value in task.config["architectures"]], found)
-
     def compute(
         self, architectures: Sequence[Architecture], report: Reporter, name: str, beside: Sequence[Task] = ()
     ) -> None:
         """Runs what is missing, and `beside` with it: the longest first, so that no process waits for it at the end."""
-        tasks = self.tasks(architectures)
-        if not (tasks or beside):
+        unknown = distinct(one for one in architectures if one.key not in self._known)
+        chunks = [unknown[start : start + CHUNK] for start in range(0, len(unknown), CHUNK)]
+        if not (chunks or beside):
             return
         with report.bar(name) as bar:
             results = run_tasks(
-                [*beside, *tasks], self._config.workers, lambda done, total: bar.update(done, total, "tasks")
+                [*beside, *map(self._task, chunks)],
+                self._config.workers,
+                lambda done, total: bar.update(done, total, "tasks"),
             )
-        self.take(tasks, results[len(beside) :])
+        for chunk, found in zip(chunks, results[len(beside) :], strict=True):
+            self._take(chunk, found)
 
     def of(self, key: str) -> dict[str, float]:
         """The features of the architecture called `key`."""
