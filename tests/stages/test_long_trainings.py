@@ -84,13 +84,25 @@ def test_the_best_within_each_budget_are_those_that_a_search_through_all_finds(
     judged: AccuracyModel, contest: Contest
 ) -> None:
     values = values_of(judged, contest)
-    for rank in (0, 1, len(values) - 1):
-        expected = []
-        for budget in contest.budgets_ms:
-            within = [index for index in range(len(values)) if contest.latencies_N[index] <= budget]
-            within.sort(key=lambda index: (-values[index], index))
-            expected += within[rank : rank + 1]
-        assert contest.best(values, rank) == expected
+    ranked = contest.ranked(values)
+    for budget, found in zip(contest.budgets_ms, ranked, strict=True):
+        within = [index for index in range(len(values)) if contest.latencies_N[index] <= budget]
+        assert found.tolist() == sorted(within, key=lambda index: (-values[index], index))
+    assert contest.best(values) == [found[0] for found in ranked]
+
+
+def test_networks_are_sorted_once_by_each_view_however_many_are_known(
+    judged: AccuracyModel, contest: Contest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views, sorts, argsort = every_opinion(judged, contest), [0], np.argsort
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        sorts[0] += 1
+        return argsort(*arguments, **options)
+
+    monkeypatch.setattr(np, "argsort", counted)
+    assert contest.next(views, {one.key for one in contest.found}, most=100) == []
+    assert sorts == [len(views)]
 
 
 def test_what_is_trained_next_is_best_somewhere_and_unknown_and_as_many_as_wanted(

@@ -36,11 +36,14 @@ class Contest:
     latencies_N: np.ndarray
     budgets_ms: Sequence[float]
 
-    def best(self, values_N: np.ndarray, rank: int = 0) -> list[int]:
-        """Positions of the best within each budget; with a rank of the second best, and so on, where there are any."""
+    def ranked(self, values_N: np.ndarray) -> list[np.ndarray]:
+        """Positions of all within each budget, the best first."""
         order = np.argsort(-values_N, kind="stable")
-        within = (order[self.latencies_N[order] <= budget] for budget in self.budgets_ms)
-        return [int(fitting[rank]) for fitting in within if len(fitting) > rank]
+        return [order[self.latencies_N[order] <= budget] for budget in self.budgets_ms]
+
+    def best(self, values_N: np.ndarray) -> list[int]:
+        """Positions of the best within each budget, where there are any."""
+        return [int(within[0]) for within in self.ranked(values_N) if len(within)]
 
     def next(
         self, views: Sequence[np.ndarray], known: Collection[str], most: int, least: int = 1
@@ -51,8 +54,9 @@ class Contest:
         No more than `most`: then evenly spaced over views and budgets.
         """
         wanted: dict[int, None] = {}
-        for rank in range(len(self.found)):
-            best = [position for values_N in views for position in self.best(values_N, rank)]
+        ranked = [within for values_N in views for within in self.ranked(values_N)]
+        for rank in range(max(map(len, ranked))):
+            best = [int(within[rank]) for within in ranked if len(within) > rank]
             wanted |= {position: None for position in best if self.found[position].key not in known}
             if len(wanted) >= least:
                 break
