@@ -58,6 +58,8 @@ def tell_halves(config: dict[str, Any], folder: Path) -> str:
 
 
 def fail(config: dict[str, Any], folder: Path) -> None:
+    if "after" in config:
+        wait_for({"file": config["after"]}, folder)
     raise LatnasError(config["message"])
 
 
@@ -65,13 +67,27 @@ def be_killed(config: dict[str, Any], folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def break_down(config: dict[str, Any], folder: Path) -> None:
+    raise ZeroDivisionError("nobody thought of this")
+
+
 def stay(config: dict[str, Any], folder: Path) -> None:
-    """Says who it is, and stays; told to go, it leaves a word, as a training leaves a checkpoint."""
+    """Says who it is, and stays; told to go, and told again, it leaves a word, as a training leaves a checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "part").write_text(str(os.getpid()))
-    (folder / "part").rename(folder / "pid")
     try:
+        (folder / "part").write_text(str(os.getpid()))
+        (folder / "part").rename(folder / "pid")
+        tell_share(0.5)
         time.sleep(3 * DEADLINE_SECONDS)
     except Terminated:
+        os.kill(os.getpid(), signal.SIGTERM)
         (folder / "left").touch()
         raise
+
+
+def stay_on(config: dict[str, Any], folder: Path) -> None:
+    """Stays even when it is told to go."""
+    try:
+        stay(config, folder)
+    except Terminated:
+        time.sleep(3 * DEADLINE_SECONDS)

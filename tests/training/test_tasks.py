@@ -11,11 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -153,19 +153,78 @@ def test_an_interrupted_caller_lets_its_workers_leave_a_checkpoint_and_touches_n
 def test_an_interruption_waits_until_all_workers_have_started_so_that_all_are_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submitted: list[int] = []
-    submit = ProcessPoolExecutor.submit
+    started: list[BaseProcess] = []
+    start = BaseProcess.start
 
-    def interrupted(pool: ProcessPoolExecutor, *call: Any) -> Future[Any]:
-        if not submitted:
+    def interrupted(process: BaseProcess) -> None:
+        if not started:
             signal.raise_signal(signal.SIGINT)
-        submitted.append(len(submitted))
-        return submit(pool, *call)
+        start(process)
+        started.append(process)
 
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    monkeypatch.setattr(BaseProcess, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_tasks(answers(tmp_path), 2)
-    assert submitted == [0, 1, 2] and multiprocessing.active_children() == []
+    assert len(started) == 2 and multiprocessing.active_children() == []
+
+
+def two_that_stay_and_others(folder: Path) -> list[Task]:
+    return [*(Task("small_tasks:stay", {}, folder / f"stays-{index}") for index in range(2)), *answers(folder)]
+
+
+def test_an_interruption_ends_what_is_worked_on_and_nothing_is_begun_any_more(tmp_path: Path) -> None:
+    def interrupt(done: float, total: int) -> None:
+        if done == 1.0:  # half of both
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(two_that_stay_and_others(tmp_path), 2, interrupt)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stays-0", "stays-1"]
+    assert all((tmp_path / f"stays-{index}" / "left").exists() for index in range(2))
+
+
+def test_an_error_ends_what_is_worked_on_and_nothing_is_begun_any_more(tmp_path: Path) -> None:
+    stays, _, *others = two_that_stay_and_others(tmp_path)
+    fails = Task("small_tasks:fail", {"message": "no luck", "after": str(stays.folder / "pid")}, tmp_path / "fails")
+    with pytest.raises(LatnasError, match=r"^no luck$"):
+        run_tasks([stays, fails, *others], 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["stays-0"]
+    assert (stays.folder / "left").exists()
+
+
+def test_what_a_worker_finished_is_kept_though_nobody_heard_of_it(tmp_path: Path) -> None:
+    def interrupt(done: float, total: int) -> None:
+        if done:
+            wait_until(lambda: all((task.folder / RESULT).exists() for task in tasks))
+            raise KeyboardInterrupt
+
+    tasks = answers(tmp_path, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(tasks, 2, interrupt)
+    assert run_tasks(tasks, 0) == [0, 1]
+    assert [(task.folder / "runs").read_text() for task in tasks] == ["x", "x"]
+
+
+@pytest.mark.usefixtures("signals_handled")
+def test_a_second_interruption_kills_a_worker_that_does_not_end_so_that_none_is_left(tmp_path: Path) -> None:
+    def interrupt(done: float, total: int) -> None:
+        if done:
+            threading.Thread(target=interrupt_again).start()
+            raise KeyboardInterrupt
+
+    def interrupt_again() -> None:
+        wait_until((tmp_path / "left").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks([Task("small_tasks:stay_on", {}, tmp_path)], 1, interrupt)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_error_that_nobody_thought_of_says_where_in_the_worker_it_was_raised(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_tasks([Task("small_tasks:break_down", {}, tmp_path)], 1)
+    assert "in break_down" in caught.value.__notes__[0]
 
 
 def test_a_killed_worker_is_told_of_with_what_to_do(tmp_path: Path) -> None:
