@@ -295,7 +295,7 @@ def estimate(problem: Problem, sizes: Sizes, executor: str) -> CellSeconds:
     began, cpu_began = time.perf_counter(), time.process_time()
     each = time_steps(problem.space, problem.data, Reduction(options.reduced_width, options.reduced_size), sizes.batch)
     own_share = (time.process_time() - cpu_began) / (time.perf_counter() - began)
-    each = StepSeconds(own_share * each.full, own_share * each.reduced, own_share * each.features)
+    each = StepSeconds(**{what: own_share * seconds for what, seconds in asdict(each).items()})
     workers = parse_executor(executor)
     searching = search_seconds(options, each, workers).total
     # Evaluating an image takes about a third of training on it.

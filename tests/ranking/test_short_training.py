@@ -41,6 +41,20 @@ def test_a_short_training_is_measured_on_the_split_select_and_beats_chance(tmp_p
     assert short_training_task(config(40), tmp_path) == result
 
 
+def test_of_a_large_split_only_the_first_images_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Tensor] = []
+
+    def look(network: nn.Module, images: LabelledImages, device: str) -> Accuracy:
+        looked_at.append(images.labels)
+        return accuracy(network, images, device)
+
+    labels = load_images("digits").train.labels
+    monkeypatch.setattr(short_training, "MOST_EVALUATED", 50)
+    monkeypatch.setattr(short_training, "accuracy", look)
+    assert short_training_task(config(2), tmp_path)["images"] == 50
+    assert looked_at[0].equal(labels[make_splits(labels, 0).select[:50]])
+
+
 def test_who_stops_it_while_it_is_measured_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     trained = Trainer.step

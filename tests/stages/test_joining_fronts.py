@@ -155,7 +155,7 @@ def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keep
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a machine where a step takes a second, a tenth of a minute is three trainings of two steps."""
-    monkeypatch.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1))
+    monkeypatch.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1, evaluation=0))
     whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
     before = {path.parent.name for path in run_in(whole).glob("accuracy/short/*/result.json")}
     found = finished(whole, table=other_table(whole), extra_minutes=0.1)

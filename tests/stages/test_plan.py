@@ -85,7 +85,7 @@ def test_times_are_estimated_for_each_stage_and_profile_is_left_out_where_a_tabl
     assert seconds.total == pytest.approx(seconds.search.total + seconds.export)
 
 
-EACH = StepSeconds(full=0.05, reduced=0.01, features=0.1)
+EACH = StepSeconds(full=0.05, reduced=0.01, features=0.1, evaluation=0.2)
 PLAIN = ExportSizes(networks=4, epochs=10, images=6400, tested=640)
 TRAINING = 10 * 100 * 0.05
 
@@ -123,6 +123,17 @@ def test_what_is_timed_for_an_estimate_keeps_to_the_limits(monkeypatch: pytest.M
     assert timed and all(space.keeps(one) for one in timed)
 
 
+def test_an_evaluation_takes_as_long_as_its_images_of_which_there_is_a_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_seconds_of_step", lambda *_: 0.3)
+    monkeypatch.setattr(estimate, "features_of", lambda *_: None)
+    space, digits = make_space("mbconv", image_size=8, channels=1, classes=10, width=4, depth=1), load_images("digits")
+    assert estimate.time_steps(space, digits, Reduction(), 50).evaluation == pytest.approx(0.15 * 1437 / 50 * 0.1)
+    halved = replace(digits, validation=100)
+    assert estimate.time_steps(space, halved, Reduction(), 50).evaluation == pytest.approx(50 / 50 * 0.1)
+    monkeypatch.setattr(estimate, "MOST_EVALUATED", 20)
+    assert estimate.time_steps(space, digits, Reduction(), 50).evaluation == pytest.approx(20 / 50 * 0.1)
+
+
 def test_a_plan_says_what_the_options_of_its_export_add(small_table: Path, planned: Planned) -> None:
     asked = {"budgets": 3, "seeds": 3, "distill": True, "int8": True, "epochs": 20, "baselines": True}
     found = plan(plan_config(small_table, **asked))
@@ -146,7 +157,8 @@ def test_a_plan_says_what_the_options_of_its_export_add(small_table: Path, plann
 def test_a_plan_counts_each_training_that_is_asked_for_and_says_the_search_that_does_them(small_table: Path) -> None:
     asked = {"pool": 9, "trainings": 12, "training_steps": 40, "halvings": 1, "long_trainings": 6}
     steps = 12 * 40 + 4 * 120 + 6 * 5 * 120
-    assert search_seconds(SearchOptions(**asked), EACH, workers=1).trainings == pytest.approx(steps * EACH.reduced)
+    seconds = steps * EACH.reduced + (12 + 4 + 6) * EACH.evaluation
+    assert search_seconds(SearchOptions(**asked), EACH, workers=1).trainings == pytest.approx(seconds)
     shown = latnas("plan", "--data", "digits", "--tables", small_table / "latency_tables", "-q", *as_typed(asked))
     assert (shown.code, shown.raised) == (0, None)
     assert " ".join(as_typed(asked)) in shown.stdout.splitlines()[-1]

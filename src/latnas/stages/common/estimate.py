@@ -12,7 +12,9 @@ import torch
 
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.randomness import generator
+from latnas.data.splits import FRACTIONS
 from latnas.ranking.features import Reduction, features_of, resized
+from latnas.ranking.short_training import MOST_EVALUATED
 from latnas.spaces.solving import random_within
 from latnas.spaces.space import Space
 from latnas.stages.common.options import SearchOptions
@@ -58,11 +60,19 @@ BESIDE_ONE_ANOTHER = 0.4
 
 @dataclass(frozen=True)
 class StepSeconds:
-    """Seconds on one thread for a network of middling size: a training step, full and reduced; a set of features."""
+    """Seconds on one thread for a network of middling size.
+
+    Attributes:
+        full: of a training step.
+        reduced: of a training step of a reduced copy.
+        features: of a set of features.
+        evaluation: of a reduced copy's accuracy, after a short or long training.
+    """
 
     full: float
     reduced: float
     features: float
+    evaluation: float
 
 
 @dataclass(frozen=True)
@@ -91,9 +101,10 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
     """A whole search, nothing of which exists yet."""
     proposals = sizes.rounds * sizes.draws * max(2 * sizes.budgets - 1, 5)
     speed = speed_of(workers)
+    trained = sum(networks for networks, _ in sizes.lengths) + sizes.long_trainings
     return SearchSeconds(
         features=(sizes.pool + proposals) * each.features / speed,
-        trainings=sizes.all_training_steps * each.reduced / speed,
+        trainings=(sizes.all_training_steps * each.reduced + trained * each.evaluation) / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
         starting=FIRST_POOL_SECONDS + (3 + sizes.rounds) * POOL_SECONDS,
@@ -102,7 +113,7 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
 
 def trainings_within(seconds: float, steps: int, each: StepSeconds, workers: int) -> int:
     """How many short trainings of so many steps take about so long; at least one."""
-    return max(int(seconds * speed_of(workers) / (steps * each.reduced)), 1)
+    return max(int(seconds * speed_of(workers) / (steps * each.reduced + each.evaluation)), 1)
 
 
 @dataclass(frozen=True)
@@ -167,7 +178,8 @@ def time_steps(space: Space, data: ImageData, reduction: Reduction, batch_size: 
         features = _seconds(lambda: features_of(sample, space, reduction, images, 0)) / SAMPLE
     finally:
         torch.set_num_threads(threads)
-    return StepSeconds(full, reduced, features)
+    evaluated = min(data.validation // 2 or FRACTIONS[-1] * len(data.train), MOST_EVALUATED)
+    return StepSeconds(full, reduced, features, evaluated / batch_size * FORWARD * reduced)
 
 
 def _seconds_of_step(space: Space, architectures: Sequence[Architecture], data: ImageData, batch_size: int) -> float:
