@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latnas.data.batches import channel_statistics
-from latnas.data.images import LabelledImages
+from latnas.data.images import Images, LabelledImages
 from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
@@ -90,21 +90,27 @@ def test_a_copy_is_as_narrow_and_small_as_it_was_asked_to_be(tmp_path: Path, mon
     assert seen == [(3, (1, 10, 10)), (4, (1, 12, 12))]  # a copy is never larger than the network
 
 
-def test_of_images_that_are_not_held_a_few_are_decoded_for_the_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = load_images("digits").train.images[:1000]
-    decoded: list[int] = []
+@pytest.mark.parametrize(("small_bytes", "counted"), [(1437 * 64, 1), (1437 * 64 - 1, 4)], ids=["small", "large"])
+def test_how_many_images_count_for_the_statistics_follows_from_the_data_and_not_from_where_they_are_held(
+    small_bytes: int, counted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
 
-    def read(rows: Tensor) -> Tensor:
-        decoded.extend(rows.tolist())
-        return held[rows]
+    def look(images: Images, small: bool) -> tuple[Tensor, Tensor]:
+        seen.append(statistics_of(images, small))
+        return seen[-1]
 
-    images = LazyImages(read, torch.arange(1000), (1, 8, 8))
-    for ours, all_of_them in zip(statistics_of(images), channel_statistics(held), strict=True):
-        assert ours.equal(all_of_them)
-    decoded.clear()
-    monkeypatch.setattr(short_training, "DECODED_FOR_STATISTICS", 300)
-    for ours, of_few in zip(statistics_of(images), channel_statistics(held[::4]), strict=True):
-        assert ours.equal(of_few)
-    assert decoded == list(range(0, 1000, 4))
-    for ours, all_of_them in zip(statistics_of(held), channel_statistics(held), strict=True):
-        assert ours.equal(all_of_them)
+    data = load_images("digits")
+    held = data.train.images
+    lazy = LazyImages(held.__getitem__, torch.arange(1437), (1, 8, 8))
+    monkeypatch.setattr(short_training, "SMALL_BYTES", small_bytes)
+    monkeypatch.setattr(short_training, "COUNTED_OF_MANY", 300)
+    monkeypatch.setattr(short_training, "statistics_of", look)
+    labels = []
+    for images in (held, lazy):
+        one = replace(data, train=LabelledImages(images, data.train.labels))
+        monkeypatch.setattr(short_training, "images_of_task", lambda _, one=one: one)
+        labels.append(short_training_task(config(2), tmp_path))
+    expected = channel_statistics(held[make_splits(data.train.labels, 0).train][::counted])
+    assert all(ours.equal(theirs) for both in seen for ours, theirs in zip(both, expected, strict=True))
+    assert len(seen) == 2 and labels[0] == labels[1]

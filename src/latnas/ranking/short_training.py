@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from latnas.training.evaluate import accuracy
 from latnas.training.trainer import Recipe, Trainer, training_seed
 from latnas.words.architecture import Architecture
 
-DECODED_FOR_STATISTICS = 4000
-"""Images out of all that are not in memory. To decode every one could take longer than the training that follows."""
+SMALL_BYTES = 300_000_000
+"""Training images of so much, decoded, are few enough for all to count for the statistics.
+
+To decode every one of more could take longer than the training that follows. Whether they are held in memory does not
+count: that may differ between two processes of one search, whose labels must not.
+"""
+
+COUNTED_OF_MANY = 4000
+"""Images, evenly spread, that count for the statistics where not all do."""
 
 MOST_EVALUATED = 10_000
 """Images of the split `select` that accuracy is measured on: its interval is then two points wide at most."""
@@ -35,13 +43,13 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     reduction = Reduction(**config["reduction"])
     space = make_space(config["space"], **config["options"]).reduced(reduction.width, reduction.image_size)
     splits = splits_of(data, config["seed"])
-    size = space.options.image_size
+    size, small = space.options.image_size, math.prod(data.train.images.shape) <= SMALL_BYTES
     images = LabelledImages(resized(data.train.images, size), data.train.labels)
     architecture = Architecture.from_json(config["architecture"])
     seed = training_seed(config["seed"], "short", architecture.key)
     network = space.derive(space.network(seed), architecture)
     trained_on = images.take(splits.train)
-    network.normalise.set_statistics(*statistics_of(trained_on.images))
+    network.normalise.set_statistics(*statistics_of(trained_on.images, small))
     trainer = Trainer(network, trained_on, Recipe(**config["recipe"]), seed, config["device"])
     trainer.run(checkpoint=folder / "checkpoint.safetensors")
     result = accuracy(network, images.take(splits.select[:MOST_EVALUATED]), config["device"])
@@ -49,9 +57,7 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     return {"accuracy": result.value, "images": result.images}
 
 
-def statistics_of(images: Images) -> tuple[Tensor, Tensor]:
-    """`channel_statistics`, of evenly spread images where all would have to be decoded for each short training."""
-    if isinstance(images, Tensor):
-        return channel_statistics(images)
+def statistics_of(images: Images, small: bool) -> tuple[Tensor, Tensor]:
+    """`channel_statistics`, of about `COUNTED_OF_MANY` images if they are not of a small data set."""
     _, _, height, width = images.shape
-    return channel_statistics(images, min(MOST_PIXELS, DECODED_FOR_STATISTICS * height * width))
+    return channel_statistics(images, MOST_PIXELS if small else min(MOST_PIXELS, COUNTED_OF_MANY * height * width))
