@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from latnas.data.sources import images_of_task
+from latnas.data.sources import images_of_task, load_images
 from latnas.errors import LatnasError, Terminated
 from latnas.training.tasks import tell_share
 
@@ -47,6 +48,13 @@ def threads(config: dict[str, Any], folder: Path) -> int:
 
 def images(config: dict[str, Any], folder: Path) -> int:
     return len(images_of_task(config["data"]).train)
+
+
+def held(config: dict[str, Any], folder: Path) -> list[bool]:
+    """Whether images are held in memory, where so many bytes of it may be thought of as free."""
+    return [
+        isinstance(load_images(config["data"], available_bytes=free).train.images, Tensor) for free in config["free"]
+    ]
 
 
 def tell_halves(config: dict[str, Any], folder: Path) -> str:

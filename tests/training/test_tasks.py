@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from PIL import Image
 from small_tasks import DEADLINE_SECONDS
 
 from latnas.data import sources
@@ -83,6 +84,19 @@ def test_without_workers_the_tasks_of_one_call_read_their_images_once(
     with pytest.raises(LatnasError, match="no"):
         run_tasks(failing, 0)
     assert images_of_task("digits") is not images_of_task("digits") and read == ["digits"] * 5
+
+
+def test_workers_and_their_parent_share_the_memory_for_images(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for index in range(4):
+            path = tmp_path / "images" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8)).save(path)
+    quarter = 4 * 8 * 8 * 8
+    sizes = {"data": str(tmp_path / "images"), "free": [quarter - 1, quarter, 3 * quarter - 1, 3 * quarter]}
+    tasks = [Task("small_tasks:held", sizes, tmp_path / str(index)) for index in range(2)]
+    assert run_tasks(tasks, 2) == [[False, False, False, True]] * 2
+    assert run_tasks([Task("small_tasks:held", sizes, tmp_path / "here")], 0) == [[False, True, True, True]]
 
 
 def test_how_far_running_tasks_are_counts_for_those_who_wait(tmp_path: Path) -> None:
@@ -228,7 +242,8 @@ def test_an_error_that_nobody_thought_of_says_where_in_the_worker_it_was_raised(
 
 
 def test_a_killed_worker_is_told_of_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(LatnasError, match=r"a worker process was killed.*Type the same command to go on"):
+    told = r"a worker process was killed.*Type the same command to go on.* --executor local:0, .* images: --data X@32$"
+    with pytest.raises(LatnasError, match=told):
         run_tasks([Task("small_tasks:be_killed", {}, tmp_path)], 1)
     assert multiprocessing.active_children() == []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from shlex import quote
 from typing import IO
@@ -42,7 +43,15 @@ MOST_LOOKED_AT = 100
 """Images of 16 bits that are decoded to see how bright they are."""
 
 SHARE_OF_MEMORY = 1 / 4
+_SHARED_BY: ContextVar[int] = ContextVar("shared by", default=1)
+"""Processes that may hold the same images at a time."""
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+def share_memory(processes: int) -> None:
+    """From now on this process is one of so many that may hold the same images."""
+    _SHARED_BY.set(processes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +82,8 @@ def from_encoded(
     two that are equally common), clamped to 8..224. The shorter side is scaled to S by Pillow's antialiased bilinear
     filter, then the centre is cropped. There is one channel if all images are grey, else three.
 
-    Images that would take more than a quarter of the memory are not held but decoded when they are asked for.
+    Images that would take more than a quarter of the memory are not held but decoded when they are asked for:
+    a quarter for all processes together that may hold them.
 
     Args:
         encoded: where the images are.
@@ -131,7 +141,7 @@ def _three_parts(encoded: Encoded, where: str, notes: list[str]) -> dict[str, Te
 
 def _fits_memory(needed_bytes: int, available_bytes: int | None, where: str, notes: list[str]) -> bool:
     free = psutil.virtual_memory().available if available_bytes is None else available_bytes
-    if needed_bytes <= SHARE_OF_MEMORY * free:
+    if needed_bytes <= SHARE_OF_MEMORY * free / _SHARED_BY.get():
         return True
     notes.append(
         f"{where}: decoded images would take {needed_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB of memory are free. "

@@ -67,7 +67,7 @@ class Workers:
         worker = self.idle.pop()
         self.busy[worker] = index
         self._shares[worker.number] = 0.0
-        with _death_told():
+        with self._death_told():
             worker.pipe.send(what)
 
     def finished(self, timeout_seconds: float) -> list[tuple[int, Any]]:
@@ -81,7 +81,7 @@ class Workers:
         found = []
         for pipe in wait(list(by_pipe), timeout_seconds):
             assert isinstance(pipe, Connection)
-            with _death_told():
+            with self._death_told():
                 value, error = pipe.recv()
             if error is not None:
                 raise error
@@ -110,15 +110,16 @@ class Workers:
                 self.idle.clear()
                 self.busy.clear()
 
-
-@contextmanager
-def _death_told() -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, OSError) as error:
-        raise LatnasError(
-            "a worker process was killed, perhaps for want of memory. Type the same command to go on."
-        ) from error
+    @contextmanager
+    def _death_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            raise LatnasError(
+                "a worker process was killed, perhaps for want of memory. Type the same command to go on; if that "
+                f"happens again, with --executor local:{len(self._shares) // 2}, or begin anew with smaller images: "
+                "--data X@32"
+            ) from error
 
 
 def _fresh_processes() -> ForkServerContext | SpawnContext:
@@ -135,7 +136,7 @@ def _fresh_processes() -> ForkServerContext | SpawnContext:
 
 def _live(pipe: Connection, work: Work, shares: MutableSequence[float], number: int) -> None:
     """All that a worker does: what it is given, until it is told to end or its parent has."""
-    _get_ready()
+    _get_ready(len(shares))
     with suppress(EOFError, OSError):
         while True:
             value, error = _outcome(partial(work, pipe.recv(), partial(shares.__setitem__, number)))
@@ -164,15 +165,18 @@ def _terminate_once(*_: object) -> None:
     raise Terminated
 
 
-def _get_ready() -> None:
-    """One thread of arithmetic, no Ctrl-C of its own, and no life after the parent's."""
+def _get_ready(workers: int) -> None:
+    """One thread of arithmetic, its part of the memory, no Ctrl-C of its own, and no life after the parent's."""
     import torch
+
+    from latnas.data.encoded import share_memory
 
     parent = multiprocessing.parent_process()  # not the one that forked this process
     assert parent is not None
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    share_memory(workers + 1)  # the parent may hold the same images
 
     def watch() -> None:
         parent.join()
