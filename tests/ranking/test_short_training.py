@@ -16,7 +16,8 @@ from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.data.splits import make_splits
-from latnas.ranking import short_training
+from latnas.ranking import features, short_training
+from latnas.ranking.features import resized
 from latnas.ranking.short_training import short_training_task, statistics_of
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import Accuracy, accuracy
@@ -114,3 +115,22 @@ def test_how_many_images_count_for_the_statistics_follows_from_the_data_and_not_
     expected = channel_statistics(held[make_splits(data.train.labels, 0).train][::counted])
     assert all(ours.equal(theirs) for both in seen for ours, theirs in zip(both, expected, strict=True))
     assert len(seen) == 2 and labels[0] == labels[1]
+
+
+def test_of_a_large_data_set_in_memory_only_what_is_used_is_resized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+
+    def look(images: Tensor, size: int) -> Tensor:
+        together.append(len(images))
+        return resized(images, size)
+
+    other = {"options": {**vars(SPACE.options), "image_size": 12}, "reduction": {"width": 4, "image_size": 10}}
+    monkeypatch.setattr(short_training, "COUNTED_OF_MANY", 300)
+    monkeypatch.setattr(short_training, "SMALL_BYTES", 0)
+    monkeypatch.setattr(features, "resized", look)
+    result = short_training_task(config(2, **other), tmp_path)
+    assert set(together) == {252, 64, 215}  # statistics, batches, `select`
+    monkeypatch.setattr(short_training, "lazily", lambda images: images)
+    assert short_training_task(config(2, **other), tmp_path) == result

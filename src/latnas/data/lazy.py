@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from latnas.data.images import Images
 from latnas.data.npz import Array
 
 MOST_IMAGES_A_TASK = 64
@@ -57,6 +58,14 @@ class LazyImages:
     def then(self, change: Callable[[Tensor], Tensor], image_shape: tuple[int, int, int]) -> LazyImages:
         """The same images, each batch changed after it is decoded."""
         return LazyImages(lambda rows: change(self.read(rows)), self.rows, image_shape)
+
+
+def lazily(images: Images) -> LazyImages:
+    """The same images, from memory if they are there: what is done to them by `then` is done to few at a time."""
+    if isinstance(images, LazyImages):
+        return images
+    _, channels, height, width = images.shape
+    return LazyImages(images.__getitem__, torch.arange(len(images)), (channels, height, width))
 
 
 def read_in_threads(decode: Callable[[int], Array], image_shape: tuple[int, int, int]) -> Callable[[Tensor], Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latnas.data.batches import MOST_PIXELS, channel_statistics
 from latnas.data.images import Images, LabelledImages
+from latnas.data.lazy import lazily
 from latnas.data.sources import images_of_task
 from latnas.data.splits import splits_of
 from latnas.ranking.features import Reduction, resized
@@ -43,8 +44,10 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     reduction = Reduction(**config["reduction"])
     space = make_space(config["space"], **config["options"]).reduced(reduction.width, reduction.image_size)
     splits = splits_of(data, config["seed"])
-    size, small = space.options.image_size, math.prod(data.train.images.shape) <= SMALL_BYTES
-    images = LabelledImages(resized(data.train.images, size), data.train.labels)
+    small = math.prod(data.train.images.shape) <= SMALL_BYTES
+    # Of many images a training uses few, which are resized when they are used.
+    used = data.train.images if small else lazily(data.train.images)
+    images = LabelledImages(resized(used, space.options.image_size), data.train.labels)
     architecture = Architecture.from_json(config["architecture"])
     seed = training_seed(config["seed"], "short", architecture.key)
     network = space.derive(space.network(seed), architecture)
