@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,19 @@ def test_a_search_that_is_told_to_stop_in_a_step_finishes_the_step_and_loses_non
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_none_but_this_one_finds(small_table: Path, small_run: Path, tmp_path: Path) -> None:
+def test_two_processes_for_the_whole_search_find_what_none_but_this_one_finds(
+    small_table: Path, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[BaseProcess] = []
+    start = BaseProcess.start
+
+    def count(process: BaseProcess) -> None:
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(BaseProcess, "start", count)
     here, heard = copied(small_table, tmp_path / "here"), Heard()
     quick_search(search_config(here, executor="local:2"), heard)
     assert results(here) == results(small_run)
+    assert len(started) == 2 and not any(process.is_alive() for process in started)
     assert any(f"latnas search --resume {run_in(here)}" in line for line in heard.said)

@@ -46,6 +46,10 @@ def threads(config: dict[str, Any], folder: Path) -> int:
     return torch.get_num_threads()
 
 
+def process(config: dict[str, Any], folder: Path) -> int:
+    return os.getpid()
+
+
 def images(config: dict[str, Any], folder: Path) -> int:
     return len(images_of_task(config["data"]).train)
 

@@ -27,7 +27,7 @@ from latnas.data import sources
 from latnas.data.images import ImageData
 from latnas.data.sources import images_of_task, load_images
 from latnas.errors import LatnasError, UsageError
-from latnas.training.tasks import RESULT, Task, parse_executor, run_tasks
+from latnas.training.tasks import RESULT, Task, parse_executor, run_tasks, workers_kept
 
 
 def answers(folder: Path, count: int = 3) -> list[Task]:
@@ -180,6 +180,22 @@ def test_an_interruption_waits_until_all_workers_have_started_so_that_all_are_en
     with pytest.raises(KeyboardInterrupt):
         run_tasks(answers(tmp_path), 2)
     assert len(started) == 2 and multiprocessing.active_children() == []
+
+
+def test_workers_that_are_kept_do_one_lot_after_another_until_something_fails(tmp_path: Path) -> None:
+    def processes(where: str, count: int) -> list[int]:
+        return run_tasks([Task("small_tasks:process", {}, tmp_path / where / str(n)) for n in range(count)], 2)
+
+    with workers_kept(2):
+        assert multiprocessing.active_children() == []
+        (first,) = processes("first", 1)
+        assert first in (more := set(processes("more", 9))) and len(more) <= 2
+        assert {child.pid for child in multiprocessing.active_children()} >= more
+        with pytest.raises(LatnasError, match="no luck"):
+            run_tasks([Task("small_tasks:fail", {"message": "no luck"}, tmp_path / "fails")], 2)
+        assert multiprocessing.active_children() == []
+        assert more.isdisjoint(processes("new", 9))
+    assert multiprocessing.active_children() == []
 
 
 def two_that_stay_and_others(folder: Path) -> list[Task]:

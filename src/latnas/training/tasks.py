@@ -28,6 +28,9 @@ POLL_SECONDS = 1.0
 _TELL: ContextVar[Callable[[float], None]] = ContextVar("tell")
 """What the running task is listened to by."""
 
+_KEPT: ContextVar[Workers | None] = ContextVar("kept", default=None)
+"""What runs tasks one time after another; otherwise there are new processes each time."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -81,6 +84,17 @@ def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[float, int], 
     return [results[index] for index in range(len(tasks))]
 
 
+@contextmanager
+def workers_kept(most: int) -> Iterator[None]:
+    """Within this block `run_tasks` uses the same processes each time, so that each of them reads a data set once."""
+    with closing(Workers(_call, most)) as workers:
+        before = _KEPT.set(workers)
+        try:
+            yield
+        finally:
+            _KEPT.reset(before)
+
+
 def parse_executor(text: str) -> int:
     """Workers of an executor such as `local:2`.
 
@@ -111,8 +125,10 @@ def _run(
                     value = _call(task, partial(_set_and_tell, shares, index, tell))
                 yield index, value
         return
-    with closing(Workers(_call, min(workers, len(tasks)))) as others:
-        others.start()
+    kept, count = _KEPT.get(), min(workers, len(tasks))
+    others = kept or Workers(_call, count)
+    try:
+        others.start(count)
         waiting, finished = deque(tasks), list[tuple[int, Any]]()
         while True:
             while waiting and others.idle:  # first of all, so that none waits while others see to what is finished
@@ -124,6 +140,9 @@ def _run(
             for index, share in others.shares():
                 shares[index] = share
             tell()
+    finally:
+        if others.busy or not kept:
+            others.close()
 
 
 def _set_and_tell(shares: list[float], index: int, tell: Callable[[], None], share: float) -> None:

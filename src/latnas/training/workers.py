@@ -38,24 +38,24 @@ class _Worker:
 
 
 class Workers:
-    """Processes that call `work` with what they are given, until `close`.
+    """Processes, `most` of them at most, that call `work` with what they are given, until `close`.
 
     Attributes:
         idle: those that have nothing to do.
         busy: those that have, and the number by which that is known.
     """
 
-    def __init__(self, work: Work, count: int) -> None:
+    def __init__(self, work: Work, most: int) -> None:
         self._work = work
-        self._shares: MutableSequence[float] = _fresh_processes().RawArray("d", count)
+        self._shares: MutableSequence[float] = _fresh_processes().RawArray("d", most)
         self.idle: list[_Worker] = []
         self.busy: dict[_Worker, int] = {}
 
-    def start(self) -> None:
-        """Starts them all; they get ready by themselves."""
+    def start(self, count: int) -> None:
+        """Starts what is missing of so many; they get ready by themselves."""
         context = _fresh_processes()
         with undivided():  # one whose start was cut short could not be found to be ended
-            for number in range(len(self._shares)):
+            for number in range(len(self.idle) + len(self.busy), count):
                 pipe, theirs = context.Pipe()
                 process = context.Process(target=_live, args=(theirs, self._work, self._shares, number))
                 process.start()
@@ -125,7 +125,7 @@ class Workers:
 def _fresh_processes() -> ForkServerContext | SpawnContext:
     """Workers that know nothing of this process, forked from one that has imported what takes seconds, where it can be.
 
-    A search starts workers for each of its parts, and PyTorch takes each of them two to three seconds.
+    PyTorch takes each of them two to three seconds.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

@@ -107,7 +107,7 @@ def search_seconds(sizes: SearchOptions, each: StepSeconds, workers: int) -> Sea
         trainings=(sizes.all_training_steps * each.reduced + trained * each.evaluation) / speed,
         supernet=sizes.warmup_steps * each.full / speed + sizes.joint_steps * each.full,
         hypernetwork=sizes.rounds * sizes.hypernetwork_steps * HYPERNETWORK_STEP_SECONDS,
-        starting=FIRST_POOL_SECONDS + (3 + sizes.rounds) * POOL_SECONDS,
+        starting=FIRST_POOL_SECONDS,
     )
 
 

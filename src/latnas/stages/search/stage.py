@@ -27,7 +27,7 @@ from latnas.stages.search.long_trainings import contest_of, every_opinion, favou
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
 from latnas.stages.search.trainings import common_config
 from latnas.training.checkpoint import save_tensors
-from latnas.training.tasks import RESULT, Task, one_thread
+from latnas.training.tasks import RESULT, Task, one_thread, workers_kept
 from latnas.training.trainer import Recipe
 from latnas.words.budgets import BudgetRange, format_ms
 from latnas.words.front import Front, load_front
@@ -72,7 +72,12 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     is_named = config.resume is not None or config.from_run is not None
     otherwise = "" if is_named else ", or choose another --name"
     # One thread is faster for networks this small, and the same on any number of cores as far as PyTorch computes.
-    with run.lock(otherwise), one_thread(), summary_writer(folder, config.tensorboard) as writer:
+    with (
+        run.lock(otherwise),
+        one_thread(),
+        workers_kept(config.workers),
+        summary_writer(folder, config.tensorboard) as writer,
+    ):
         if begun.is_finished:
             report.say("this search is finished already; nothing to do")
             if writer is not None:
