@@ -517,6 +517,35 @@ def test_networks_that_learn_from_one_another_do_so_whichever_of_them_were_expor
     assert again[1].manifest.sha256 == student.manifest.sha256
 
 
+def test_verified_networks_that_learnt_from_one_another_are_left_alone_together(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(export_config(verified, all=True, distill=True))
+    before = contents(verified)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "Bench", None)
+        patched.setattr(deriving, "train_each", None)
+        files = export(export_config(verified, all=True, distill=True))
+    assert {file.manifest.status for file in files} == {"verified-in-pytorch"}
+    assert contents(verified) == before
+    missing_file(files[1].folder)
+    teacher, student = export(export_config(verified, all=True, distill=True))
+    assert teacher.manifest == files[0].manifest == load_manifest(teacher.folder / "manifest.json")
+    assert student.manifest.sha256 == files[1].manifest.sha256
+
+
+def test_a_verified_file_gives_way_to_none_of_the_same_options_that_cannot_be_measured(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One network, taught by none, comes of the same options as those that learn from one another."""
+    made = export(export_config(verified, all=True, distill=True))
+    monkeypatch.setattr(stage, "presence", lambda table: ("another host", {}))
+    before = contents(made[1].folder)
+    (file,) = export(export_config(verified, lambdas=(1.0,), distill=True), heard := Heard())
+    assert file.manifest == made[1].manifest and contents(file.folder) == before
+    assert any("of an earlier export stays verified" in text for text in heard.warned)
+
+
 def test_a_missing_script_is_left_again_without_measuring(verified: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(verified)
     sorted(run_in(verified).glob("exports/*/*/measure.py"))[0].unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from latnas.errors import LatnasError
@@ -13,6 +13,8 @@ from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.export.job import Job
 from latnas.stages.export.on_device import SCRIPT
 from latnas.stages.export.targets import Target
+from latnas.stages.export.trainings import largest_of
+from latnas.words.architecture import Architecture
 from latnas.words.export_set import ExportedNetwork, changed_files
 from latnas.words.files import read_bytes
 from latnas.words.manifest import Manifest, load_manifest
@@ -35,26 +37,53 @@ def recipe_digest(job: Job, target: Target) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def kept(job: Job, target: Target, listed: Mapping[str, ExportedNetwork]) -> Manifest | None:
-    """The manifest of a target whose files are there whole, verified, and what the same command would make again.
+def kept(job: Job, targets: Sequence[Target], listed: Mapping[str, ExportedNetwork]) -> dict[str, Manifest]:
+    """By folder the manifests of targets whose files are there whole, verified, and what the same command would make.
 
-    None where networks learn from one another: who teaches is known once all are chosen. Their trainings are kept.
+    Networks that learn from one another are kept all together or not at all: of some alone it is not known whether the
+    others will have the same teacher. Their trainings are kept.
 
     Args:
         listed: what the set says of each folder, by name.
     """
-    if job.config.distill:
-        return None
+    each = {target.folder: _kept(job, target, listed.get(target.folder)) for target in targets}
+    found = {folder: manifest for folder, manifest in each.items() if manifest is not None}
+    if job.config.distill and not (len(found) == len(each) and _taught_by_one(job, found.values())):
+        return {}
+    return found
+
+
+def _taught_by_one(job: Job, manifests: Collection[Manifest]) -> bool:
+    """Whether all learnt from the network that would teach them again, and that one from none."""
+    networks = [Architecture.from_json(one.architecture) for one in manifests]
+    searched = [network for network, one in zip(networks, manifests, strict=True) if one.kind == "search"]
+    teacher = largest_of(job, searched)
+    return all(
+        one.training.get("distilled_from") == _learns_from(network, teacher)
+        for network, one in zip(networks, manifests, strict=True)
+    )
+
+
+def _learns_from(architecture: Architecture, teacher: Architecture | None) -> str | None:
+    """What the manifest calls `distilled_from`."""
+    return None if teacher is None or architecture == teacher else str(teacher)
+
+
+def _kept(job: Job, target: Target, listed: ExportedNetwork | None) -> Manifest | None:
     manifest = verified_in(job.exports / target.folder)
-    same = (
-        manifest is not None
-        and manifest.kind == target.kind
+    if manifest is None or not is_again(manifest, job, target) or _damaged(job.exports, listed):
+        return None
+    return manifest
+
+
+def is_again(manifest: Manifest, job: Job, target: Target) -> bool:
+    """Whether it was made for this target by what the same command would go by."""
+    return (
+        manifest.kind == target.kind
         and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
         and manifest.recipe_digest == recipe_digest(job, target)
         and manifest.classes == job.data.classes
-        and not _damaged(job.exports, listed.get(target.folder))
     )
-    return manifest if same else None
 
 
 def warn_of_replaced(job: Job, targets: Iterable[Target]) -> None:

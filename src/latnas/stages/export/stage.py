@@ -63,8 +63,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     job = Job(config, run, run.exports(name), space, latency, data, report)
 
     with run.lock():
-        there = still_listed(job.exports)
-        done = {target.folder: manifest for target in targets if (manifest := kept(job, target, there)) is not None}
+        done = kept(job, targets, still_listed(job.exports))
         for made in done:
             report.say(f"{made} is verified already; nothing to do")
             if not (job.exports / made / SCRIPT).exists():

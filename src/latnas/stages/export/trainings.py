@@ -35,14 +35,21 @@ class Trained:
 
 
 def teacher_among(job: Job, architectures: Sequence[Architecture]) -> Architecture | None:
-    """The one of most multiply-adds, if the others are to learn from it. Warns where there are no others."""
+    """The one that the others are to learn from, if they are to learn from one. Warns where there are no others."""
     if not job.config.distill:
         return None
-    if len(set(architectures)) < 2:
+    teacher = largest_of(job, architectures)
+    if teacher is None:
         job.report.warn(
             "a single network is exported, so there is none for it to learn from: it is trained on labels alone. "
             "Name several budgets, or --all."
         )
+    return teacher
+
+
+def largest_of(job: Job, architectures: Sequence[Architecture]) -> Architecture | None:
+    """The one of most multiply-adds; None where there are no others."""
+    if len(set(architectures)) < 2:
         return None
     return max(architectures, key=lambda one: (job.space.amounts(one).macs, one.key))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from latnas.stages.export.final_training import WEIGHTS
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import recipe_digest, verified_in
+from latnas.stages.export.kept import is_again, recipe_digest, verified_in
 from latnas.stages.export.measuring import Times, is_computed
 from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.packing import SOURCE, Packed
@@ -57,7 +57,8 @@ def write(
 ) -> ExportedFile:
     """The file and its manifest. Without times the file was not measured.
 
-    A file that missed takes the place of no verified one, which an earlier export left with other options.
+    A verified file that an earlier export left stays: with its manifest where it is this very file, and where this one
+    missed, or comes of the same options and was not measured.
     """
     target, table = shipment.target, job.table
     amounts = replace(job.space.amounts(shipment.architecture), file_bytes=len(shipment.file))
@@ -101,14 +102,27 @@ def write(
         repeats=shipment.trained.repeats,
     )
     folder = job.exports / target.folder
-    if manifest.status == "missed" and verified_in(folder) is not None:
+    there = verified_in(folder)
+    again = there is not None and is_again(there, job, target)
+    if there is not None and again and there.sha256 == manifest.sha256:
+        _write_beside(job, shipment.packed, folder)  # what was lost or damaged there
+        return ExportedFile(folder, there)
+    if there is not None and manifest.status == "missed":
         job.report.warn(f"{target.folder} is missed now; the file there of an earlier export is verified and stays")
         return ExportedFile(folder, manifest)
+    if there is not None and again and manifest.status == "unverified":
+        job.report.warn(f"{target.folder} cannot be measured now; the file there of an earlier export stays verified")
+        return ExportedFile(folder, there)
     write_atomically(folder / "model.onnx", shipment.file)
-    _write_source(shipment.packed, folder)
-    leave_script(job, folder)
+    _write_beside(job, shipment.packed, folder)
     manifest.save(folder / "manifest.json")
     return ExportedFile(folder, manifest)
+
+
+def _write_beside(job: Job, packed: Packed, folder: Path) -> None:
+    """What lies beside the file and its manifest."""
+    _write_source(packed, folder)
+    leave_script(job, folder)
 
 
 def _write_source(packed: Packed, folder: Path) -> None:
