@@ -534,6 +534,28 @@ def test_verified_networks_that_learnt_from_one_another_are_left_alone_together(
     assert student.manifest.sha256 == files[1].manifest.sha256
 
 
+def test_before_a_verified_file_gives_way_to_one_with_another_teacher_this_is_said(verified: Path) -> None:
+    teacher, student = export(export_config(verified, all=True, distill=True), heard := Heard())
+    assert not any("which learnt from" in text for text in heard.warned), "their options were others"
+    export(export_config(verified, lambdas=(1.0,), distill=True), heard := Heard())
+    (said,) = (text for text in heard.warned if "which learnt from" in text)
+    assert said.startswith(f"{student.folder.name}: the verified file (accuracy {student.manifest.accuracy.value:.1%})")
+    assert f"learnt from {chosen_in(teacher)}, is replaced by one that learns from labels alone, unless" in said
+
+
+def test_after_a_missed_budget_networks_that_learn_from_one_another_are_advised_to_be_exported_together(
+    world: World,
+) -> None:
+    changed = replace(
+        world, job=replace(world.job, config=export_config(world.job.config.runs, all=True, distill=True))
+    )
+    takes: Milliseconds = lambda one: 1.7 * world.latency.predict_ms(one)  # noqa: E731
+    (file,) = changed.derive(MadeUpBench(changed, takes, takes), world.budget_ms(1.0))
+    nearest = budget_name(file.manifest.nearest_ms or 0.0)
+    assert f": latnas export --budget {nearest} --all --run " in file.advice
+    assert file.advice.endswith(" --distill --epochs 1 --finalists 2 --rounds 4")
+
+
 def test_a_verified_file_gives_way_to_none_of_the_same_options_that_cannot_be_measured(
     verified: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from latnas.stages.export.choosing import Choice, choose
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import WHICH
+from latnas.stages.export.kept import WHICH, warn_of_another_teacher
 from latnas.stages.export.last_word import measure_files
 from latnas.stages.export.lessons import Lessons
 from latnas.stages.export.measuring import Bench
@@ -48,6 +48,9 @@ def derive(
             if trained == 1:
                 searched = [choice.architecture for course, choice in chosen if course.target.kind == "search"]
                 teacher = teacher_among(job, searched)
+                if job.config.distill:
+                    pairs = ((course.target, choice.architecture) for course, choice in chosen)
+                    warn_of_another_teacher(job, pairs, teacher)
             _train_and_measure(job, chosen, teacher, bench, lessons)
         for course in going:
             if course.over or trained == TRAININGS:
@@ -161,11 +164,12 @@ def _another_table(job: Job) -> str:
 
 
 def _export(job: Job, target: Target, budget: str) -> str:
-    """The command for another budget, with the same recipe."""
+    """The command for another budget, with the same recipe; of one budget alone none would learn from another."""
+    others = " --all" if job.config.distill else ""
     limits = f" {target.limits.typed}" if target.limits.limited else ""
     named = which_run(job.run) + which_front(job.run, job.exports.name)
     recipe = sorted(ExportConfig.model_fields.keys() - WHICH)
-    return typed(f"latnas export --budget {budget}{limits}{named}", job.config, *recipe)
+    return typed(f"latnas export --budget {budget}{others}{limits}{named}", job.config, *recipe)
 
 
 def _search(job: Job, tight_ms: float, slowest_ms: float) -> str:

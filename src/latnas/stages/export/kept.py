@@ -25,6 +25,9 @@ WHICH = {
 }  # fmt: skip
 """Options that say which files are made, or on how many processes, and not what comes out."""
 
+LABELS = "labels alone"
+"""What a network learns from that has no teacher."""
+
 
 def recipe_digest(job: Job, target: Target) -> str:
     """Of everything that decides what an export of a budget comes to: options, limits, the images, front and table."""
@@ -94,6 +97,23 @@ def warn_of_replaced(job: Job, targets: Iterable[Target]) -> None:
             job.report.warn(
                 f"{target.folder}: the verified file of an export with other options (accuracy "
                 f"{manifest.accuracy.value:.1%}) is replaced, unless the new one is missed"
+            )
+
+
+def warn_of_another_teacher(
+    job: Job, chosen: Iterable[tuple[Target, Architecture]], teacher: Architecture | None
+) -> None:
+    """Says which verified files of the same options learnt from another network than those that take their places."""
+    for target, architecture in chosen:
+        manifest = verified_in(job.exports / target.folder)
+        if manifest is None or not is_again(manifest, job, target):
+            continue
+        learnt, learns = manifest.training.get("distilled_from"), _learns_from(architecture, teacher)
+        if learnt != learns:
+            job.report.warn(
+                f"{target.folder}: the verified file (accuracy {manifest.accuracy.value:.1%}), which learnt from "
+                f"{learnt or LABELS}, is replaced by one that learns from {learns or LABELS}, unless that is missed or "
+                "cannot be measured. The teacher is the largest network that one command exports"
             )
 
 
