@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from small import EXPORT, Typed, as_typed, contents, copied, latnas, run_in
 
-from latnas.errors import INTERRUPTED, LatnasError
-from latnas.stages.export import deriving, packing
+from latnas.errors import FAILED, INTERRUPTED, TERMINATED, LatnasError, Terminated
+from latnas.stages.export import deriving, packing, writing
 from latnas.stages.export.measuring import Bench
 from latnas.training.trainer import Trainer
+from latnas.words.export_set import SET, changed_files, load_set
+from latnas.words.manifest import load_manifest
 
 LONGER = {**EXPORT, "epochs": 2}
 WORDS = ("export", "--lambda", "1", *as_typed(LONGER), "--quiet")
@@ -44,23 +47,44 @@ def exported(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_what_was_written_before_an_export_failed_is_in_the_set(here: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "code"), [(LatnasError("no luck"), FAILED), (KeyboardInterrupt(), INTERRUPTED), (Terminated(), TERMINATED)]
+)
+def test_what_was_written_before_an_export_failed_or_was_stopped_is_in_the_set(
+    here: Path, how: BaseException, code: int
+) -> None:
     """As where a later network is refused in int8: what is finished by then lies there, and is told of."""
     (run,) = (run_in(here),)
 
     def fail(*_: Any) -> None:
-        raise LatnasError("no luck")
+        raise how
 
     with pytest.MonkeyPatch.context() as patched:
         real, calls = deriving.write, []
         patched.setattr(deriving, "write", lambda *given: fail() if calls else calls.append(1) or real(*given))
         typed = latnas("export", "--lambda", "0", "--lambda", "0.5", *as_typed(LONGER), "--quiet")
-    assert (typed.code, typed.raised) == (1, None)
+    assert (typed.code, typed.raised) == (code, None)
     (exports,) = run.glob("exports/*")
     networks = json.loads((exports / "set.json").read_text())["networks"]
     listed = {one["folder"]: one["files"]["model.onnx"] for one in networks}
     there = {path.parent.name: json.loads(path.read_text())["sha256"] for path in exports.glob("*/manifest.json")}
     assert len(there) > 1 and listed == there
+
+
+@pytest.mark.usefixtures("signals_handled")
+def test_a_file_and_its_manifest_are_written_both_or_neither(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = writing.leave_script
+
+    def stopped_here(*given: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real(*given)
+
+    monkeypatch.setattr(writing, "leave_script", stopped_here)
+    assert latnas(*WORDS).code == INTERRUPTED
+    (exports,) = run_in(here).glob("exports/*")
+    manifests = [load_manifest(path) for path in exports.glob("*/manifest.json")]
+    assert sorted(one.training["epochs"] for one in manifests) == [1, 2]
+    assert changed_files(exports, load_set(exports / SET).networks) == []
 
 
 def test_an_export_that_was_interrupted_anywhere_goes_on_with_the_same_command_to_the_same_files(

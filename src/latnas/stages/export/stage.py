@@ -74,7 +74,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         try:
             if left:
                 files |= {file.folder.name: file for file in _make(job, front, left, absent)}
-        except LatnasError:
+        except (LatnasError, KeyboardInterrupt):
             with suppress(LatnasError):  # where nothing can be written the first error is the one to tell
                 if exported_folders(job.exports):
                     write_set(job.exports, table)  # with the files that were finished before

@@ -16,6 +16,7 @@ from latnas.stages.export.measuring import Times, is_computed
 from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.packing import SOURCE, Packed
 from latnas.stages.export.shipments import Shipment
+from latnas.training.interruption import undivided
 from latnas.words.files import write_atomically
 from latnas.words.manifest import Attempt, LimitsReached, Manifest, Status
 from latnas.words.table import LatencyTable
@@ -113,9 +114,10 @@ def write(
     if there is not None and again and manifest.status == "unverified":
         job.report.warn(f"{target.folder} cannot be measured now; the file there of an earlier export stays verified")
         return ExportedFile(folder, there)
-    write_atomically(folder / "model.onnx", shipment.file)
-    _write_beside(job, shipment.packed, folder)
-    manifest.save(folder / "manifest.json")
+    with undivided():
+        write_atomically(folder / "model.onnx", shipment.file)
+        _write_beside(job, shipment.packed, folder)
+        manifest.save(folder / "manifest.json")
     return ExportedFile(folder, manifest)
 
 
