@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import shutil
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,15 @@ from torch import nn
 from latnas.data.batches import to_unit
 from latnas.data.images import ImageData, LabelledImages
 from latnas.data.sources import load_images
+from latnas.data.splits import Splits, splits_of
 from latnas.errors import FAILED, TARGET_MISSED, LatnasError, TargetMissedError, UsageError
 from latnas.latency import onnx_export
 from latnas.latency.onnx_export import export_for_measuring
 from latnas.latency.workload import Workload
 from latnas.spaces import space as space_module
 from latnas.spaces.space import SpaceKind, make_space
-from latnas.stages.export import ExportedFile, export, packing
+from latnas.stages.common.runs import RunFolder
+from latnas.stages.export import ExportedFile, export, final_training, packing
 from latnas.stages.export.form import PLAIN, Form, WithInput
 from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch, export_onnx
 from latnas.stages.export.packing import in_int8
@@ -301,6 +304,25 @@ def test_an_int8_export_leaves_those_of_other_precisions_alone(here: Path) -> No
     assert (typed.code, typed.raised) == (0, None)
     assert {path: path.read_bytes() for path in before} == before
     assert len(list((run_in(here) / "exports").glob("*/*-int8/model.onnx"))) == 1
+
+
+def test_int8_is_judged_on_the_images_that_the_training_has_held_out(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inherited weights go by the split of the search, whatever the seed of the export."""
+    searched = RunFolder(run_in(here)).read_config()["seed"]
+    asked: list[tuple[str, int]] = []
+
+    def noted(who: str, data: ImageData, seed: int) -> Splits:
+        asked.append((who, seed))
+        return splits_of(data, seed)
+
+    for module in (final_training, packing):
+        monkeypatch.setattr(module, "splits_of", partial(noted, module.__name__))
+    options = {"init": "supernet", "patience": 1, "seed": searched + 1, "int8": True, "int8_tolerance": 100.0}
+    export(export_config(here, lambdas=(1.0,), **options))
+    assert {who for who, _ in asked} == {final_training.__name__, packing.__name__}
+    assert {seed for who, seed in asked if who == packing.__name__} == {searched}
 
 
 def test_one_file_is_of_one_precision() -> None:

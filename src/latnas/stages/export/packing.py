@@ -78,7 +78,7 @@ def pack(
     """
     reduce_range = presence(job.table)[0] is not None or not has_vnni()
     tasks = [
-        _task(job, architecture, training.folder, result, reduce_range)
+        _task(job, architecture, training, result, reduce_range)
         for architecture, training, result in zip(architectures, trainings, results, strict=True)
     ]
     with job.report.bar("packing") as bar:
@@ -86,19 +86,20 @@ def pack(
     return [_packed(task.folder, result) for task, result in zip(tasks, packed, strict=True)]
 
 
-def _task(job: Job, architecture: Architecture, training: Path, result: Mapping[str, Any], reduce_range: bool) -> Task:
+def _task(job: Job, architecture: Architecture, training: Task, result: Mapping[str, Any], reduce_range: bool) -> Task:
     config = job.config
     packing = {
         "data": str(job.run.read_config()["data"]), "space": job.space.name, "options": vars(job.space.options).copy(),
-        "architecture": architecture.to_json(), "form": vars(config.form).copy(), "seed": config.seed,
+        "architecture": architecture.to_json(), "form": vars(config.form).copy(),
+        "seed": training.config["split_seed"],  # so that int8 is judged on images that the training has held out
         "tolerance": config.int8_tolerance, "reduce_range": reduce_range,
         "trained": {name: result[name] for name in ("sha256", "check", "accuracy")},
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(packing, sort_keys=True).encode()).hexdigest()[:12]
-    kept = training / digest
+    kept = training.folder / digest
     if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
         (kept / RESULT).unlink(missing_ok=True)  # files that were deleted are made again
-    return Task(PACKING, {**packing, "data": job.data.spec, "training": str(training)}, kept, PackingResult)
+    return Task(PACKING, {**packing, "data": job.data.spec, "training": str(training.folder)}, kept, PackingResult)
 
 
 def packing_task(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
