@@ -456,6 +456,18 @@ def test_what_is_verified_is_neither_measured_nor_written_again(
     assert [file.manifest for file in files] == [load_manifest(file.folder / "manifest.json") for file in files]
 
 
+def test_a_log_that_someone_keeps_beside_a_verified_file_may_change(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, second) = export(export_config(verified, all=True))
+    (first.folder / "infer.log").write_text("one")
+    missing_file(second.folder)
+    export(export_config(verified, lambdas=(1.0,)))
+    (first.folder / "infer.log").write_text("two")
+    monkeypatch.setattr(stage, "Bench", None)
+    assert export(export_config(verified, lambdas=(0.0,)))[0].manifest == first.manifest
+
+
 def damaged_file(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"no model")
 

@@ -61,6 +61,20 @@ def test_what_was_changed_since_is_named(exported_run: Path, tmp_path: Path) -> 
     assert changed_files(exports, networks) == expected
 
 
+def test_a_file_of_someone_else_in_the_folder_of_an_export_is_no_part_of_it(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    exports = exports_in(here)
+    before = load_set(exports / SET)
+    loose, tight = before.networks
+    (exports / loose.folder / "infer.log").write_text("one")
+    stranger = {"infer.log": hashlib.sha256(b"another").hexdigest()}
+    listed = loose.model_copy(update={"files": loose.files | stranger})
+    before.model_copy(update={"networks": (listed, tight)}).save(exports / SET)
+    assert changed_files(exports, [listed]) == [], "sets of before named it"
+    export(export_config(here, lambdas=(1.0,)))
+    assert load_set(exports / SET).networks[0] == loose
+
+
 def test_a_later_export_joins_the_set_and_one_that_was_not_finished_is_no_part_of_it(
     exported_run: Path, tmp_path: Path
 ) -> None:

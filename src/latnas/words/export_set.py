@@ -16,7 +16,11 @@ from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Repeats, 
 from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA: Final = "latnas-set-1"
-SET, MANIFEST, MODEL, CARD = "set.json", "manifest.json", "model.onnx", "README.md"
+SET, CARD = "set.json", "README.md"
+MANIFEST, MODEL, SCRIPT, SOURCE = "manifest.json", "model.onnx", "measure.py", "model.py"
+WEIGHTS = "weights.safetensors"
+PARTS = {MANIFEST, MODEL, SCRIPT, SOURCE, WEIGHTS}
+"""What an export leaves in its folder. Logs and other files that lie there too are no part of it."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -31,7 +35,7 @@ class ExportedNetwork(Frozen):
         accuracy: share of the test images, with the ends of its 95 percent interval.
         repeats: what the same training reached from several seeds, if it was repeated.
         bytes: size of `model.onnx`.
-        files: SHA-256 of every file in the folder, by name.
+        files: SHA-256 of every file that the export left in the folder, by name.
     """
 
     folder: str
@@ -77,7 +81,7 @@ def exported_network(folder: Path, manifest: Manifest) -> ExportedNetwork:
     Raises:
         LatnasError: a file cannot be read.
     """
-    contents = {path.name: read_bytes(path) for path in sorted(folder.iterdir()) if _is_part(path)}
+    contents = {path.name: read_bytes(path) for path in sorted(folder.iterdir()) if path.name in PARTS}
     measured = manifest.measured_ms
     return ExportedNetwork(
         folder=folder.name,
@@ -153,18 +157,14 @@ def lost_networks(exports: Path) -> list[ExportedNetwork]:
 
 
 def changed_files(exports: Path, listed: Sequence[ExportedNetwork]) -> list[str]:
-    """`folder/file` of every file that is not what the set says, or is missing."""
+    """`folder/file` of every part that is not what the set says, or is missing."""
     return [
         f"{network.folder}/{name}"
         for network in listed
         for name, sha256 in network.files.items()
-        if not _has_hash(exports / network.folder / name, sha256)
+        if name in PARTS and not _has_hash(exports / network.folder / name, sha256)
     ]
 
 
 def _has_hash(path: Path, sha256: str | None) -> bool:
     return path.is_file() and hashlib.sha256(read_bytes(path)).hexdigest() == sha256
-
-
-def _is_part(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".")

@@ -11,11 +11,10 @@ from pathlib import Path
 from latnas.errors import LatnasError
 from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.export.job import Job
-from latnas.stages.export.on_device import SCRIPT
 from latnas.stages.export.targets import Target
 from latnas.stages.export.trainings import largest_of
 from latnas.words.architecture import Architecture
-from latnas.words.export_set import ExportedNetwork, changed_files
+from latnas.words.export_set import SCRIPT, ExportedNetwork, changed_files
 from latnas.words.files import read_bytes
 from latnas.words.manifest import Manifest, load_manifest
 

@@ -8,11 +8,11 @@ from latnas.latency.standalone import measure_script
 from latnas.latency.workload import Workload
 from latnas.stages.export.job import Job
 from latnas.words.architecture import Architecture
+from latnas.words.export_set import SCRIPT
 from latnas.words.files import write_atomically
 from latnas.words.manifest import MeasuredOn
 from latnas.words.table import LatencyTable
 
-SCRIPT = "measure.py"
 ANCHOR_FILE = "anchor.onnx"
 
 

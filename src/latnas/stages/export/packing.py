@@ -25,12 +25,12 @@ from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch
 from latnas.training.checkpoint import load_tensors, load_weights, save_tensors
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
+from latnas.words.export_set import SOURCE
 from latnas.words.files import read_bytes, write_atomically
 from latnas.words.forms import PackingResult
 from latnas.words.manifest import Check, Quantised, ReachedAccuracy
 
 PACKING = "latnas.stages.export.packing:packing_task"
-SOURCE = "model.py"
 CALIBRATION_IMAGES = 200
 """Training images whose activations set the ranges of int8."""
 

@@ -17,12 +17,12 @@ from latnas.stages.export.job import Job
 from latnas.stages.export.kept import kept, warn_of_replaced
 from latnas.stages.export.lessons import Lessons, read_lessons
 from latnas.stages.export.measuring import Bench, is_computed
-from latnas.stages.export.on_device import SCRIPT, leave_script
+from latnas.stages.export.on_device import leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
 from latnas.words.budgets import format_ms
-from latnas.words.export_set import exported_folders, still_listed
+from latnas.words.export_set import SCRIPT, exported_folders, still_listed
 from latnas.words.front import Front, load_front
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table

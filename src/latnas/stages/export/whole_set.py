@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latnas.stages.export.model_card import model_card
-from latnas.stages.export.on_device import SCRIPT
 from latnas.words.export_set import (
     CARD,
+    PARTS,
+    SCRIPT,
     SET,
     ExportedNetwork,
     ExportSet,
@@ -58,5 +59,7 @@ def write_set(exports: Path, table: LatencyTable, lost: Sequence[ExportedNetwork
 def _as_exported(now: ExportedNetwork, earlier: ExportedNetwork | None) -> ExportedNetwork:
     if earlier is None:
         return now
-    lasting = {name: sha256 for name, sha256 in earlier.files.items() if name != SCRIPT}  # which is left anew at need
-    return now.model_copy(update={"files": {**now.files, **lasting}})
+    lasting = PARTS - {SCRIPT}  # which is left anew at need
+    return now.model_copy(
+        update={"files": now.files | {name: sha256 for name, sha256 in earlier.files.items() if name in lasting}}
+    )

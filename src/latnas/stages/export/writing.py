@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from latnas.stages.export.final_training import WEIGHTS
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import is_again, recipe_digest, verified_in
 from latnas.stages.export.measuring import Times, is_computed
 from latnas.stages.export.on_device import leave_script, measured_on
-from latnas.stages.export.packing import SOURCE, Packed
+from latnas.stages.export.packing import Packed
 from latnas.stages.export.shipments import Shipment
 from latnas.training.interruption import undivided
+from latnas.words.export_set import SOURCE, WEIGHTS
 from latnas.words.files import write_atomically
 from latnas.words.manifest import Attempt, LimitsReached, Manifest, Status
 from latnas.words.table import LatencyTable
