@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from small import (
+    EXPORT,
     Heard,
+    as_typed,
     contents,
     copied,
     export_config,
@@ -19,7 +21,7 @@ from small import (
 )
 from torch import Tensor, nn
 
-from latnas.errors import LatnasError, UsageError
+from latnas.errors import TARGET_MISSED, LatnasError, UsageError
 from latnas.spaces import resources
 from latnas.spaces.choice import Choice
 from latnas.spaces.solving import cheapest, extremes
@@ -32,10 +34,12 @@ from latnas.stages.profile import profile
 from latnas.stages.search import SearchConfig
 from latnas.stages.search.pool import initial_pool
 from latnas.words.architecture import Architecture
+from latnas.words.budgets import budget_name
 from latnas.words.costs import macs_cost, params_cost
 from latnas.words.front import load_front
 from latnas.words.limits import RESOURCES, Limits, Resource
 from latnas.words.manifest import load_manifest
+from latnas.words.quantities import format_bytes
 from latnas.words.table import load_table
 
 CLASSES = tuple("0123456789")
@@ -154,6 +158,19 @@ def test_a_file_over_the_limit_gives_way_to_the_next_candidate_and_else_is_calle
     missed = export(export_config(folder, lambdas=(1.0,)))[0]
     assert missed.manifest.status == "missed" and missed.manifest.within_budget
     assert missed.manifest.limits is not None and missed.manifest.limits.exceeded == ("size of the ONNX file",)
+    large, budget = missed.onnx.stat().st_size, budget_name(missed.manifest.budget_ms)
+    assert missed.advice == (
+        f"The file for {budget} takes {format_bytes(large)}, more than --max-size 20.0kB of the search. "
+        f"With its other options type: latnas search {Limits(file_bytes=large).typed}"
+    )
+    config.write_text(original)
+    words = ("--runs", str(folder / "runs"), "--lambda", "1", "--max-size", "20kB", *as_typed(EXPORT))
+    typed = latnas("export", *words, "--quiet")
+    assert (typed.code, typed.raised) == (TARGET_MISSED, None)
+    (path,) = run_in(folder).glob(f"exports/*/{budget}-max-size-20.0kB/model.onnx")
+    allowed = Limits(file_bytes=path.stat().st_size).typed
+    again = f"latnas export --budget {budget} {allowed} --run {run_in(folder)} --epochs 1 "
+    assert f"more than --max-size 20.0kB. To allow it: {again}" in typed.stderr
 
 
 def test_a_manifest_of_before_there_were_limits_still_loads(exported_run: Path, tmp_path: Path) -> None:

@@ -108,8 +108,7 @@ def export(
             show.show_exported(files)
         missed = [file.folder.name for file in files if file.manifest.status == "missed"]
         if missed:
-            advice = stage.advice_of(files) or ["The loosest budget: latnas export --lambda 0"]
             raise TargetMissedError(
                 f"over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
-                f"their manifests, where no verified ones lay. {'. '.join(advice)}"
+                f"their manifests, where no verified ones lay. {'. '.join(stage.advice_of(files))}"
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from latnas.stages.common.options import typed
 from latnas.stages.common.reach import predicted_ends
-from latnas.stages.common.runs import search_again, which_front, which_run
+from latnas.stages.common.runs import limits_of, search_again, which_front, which_run
 from latnas.stages.common.tables import profile_again
 from latnas.stages.export.choosing import Choice, choose
 from latnas.stages.export.config import ExportConfig
@@ -24,6 +24,7 @@ from latnas.stages.export.writing import ExportedFile, write
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import above_ms, budget_name, format_ms
 from latnas.words.front import Front
+from latnas.words.limits import Limits
 from latnas.words.manifest import Attempt
 from latnas.words.quantities import format_bytes
 
@@ -122,7 +123,11 @@ def _write(job: Job, front: Front, course: Course, lessons: Lessons) -> Exported
     outcome = _preferred(course.outcomes)
     nearest_ms = above_ms(nearest_budget_ms(course, lessons)) if outcome.too_slow else None
     file = write(job, outcome.shipment, outcome.times, tuple(course.attempts), nearest_ms)
-    return file if nearest_ms is None else replace(file, advice=_advice(job, front, course.target, nearest_ms))
+    if file.manifest.status != "missed":
+        return file
+    if outcome.too_large or nearest_ms is None:
+        return replace(file, advice=_advice_on_size(job, course.target, len(outcome.shipment.file)))
+    return replace(file, advice=_advice(job, front, course.target, nearest_ms))
 
 
 def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
@@ -150,6 +155,18 @@ def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
         f"Nothing nearer to {missed} than {near} is kept now, and by the table no network takes more than "
         f"{format_ms(slowest_ms)}: {_another_table(job)}"
     )
+
+
+def _advice_on_size(job: Job, target: Target, size: int) -> str:
+    """What the file takes, the limit that it is over, and the command that allows it: an export, or a search."""
+    missed, searched = budget_name(target.budget_ms), limits_of(job.run).file_bytes
+    takes = f"The file for {missed} takes {format_bytes(size)}, more than "
+    if searched is not None and size > searched:
+        again = f"latnas search {Limits(file_bytes=size).typed}"
+        return f"{takes}{Limits(file_bytes=searched).typed} of the search. With its other options type: {again}"
+    allowed = replace(target, limits=replace(target.limits, file_bytes=size))
+    asked = Limits(file_bytes=target.limits.file_bytes).typed
+    return f"{takes}{asked}. To allow it: {_export(job, allowed, missed)}"
 
 
 def _another_table(job: Job) -> str:

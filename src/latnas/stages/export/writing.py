@@ -26,7 +26,7 @@ VERSIONS = ("latnas", "torch", "onnx", "onnxruntime")
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One exported network: its folder, and what its manifest says. `advice`: what to type where a budget is missed."""
+    """One exported network: its folder, and what its manifest says. `advice`: what to type where it is missed."""
 
     folder: Path
     manifest: Manifest
