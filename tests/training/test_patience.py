@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small import copied
 from small_trainings import SEED, digits, small_network
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from latnas.training import patience as patience_module
 from latnas.training.averaging import recalibrate
 from latnas.training.checkpoint import load_tensors
 from latnas.training.evaluate import Accuracy
-from latnas.training.patience import Patience, train_patiently
+from latnas.training.patience import BEST, HISTORY, Patience, train_patiently
 from latnas.training.trainer import Loss, Recipe, Trainer, plain_loss
 
 EPOCHS, EPOCH = 6, 3
@@ -82,6 +84,44 @@ def test_a_training_that_was_stopped_anywhere_goes_on_to_the_same_end(tmp_path: 
         again = trainer()
         assert train_patiently(again, patience(2), checkpoint, every=2) == epochs
         assert same(again.tensors(), whole.tensors())
+
+
+@pytest.mark.parametrize("stop", [EPOCH + 1, 3 * EPOCH - 1, None])
+@pytest.mark.parametrize("deleted", [("c",), (HISTORY,), (BEST,), ("c", HISTORY), ("c", BEST), (HISTORY, BEST)])
+def test_whatever_of_its_files_is_deleted_a_training_comes_to_the_same_end(
+    deleted: tuple[str, ...], stop: int | None, tmp_path: Path
+) -> None:
+    """As messages advise where one of them is damaged."""
+    whole = trainer()
+    epochs = train_patiently(whole, patience(2), tmp_path / "whole" / "c", every=2)
+    checkpoint = tmp_path / "again" / "c"
+    if stop is None:
+        copied(tmp_path / "whole", tmp_path / "again")
+    else:
+        with pytest.raises(RuntimeError, match="killed"):
+            train_patiently(dying_at(stop), patience(2), checkpoint, every=2)
+    for name in deleted:
+        (tmp_path / "again" / name).unlink()
+    again = trainer()
+    assert train_patiently(again, patience(2), checkpoint, every=2) == epochs
+    assert same(again.network.state_dict(), whole.network.state_dict())
+
+
+def test_a_training_that_was_stopped_in_its_first_epoch_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        train_patiently(dying_at(2), patience(2), tmp_path / "c", every=2)
+    begun: list[int] = []
+    real = Trainer.step
+
+    def noted(training: Trainer, paths: Any = None) -> float:
+        begun.append(training.done)
+        return real(training, paths)
+
+    monkeypatch.setattr(Trainer, "step", noted)
+    train_patiently(trainer(), patience(2), tmp_path / "c", every=2)
+    assert begun[0] == 2
 
 
 def test_where_weights_are_averaged_the_average_is_measured_and_kept(

@@ -10,7 +10,7 @@ from torch import nn
 
 from latnas.data.images import LabelledImages
 from latnas.training.auxiliary import plain_network
-from latnas.training.checkpoint import load_tensors, load_weights, save_tensors
+from latnas.training.checkpoint import load_tensors, load_weights, save_tensors, step_in
 from latnas.training.evaluate import accuracy
 from latnas.training.trainer import Trainer
 from latnas.words.files import write_json
@@ -38,8 +38,9 @@ def train_patiently(
 ) -> int:
     """Trains until patience is over or the recipe is; the network then has the weights of its best epoch.
 
-    Beside `checkpoint` two files say what was reached, so that a training that was killed goes on. Where the recipe
-    averages weights, it is their average that is measured and kept.
+    Beside `checkpoint` two files say what was reached, so that a training that was killed goes on; where one of the
+    three was deleted that the others need, it starts over. Where the recipe averages weights, it is their average that
+    is measured and kept.
 
     Args:
         finish: what is done to an average before it ships, and so before it is measured: early averages with the
@@ -51,6 +52,10 @@ def train_patiently(
     """
     history, best_weights = checkpoint.with_name(HISTORY), checkpoint.with_name(BEST)
     reached: list[float] = read_as(list[Share], history) if history.exists() else []
+    if (reached and not best_weights.exists()) or _steps_in(checkpoint) > (len(reached) + 1) * patience.steps:
+        for path in (checkpoint, history, best_weights):
+            path.unlink(missing_ok=True)
+        reached = []
     for epoch in range(trainer.recipe.steps // patience.steps):
         if epoch == len(reached):
             trainer.run(checkpoint=checkpoint, until=(epoch + 1) * patience.steps, every=every)
@@ -68,3 +73,8 @@ def train_patiently(
     if reached:
         load_weights(trainer.network, load_tensors(best_weights)[0], best_weights)
     return len(reached)
+
+
+def _steps_in(checkpoint: Path) -> int:
+    """Steps that were done when it was written; none without one."""
+    return step_in(load_tensors(checkpoint)[1], "step", checkpoint) if checkpoint.exists() else 0
