@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -14,6 +14,7 @@ from latnas.errors import TargetMissedError
 from latnas.latency.onnx_export import export_for_measuring
 from latnas.spaces.space import SPACES, make_space
 from latnas.stages.export import onnx_file
+from latnas.stages.export.form import Form
 from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 
 
@@ -55,6 +56,21 @@ def test_a_tie_that_rounding_decides_otherwise_is_no_other_class(monkeypatch: py
     monkeypatch.setattr(onnx_file, "_session", lambda file: MadeUpFile(0.0, 5e-6))
     check = check_against_torch(b"", nn.Flatten(), outputs(ahead=1e-6))
     assert check.same_class == 490 / 500 and check.largest_difference == pytest.approx(5e-6, rel=0.1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("precision", "then"),
+    [("fp32", "; please report this."), ("fp16", ". Leave --fp16 out."), ("int8", ". Leave --int8 out.")],
+)
+def test_a_file_whose_outputs_are_no_numbers_is_refused_in_any_precision(
+    precision: Literal["fp32", "fp16", "int8"], then: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "_session", lambda file: MadeUpFile(0.0, value))
+    with pytest.raises(TargetMissedError) as caught:
+        check_against_torch(b"", nn.Flatten(), outputs(ahead=0.5), Form(precision))
+    said = "the exported file computes outputs that are infinite or no numbers. It was not written"
+    assert str(caught.value) == said + then
 
 
 def test_a_file_that_differs_too_much_is_refused_with_how_many_images_clearly_get_another_class(

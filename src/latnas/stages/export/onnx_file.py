@@ -130,6 +130,10 @@ def check_against_torch(file: bytes, network: nn.Module, images: Tensor, form: F
         with torch.inference_mode():
             expected = network(batch).numpy()
         (got,) = session.run(None, {session.get_inputs()[0].name: form.input_of(batch).numpy()})
+        if not np.isfinite(got).all():
+            raise TargetMissedError(
+                f"the exported file computes outputs that are infinite or no numbers. It was not written{_then(form)}"
+            )
         scale = max(float(np.abs(expected).max()), 1e-6)
         largest = max(largest, float(np.abs(expected - got).max()) / scale)
         same += int((expected.argmax(1) == got.argmax(1)).sum())
@@ -139,6 +143,11 @@ def check_against_torch(file: bytes, network: nn.Module, images: Tensor, form: F
     if not largest <= most or count - other < least * count:
         raise TargetMissedError(
             f"the exported file does not compute what the network computes: outputs differ by {largest:.2e} of their "
-            f"scale, {other} of {count} images get another class. It was not written; please report this."
+            f"scale, {other} of {count} images get another class. It was not written{_then(form)}"
         )
     return Check(images=count, largest_difference=largest, same_class=same / count)
+
+
+def _then(form: Form) -> str:
+    """What to do about a file that is refused. In fp16 numbers end at 65,504, and what networks compute may not."""
+    return "; please report this." if form.precision == "fp32" else f". Leave --{form.precision} out."
