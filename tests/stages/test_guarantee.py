@@ -21,6 +21,7 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError
 from latnas.spaces.space import Space
 from latnas.stages.common import runs
+from latnas.stages.common.largest import largest_within
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, profile_again, space_of
@@ -345,6 +346,20 @@ def test_where_the_search_scored_no_network_that_is_fast_enough_the_solver_finds
     (file,) = changed.derive(MadeUpBench(changed, takes, takes), budget)
     assert file.manifest.status == "verified"
     assert chosen_in(file) not in [network.as_architecture for network in slow]
+
+
+def test_a_random_baseline_of_which_none_is_fast_enough_is_drawn_again(world: World) -> None:
+    """What the solver would add are the largest networks within the budget: those of another baseline."""
+    budget, count = world.budget_ms(0.5), world.job.config.finalists
+    drawn = [network.as_architecture for network in world.front.networks[-3:]]
+    takes: Milliseconds = world.latency.predict_ms
+    device: Any = MadeUpBench(world, takes, takes)
+    target = Target("random", 0.5, budget, tuple(drawn), world.job.space)
+    (file,) = derive(world.job, world.front, [target], device, world.lessons())
+    assert file.manifest.status == "verified" and chosen_in(file) not in drawn
+    assert chosen_in(file) not in largest_within(world.job.space, world.latency, budget / HEADROOM, count)
+    (again,) = derive(world.job, world.front, [target], device, world.lessons())
+    assert chosen_in(again) == chosen_in(file), "it is drawn from the seed"
 
 
 def test_no_more_networks_are_trained_for_a_budget_than_was_said(world: World) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from latnas.data.randomness import generator
 from latnas.spaces.solving import cheapest
 from latnas.stages.common.largest import largest_within
 from latnas.stages.export.courses import Course, best_of, nearest_of, next_looks, quickest
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import FINALIST, HEADROOM, Lessons
 from latnas.stages.export.measuring import Bench
-from latnas.stages.export.targets import ATTEMPTS
+from latnas.stages.export.targets import ATTEMPTS, random_fitting
 from latnas.words.architecture import Architecture
-from latnas.words.budgets import format_ms
+from latnas.words.budgets import budget_name, format_ms
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def choose(job: Job, courses: Sequence[Course], bench: Bench | None, lessons: Le
     """What to train for each course; None where the files of all candidates are too large.
 
     Candidates are measured a few for each budget at a time, until the best that fits is known. Where none does, the
-    solver adds networks that the search did not score; where the fastest does not, the nearest is taken.
+    solver adds networks that the search did not score, and the random baseline draws again; where the fastest does
+    not, the nearest is taken.
     """
     if bench is None:
         certain = [course.not_too_large(course.target.candidates) for course in courses]
@@ -51,13 +53,22 @@ def _looks(job: Job, course: Course, lessons: Lessons) -> list[Architecture]:
     while not looks and course.extensions < ATTEMPTS:
         room = lessons.factor * lessons.slowdown * lessons.margin * HEADROOM**course.extensions
         course.extensions += 1
-        course.add(largest_within(course.target.space, job.latency, course.target.budget_ms / room, count))
+        course.add(_more(job, course, course.target.budget_ms / room))
         looks = next_looks(course, lessons, count)
     if not looks and not course.quickest_seen:
         course.quickest_seen = True
         course.add(cheapest(course.target.space, job.latency.cost, count))
         looks = quickest(course, lessons, count)
     return looks
+
+
+def _more(job: Job, course: Course, within_ms: float) -> list[Architecture]:
+    """Networks of the target's kind that nobody scored: random ones for the random baseline, else the largest."""
+    target, count = course.target, job.config.finalists
+    if target.kind != "random":
+        return largest_within(target.space, job.latency, within_ms, count)
+    random = generator(job.config.seed, "random baseline", budget_name(target.budget_ms), course.extensions)
+    return random_fitting(target.space, job.latency, within_ms, ATTEMPTS * count, random)
 
 
 def _measure(job: Job, bench: Bench, lessons: Lessons, looks: Sequence[Architecture]) -> None:
