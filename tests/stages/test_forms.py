@@ -41,11 +41,12 @@ from latnas.data.splits import Splits, splits_of
 from latnas.errors import FAILED, TARGET_MISSED, LatnasError, TargetMissedError, UsageError
 from latnas.latency import onnx_export
 from latnas.latency.onnx_export import export_for_measuring
+from latnas.latency.profiler import Profiler, RunSettings
 from latnas.latency.workload import Workload
 from latnas.spaces import space as space_module
 from latnas.spaces.space import SpaceKind, make_space
 from latnas.stages.common.runs import RunFolder
-from latnas.stages.export import ExportedFile, export, final_training, packing
+from latnas.stages.export import ExportedFile, export, final_training, packing, stage
 from latnas.stages.export.form import PLAIN, Form, WithInput
 from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch, export_onnx
 from latnas.stages.export.packing import in_int8
@@ -53,7 +54,7 @@ from latnas.stages.profile import profile
 from latnas.training.trainer import Trainer
 from latnas.words.manifest import load_manifest
 from latnas.words.table import load_table
-from latnas_profilers.ort import OrtProfiler
+from latnas_profilers.ort import OrtPlugin, OrtProfiler
 
 FORMS = [Form(*one) for one in product(("fp32", "fp16", "int8"), ("float", "uint8"), ("nchw", "nhwc"))]  # type: ignore[arg-type]
 PREPARE = OrtProfiler.prepare
@@ -339,6 +340,28 @@ def test_a_table_of_modules_cannot_promise_an_int8_file(here: Path) -> None:
         "latnas profile --device analytic --runtime onnxruntime --space nasbench201 --width 4 --depth 1 --data digits "
         "--precision int8"
     )
+
+
+def test_a_precision_that_the_runtime_refuses_with_the_settings_of_its_table_is_refused_before_any_training(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TensorRT refuses int8, which takes a GPU."""
+    real = OrtPlugin.open
+
+    def refuses_int8(plugin: OrtPlugin, device: str, settings: RunSettings) -> Profiler:
+        if settings.precision == "int8":
+            raise UsageError("this provider runs no int8.")
+        return real(plugin, device, settings)
+
+    path = front_in(here) / "table.json"
+    load_table(path).model_copy(update={"measures": "onnx", "device": "cpu", "runtime": "onnxruntime"}).save(path)
+    monkeypatch.setattr(OrtPlugin, "open", refuses_int8)
+    monkeypatch.setattr(stage, "derive", None)
+    monkeypatch.setattr(stage, "presence", lambda table: (None, {}))
+    heard = Heard()
+    with pytest.raises(UsageError, match=r"--int8 makes files that .* is no table for: this provider runs no int8\.$"):
+        export(export_config(here, lambdas=(0.5,), int8=True), heard)
+    assert not any("--precision int8" in text for text in heard.warned)
 
 
 def test_with_a_table_in_int8_networks_are_searched_chosen_and_shipped_in_int8(

@@ -24,6 +24,7 @@ from latnas.stages.export.writing import ExportedFile
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import SCRIPT, exported_folders, still_listed
 from latnas.words.front import Front, load_front
+from latnas.words.manifest import Precision
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table
 
@@ -51,9 +52,9 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         raise UsageError(
             f"space {space.name!r} names no module for an auxiliary head, as darts does. Leave --auxiliary out."
         )
-    _check_form(config, table, data.spec, report)
-    latency = latency_of(table, space)
     absent, software = presence(table)
+    _check_form(config, table, data.spec, absent is None, report)
+    latency = latency_of(table, space)
     if software:
         report.warn(f"table {table.name} was measured with other software than files will be: {listed(software)}")
     for budget_ms in config.budgets_ms:
@@ -92,10 +93,13 @@ def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> No
             report.warn(f"the largest network is taken instead. To search within it: latnas search {limits.typed}")
 
 
-def _check_form(config: ExportConfig, table: LatencyTable, data: str, report: Reporter) -> None:
+def _check_form(config: ExportConfig, table: LatencyTable, data: str, present: bool, report: Reporter) -> None:
     """Raises UsageError for a form that the runtime of the table cannot run, so that it could not be measured.
 
     Warns where the table is of another precision: networks were searched and are predicted at that.
+
+    Args:
+        present: whether the device of the table is here, so that its runtime can be asked.
     """
     precision = config.form.precision
     if precision != "fp32" and table.measures == "torch":
@@ -110,11 +114,21 @@ def _check_form(config: ExportConfig, table: LatencyTable, data: str, report: Re
     if is_computed(table):
         report.warn(f"{differ}: what is computed for them is that of networks in {table.precision}")
         return
+    if present:
+        _ask(table, precision)
     again = profile_again(table.model_copy(update={"precision": precision}), data)
     better = "" if table.precision == "fp32" else f", or export it: --{table.precision}"
     report.warn(
         f"{differ}: they are measured, but to choose what is best at {precision} takes a table of it: {again}{better}"
     )
+
+
+def _ask(table: LatencyTable, precision: Precision) -> None:
+    """Raises UsageError where the runtime of the table, with its settings, takes no files of this precision."""
+    try:
+        open_profiler(table.model_copy(update={"precision": precision}))
+    except UsageError as error:
+        raise UsageError(f"--{precision} makes files that {table.name} is no table for: {error}") from error
 
 
 def _warn_of_doubtful(files: Sequence[ExportedFile], report: Reporter) -> None:
