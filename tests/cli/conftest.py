@@ -17,6 +17,12 @@ def _plain_environment(plain_environment: None) -> None:
     """For every test here."""
 
 
+@pytest.fixture(autouse=True)
+def _short_trainings_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here is told that an epoch of the digits trains a network hardly."""
+    monkeypatch.setattr("latnas.stages.export.stage.FEW_STEPS", 1)
+
+
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, in which latnas is typed."""

@@ -335,6 +335,26 @@ def test_a_file_that_was_measured_while_the_device_was_busy_is_looked_at_again(
     assert len(looks) == 3
 
 
+# Trainings
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(1, True), (22, True), (23, False), (0, False)])
+def test_trainings_of_few_steps_are_warned_of_once_with_the_epochs_that_would_be_enough(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, said: bool
+) -> None:
+    """An epoch of the digits has 22 steps."""
+    monkeypatch.setattr(stage, "derive", lambda *_: [])
+    monkeypatch.setattr(stage, "write_set", lambda *_: None)
+    heard = Heard()
+    with pytest.raises(KeyError):  # nothing is made here
+        export(export_config(copied(exported_run, tmp_path / "here"), all=True, epochs=epochs), heard)
+    text = (
+        f"a training of {epochs * 22} steps, 22 an epoch of so few images, is too short to learn much: "
+        "--epochs 23 makes 506"
+    )
+    assert [told for told in heard.warned if "too short" in told] == ([text] if said else [])
+
+
 # A device that is not here, or fails
 
 

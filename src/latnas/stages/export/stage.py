@@ -29,6 +29,8 @@ from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table
 
 MEASUREMENTS = "measurements.jsonl"
+FEW_STEPS = 500
+"""Shorter trainings are warned of. That of the demonstration has 750 steps."""
 
 
 def export(config: ExportConfig, report: Reporter | None = None) -> list[ExportedFile]:
@@ -131,6 +133,18 @@ def _ask(table: LatencyTable, precision: Precision) -> None:
         raise UsageError(f"--{precision} makes files that {table.name} is no table for: {error}") from error
 
 
+def _warn_of_few_steps(job: Job) -> None:
+    """An epoch of a few images is a few steps, so that the usual number of epochs hardly trains a network."""
+    steps, epochs = job.recipe.steps, job.config.epochs
+    if 0 < steps < FEW_STEPS:
+        of_epoch = steps // epochs
+        enough = math.ceil(FEW_STEPS / of_epoch)
+        job.report.warn(
+            f"a training of {steps} steps, {of_epoch} an epoch of so few images, is too short to learn much: "
+            f"--epochs {enough} makes {enough * of_epoch}"
+        )
+
+
 def _warn_of_doubtful(files: Sequence[ExportedFile], report: Reporter) -> None:
     """Where nothing is measured, the upper end of the interval decides; but the fastest network may be over it too."""
     for file in files:
@@ -144,6 +158,7 @@ def _warn_of_doubtful(files: Sequence[ExportedFile], report: Reporter) -> None:
 
 def _make(job: Job, front: Front, targets: Sequence[Target], absent: str | None) -> list[ExportedFile]:
     """The files that are missing; `absent` says why the device of the table is not present, None where it is."""
+    _warn_of_few_steps(job)
     table, log, latency = job.table, job.exports / MEASUREMENTS, job.latency
     if absent is not None:
         job.report.warn(f"the device of table {table.name} is not here ({absent}): files will be unverified")
