@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from latnas.data.splits import splits_of
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.darts import Darts
 from latnas.spaces.space import make_space
+from latnas.stages.common import metadata
 from latnas.stages.common.metadata import file_metadata
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
@@ -93,10 +95,19 @@ def test_a_training_without_anything_new_keeps_the_name_that_it_had_before_there
     identity = {
         "data": "digits", "space": job.space.name, "options": vars(job.space.options), "seed": 0,
         "architecture": architecture.to_json(), "recipe": recipe, "inherit": "scratch",
-        "metadata": file_metadata(architecture, job.space, job.data.classes, job.table.name, 0),
+        "metadata": file_metadata(architecture, job.space, job.data.classes, job.table.name, 0) | {"version": "0.1.0"},
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     assert training_task(job, architecture, 0, None).folder.name == digest
+
+
+def test_another_release_keeps_what_was_trained(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, (architecture,) = job_in(here), some(here, 1)
+    before = training_task(job, architecture, 0, None)
+    monkeypatch.setattr(metadata, "version", lambda package: "9.9.9")
+    after = training_task(job, architecture, 0, None)
+    assert before.folder == after.folder
+    assert (before.config["metadata"]["version"], after.config["metadata"]["version"]) == (version("latnas"), "9.9.9")
 
 
 def test_whatever_changes_a_training_changes_its_name_and_so_does_its_teacher(here: Path) -> None:

@@ -22,6 +22,9 @@ from latnas.words.manifest import Repeats
 from latnas.words.reporting import Progress
 
 TRAINING = "latnas.stages.export.final_training:final_training_task"
+NAMED_AT = "0.1.0"
+"""Stands for the version of latnas in what names a training: a release keeps what others have trained. One that trains
+otherwise is to change this."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def _identity(job: Job, training: Mapping[str, Any], teacher: Task | None) -> st
     }
     identity = {name: value for name, value in training.items() if name not in later}
     identity |= {"inherit": job.config.starts_from, "recipe": recipe.recorded}
+    identity["metadata"] = training["metadata"] | {"version": NAMED_AT}
     identity |= {name: value for name, value in later.items() if value}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
