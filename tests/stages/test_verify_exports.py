@@ -6,7 +6,8 @@ import importlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -412,6 +413,25 @@ def test_a_file_that_was_not_measured_at_export_gets_its_measurement_and_others_
     assert not any(file.settled for file in verify(verify_config(folder)).files), "once"
     listed = load_set(loose.parents[1] / SET)
     assert changed_files(loose.parents[1], listed.networks) == [] and listed.networks[0].measured_ms is not None
+
+
+def test_what_an_export_wrote_while_the_run_was_waited_for_is_what_is_verified(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loose = manifests_of(folder)[0]
+    measured = loose.read_bytes()
+    unmeasured(loose)
+    real = RunFolder.lock
+
+    @contextmanager
+    def lock(run: RunFolder, otherwise: str = "") -> Iterator[None]:
+        loose.write_bytes(measured)
+        with real(run, otherwise):
+            yield
+
+    monkeypatch.setattr(RunFolder, "lock", lock)
+    assert not any(file.settled for file in verify(verify_config(folder)).files)
+    assert loose.read_bytes() == measured
 
 
 def test_a_run_that_cannot_be_written_to_is_measured_all_the_same_and_left_as_it_is(

@@ -73,20 +73,20 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
     run = open_run(config.run, config.runs)
     name = choose_front(run, config.table)
     table = load_table(run.front(name) / TABLE)
-    chosen, lost = _chosen(config, run, name, load_front(run.front(name) / FRONT))
-    conditions = _conditions(table, run, name)
-    if conditions:
-        report.warn(
-            f"the table {table.name} was measured under other conditions ({listed(conditions)}): files are held "
-            "against their budgets all the same, and no manifest is changed"
-        )
     exports = run.exports(name)
     log = exports / MEASUREMENTS if _can_write(run.path, exports) else None
-    if log is None:
-        report.warn(
-            f"{run.path} cannot be written to: files are measured without lock and log, and no manifest is changed"
-        )
     with nullcontext() if log is None else run.lock():
+        chosen, lost = _chosen(config, run, name, load_front(run.front(name) / FRONT))
+        conditions = _conditions(table, run, name)
+        if conditions:
+            report.warn(
+                f"the table {table.name} was measured under other conditions ({listed(conditions)}): files are held "
+                "against their budgets all the same, and no manifest is changed"
+            )
+        if log is None:
+            report.warn(
+                f"{run.path} cannot be written to: files are measured without lock and log, and no manifest is changed"
+            )
         contents = {file.folder: _content(file) for file in chosen}
         profiler, space = open_profiler(table), space_of(table)
         again = profile_again(table, str(run.read_config()["data"]))
