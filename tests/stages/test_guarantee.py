@@ -5,6 +5,7 @@ What a network and its file take on such a device is given; trainings are stood 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from latnas.stages.common.largest import largest_within
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, profile_again, space_of
-from latnas.stages.export import ExportConfig, ExportedFile, deriving, export, stage
+from latnas.stages.export import ExportConfig, ExportedFile, deriving, export, kept, stage
 from latnas.stages.export.deriving import TRAININGS, derive
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
@@ -38,10 +39,11 @@ from latnas.stages.export.trainings import Trained
 from latnas.training.tasks import Task
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import budget_name
+from latnas.words.export_set import ExportedNetwork
 from latnas.words.files import append_line
 from latnas.words.front import Estimate, Front, ScoredNetwork, load_front
 from latnas.words.latency import LatencyModel
-from latnas.words.manifest import Check, Measured, RawTimes, ReachedAccuracy, load_manifest
+from latnas.words.manifest import Check, Manifest, Measured, RawTimes, ReachedAccuracy, load_manifest
 from latnas.words.table import load_table
 
 LOW, HIGH = 0.95, 1.05
@@ -608,6 +610,33 @@ def test_another_option_is_another_export(verified: Path) -> None:
     (same,) = export(export_config(verified, lambdas=(0.0,), executor="local:1", int8_tolerance=3))
     (other,) = export(export_config(verified, lambdas=(0.0,), rounds=5))
     assert same.manifest.recipe_digest == first.manifest.recipe_digest != other.manifest.recipe_digest
+
+
+@pytest.mark.parametrize("told", [None, "scratch"])
+@pytest.mark.parametrize("typed", [None, "scratch"])
+def test_a_start_that_is_typed_out_is_the_one_that_it_would_have_been_anyway(
+    verified: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, typed: str | None
+) -> None:
+    """`told` is what earlier versions took down in the digest."""
+
+    def noted(job: Job, targets: Sequence[Target], listed: Mapping[str, ExportedNetwork]) -> dict[str, Manifest]:
+        (target,) = targets
+        path = job.exports / target.folder / "manifest.json"
+        options = job.config.model_dump(mode="json", exclude=kept.WHICH | {"data", "int8_tolerance"}) | {"init": told}
+        files = [hashlib.sha256((front / name).read_bytes()).hexdigest() for name in ("front.json", "table.json")]
+        text = json.dumps([options, job.data.fingerprint, files, vars(target.space.limits)], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        load_manifest(path).model_copy(update={"recipe_digest": digest}).save(path)
+        return kept.kept(job, targets, {})
+
+    front = front_in(verified)
+    monkeypatch.setattr(stage, "kept", noted)
+    monkeypatch.setattr(stage, "Bench", None)
+    export(export_config(verified, lambdas=(0.0,), init=typed), heard := Heard())
+    assert any("nothing to do" in text for text in heard.said) and not heard.warned
+    with pytest.raises(TypeError):  # another start is another export, which is measured
+        export(export_config(verified, lambdas=(0.0,), init="supernet"), heard := Heard())
+    assert any("other options" in text for text in heard.warned)
 
 
 def test_before_a_verified_file_gives_way_to_one_of_other_options_this_is_said_once(

@@ -89,9 +89,14 @@ class ExportConfig(WhichExports, WithWorkers):
         return tuple(Limits(params=most, **others) for most in dict.fromkeys(self.max_params or (None,)))
 
     @property
+    def usual_start(self) -> Literal["scratch", "supernet"]:
+        """What `init` is where it is not given."""
+        return "scratch" if self.epochs else "supernet"
+
+    @property
     def starts_from(self) -> Literal["scratch", "supernet"]:
         """The weights that trainings begin with; without any training those that were inherited ship."""
-        return self.init or ("scratch" if self.epochs else "supernet")
+        return self.init or self.usual_start
 
     @property
     def form(self) -> Form:

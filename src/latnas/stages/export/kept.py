@@ -30,8 +30,19 @@ LABELS = "labels alone"
 
 def recipe_digest(job: Job, target: Target) -> str:
     """Of everything that decides what an export of a budget comes to: options, limits, the images, front and table."""
+    return _digests(job, target)[0]
+
+
+def _digests(job: Job, target: Target) -> list[str]:
+    """That one, and what manifests have of before an `--init` that is the usual one was no option of its own."""
+    usual = job.config.usual_start
+    inits = (None, usual) if job.config.starts_from == usual else (job.config.init,)
+    return [_digest(job, target, init) for init in inits]
+
+
+def _digest(job: Job, target: Target, init: str | None) -> str:
     nothing = WHICH | {"data"} if job.config.int8 else WHICH | {"data", "int8_tolerance"}
-    options = job.config.model_dump(mode="json", exclude=nothing)
+    options = job.config.model_dump(mode="json", exclude=nothing) | {"init": init}
     folder = job.run.front(job.exports.name)
     files = [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (FRONT, TABLE)]
     limits = vars(target.space.limits)
@@ -83,7 +94,7 @@ def is_again(manifest: Manifest, job: Job, target: Target) -> bool:
     return (
         manifest.kind == target.kind
         and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
-        and manifest.recipe_digest == recipe_digest(job, target)
+        and manifest.recipe_digest in _digests(job, target)
         and manifest.classes == job.data.classes
     )
 
@@ -92,7 +103,7 @@ def warn_of_replaced(job: Job, targets: Iterable[Target]) -> None:
     """Says which verified files give way to those of other options, before anything is trained for that."""
     for target in targets:
         manifest = verified_in(job.exports / target.folder)
-        if manifest is not None and manifest.recipe_digest != recipe_digest(job, target):
+        if manifest is not None and manifest.recipe_digest not in _digests(job, target):
             job.report.warn(
                 f"{target.folder}: the verified file of an export with other options (accuracy "
                 f"{manifest.accuracy.value:.1%}) is replaced, unless the new one is missed"
