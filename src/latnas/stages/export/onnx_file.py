@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -74,9 +73,7 @@ def export_onnx(network: nn.Module, example: Tensor, metadata: Mapping[str, str]
     for text in (model.graph.node, model.graph.value_info, model.graph.input, model.graph.output):
         for part in text:
             part.doc_string = ""
-    file = BytesIO()
-    file.write(model.SerializeToString(deterministic=True))
-    return file.getvalue()
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def with_metadata(file: bytes, metadata: Mapping[str, str]) -> bytes:
