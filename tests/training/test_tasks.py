@@ -164,6 +164,7 @@ def test_an_interrupted_caller_lets_its_workers_leave_a_checkpoint_and_touches_n
         other.join()
 
 
+@pytest.mark.usefixtures("signals_handled")
 def test_an_interruption_waits_until_all_workers_have_started_so_that_all_are_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,8 +140,8 @@ def _warn_of_few_steps(job: Job) -> None:
         of_epoch = steps // epochs
         enough = math.ceil(FEW_STEPS / of_epoch)
         job.report.warn(
-            f"a training of {steps} steps, {of_epoch} an epoch of so few images, is too short to learn much: "
-            f"--epochs {enough} makes {enough * of_epoch}"
+            f"a training of {steps} steps, {of_epoch} an epoch, is too short to learn much: --epochs {enough} makes "
+            f"{enough * of_epoch}"
         )
 
 
