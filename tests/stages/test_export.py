@@ -348,10 +348,7 @@ def test_trainings_of_few_steps_are_warned_of_once_with_the_epochs_that_would_be
     heard = Heard()
     with pytest.raises(KeyError):  # nothing is made here
         export(export_config(copied(exported_run, tmp_path / "here"), all=True, epochs=epochs), heard)
-    text = (
-        f"a training of {epochs * 22} steps, 22 an epoch, is too short to learn much: "
-        "--epochs 23 makes 506"
-    )
+    text = f"a training of {epochs * 22} steps, 22 an epoch, is too short to learn much: --epochs 23 makes 506"
     assert [told for told in heard.warned if "too short" in told] == ([text] if said else [])
 
 
