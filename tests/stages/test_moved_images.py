@@ -57,7 +57,7 @@ def test_images_that_are_gone_are_looked_for_where_one_says_with_the_same_ending
     gone = f"{tmp_path / 'gone.npz'}{ending}"
     with pytest.raises(UsageError, match=r"was searched with --data .*gone\.npz.*, which is not here: ") as caught:
         images_of(run_with(tmp_path, gone))
-    assert str(caught.value).endswith(f"If they lie elsewhere, type the same command with --data PLACE{ending}")
+    assert str(caught.value).endswith(f"If the images lie elsewhere, type the same command with --data PLACE{ending}")
 
 
 # Export

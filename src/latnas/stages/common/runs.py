@@ -232,7 +232,7 @@ def images_of(run: RunFolder, named: str | None = None) -> ImageData:
             raise
         raise UsageError(
             f"{run.path} was searched with --data {place}, which is not here: {error} "
-            f"If they lie elsewhere, type the same command with --data PLACE{ending(place)}"
+            f"If the images lie elsewhere, type the same command with --data PLACE{ending(place)}"
         ) from error
     if data.fingerprint != recorded["images"]:
         raise LatnasError(
