@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,12 @@ def fail(config: dict[str, Any], folder: Path) -> None:
     if "after" in config:
         wait_for({"file": config["after"]}, folder)
     raise LatnasError(config["message"])
+
+
+def fail_with_a_lock(config: dict[str, Any], folder: Path) -> None:
+    error = ValueError("no luck")
+    error.__dict__["held"] = threading.Lock()
+    raise error
 
 
 def be_killed(config: dict[str, Any], folder: Path) -> None:

@@ -142,6 +142,11 @@ def test_an_error_in_a_worker_is_the_error_that_the_caller_sees_and_no_worker_is
     assert multiprocessing.active_children() == []
 
 
+def test_an_error_that_cannot_leave_its_process_is_told_all_the_same(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"in fail_with_a_lock[\s\S]*ValueError: no luck"):
+        run_tasks([Task("small_tasks:fail_with_a_lock", {}, tmp_path)], 1)
+
+
 def test_an_interrupted_caller_lets_its_workers_leave_a_checkpoint_and_touches_no_other_process(tmp_path: Path) -> None:
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(DEADLINE_SECONDS,))
     other.start()

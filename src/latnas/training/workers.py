@@ -17,7 +17,8 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from traceback import format_exc
+from pickle import PicklingError
+from traceback import format_exc, format_exception
 from typing import Any
 
 from latnas.errors import LatnasError, Terminated
@@ -140,7 +141,10 @@ def _live(pipe: Connection, work: Work, shares: MutableSequence[float], number: 
     with suppress(EOFError, OSError):
         while True:
             value, error = _outcome(partial(work, pipe.recv(), partial(shares.__setitem__, number)))
-            pipe.send((value, error))
+            try:
+                pipe.send((value, error))
+            except (PicklingError, TypeError, AttributeError):  # an error that holds what goes through no pipe
+                pipe.send((None, RuntimeError("".join(format_exception(error)))))
             if isinstance(error, Terminated):
                 return
 
