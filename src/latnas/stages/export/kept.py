@@ -37,17 +37,13 @@ def _digests(job: Job, target: Target) -> list[str]:
     """That one, and what manifests have of before an `--init` that is the usual one was no option of its own."""
     usual = job.config.usual_start
     inits = (None, usual) if job.config.starts_from == usual else (job.config.init,)
-    return [_digest(job, target, init) for init in inits]
-
-
-def _digest(job: Job, target: Target, init: str | None) -> str:
     nothing = WHICH | {"data"} if job.config.int8 else WHICH | {"data", "int8_tolerance"}
-    options = job.config.model_dump(mode="json", exclude=nothing) | {"init": init}
+    options = job.config.model_dump(mode="json", exclude=nothing)
     folder = job.run.front(job.exports.name)
     files = [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (FRONT, TABLE)]
-    limits = vars(target.space.limits)
-    text = json.dumps([options, job.data.fingerprint, files, limits], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    others = [job.data.fingerprint, files, vars(target.space.limits)]
+    texts = [json.dumps([options | {"init": init}, *others], sort_keys=True) for init in inits]
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
 
 
 def kept(job: Job, targets: Sequence[Target], listed: Mapping[str, ExportedNetwork]) -> dict[str, Manifest]:
