@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 
@@ -15,6 +16,13 @@ from latnas.words.costs import AdditiveCost
 @cache
 def space_called(name: str) -> Space:
     return make_space(name, image_size=8, channels=1, classes=10, width=2, depth=1)
+
+
+@cache
+def everything_written() -> tuple[Architecture, ...]:
+    """Every cell of `CELLS`, valid or not, in whatever form."""
+    indices = product(*(range(len(decision.items)) for decision in CELLS.decisions))
+    return tuple(Architecture.from_indices(SETTING, CELLS.decisions, chosen) for chosen in indices)
 
 
 @cache
@@ -35,11 +43,11 @@ def random_cost(space: Space, seed: int) -> AdditiveCost:
     return AdditiveCost("ms", space.decisions, {SETTING: 0.7}, {SETTING: vectors})
 
 
-def costs_of(cost: AdditiveCost, architectures: tuple[Architecture, ...]) -> np.ndarray:
+def costs_of(cost: AdditiveCost, architectures: Sequence[Architecture]) -> np.ndarray:
     return np.array([cost.cost(architecture) for architecture in architectures])
 
 
-def scores_of(scores: list[np.ndarray], architectures: tuple[Architecture, ...], space: Space) -> np.ndarray:
+def scores_of(scores: list[np.ndarray], architectures: Sequence[Architecture], space: Space) -> np.ndarray:
     chosen = np.array([architecture.indices(space.decisions) for architecture in architectures])
     total: np.ndarray = np.sum([vector[items] for vector, items in zip(scores, chosen.T, strict=True)], axis=0)
     return total

@@ -151,25 +151,27 @@ def test_a_network_in_doubt_counts_for_less_with_caution_and_for_more_with_hope(
     assert np.all(np.diff(trained) < 0.6 * np.diff(other))
 
 
-def test_left_out_errors_are_those_of_models_that_never_saw_the_network() -> None:
+@pytest.mark.parametrize(("count", "degree"), [(11, 1), (12, 2), (14, 2)])
+def test_left_out_errors_are_those_of_models_that_never_saw_the_network(count: int, degree: int) -> None:
     pool = rows(30, seed=9)
     view = view_of(pool)
-    reached = 0.5 + 0.03 * sizes(pool[:14]) + np.random.default_rng(3).normal(0, 0.02, 14)
+    reached = 0.5 + 0.03 * sizes(pool[:count]) + np.random.default_rng(3).normal(0, 0.02, count)
     model = fitted(view, pool, reached)
-    seen = [view.at(str(index), row) for index, row in enumerate(pool[:14])]
+    seen = [view.at(str(index), row) for index, row in enumerate(pool[:count])]
     size_M, others_MA = np.array([size for size, _ in seen]), np.array([others_A for _, others_A in seen])
-    known = Known.of(others_MA, [alone(str(index)) for index in range(14)])
+    known = Known.of(others_MA, [alone(str(index)) for index in range(count)])
     gram_MM = model.corrections.kernel(*known.among())
-    for left in range(14):
-        kept = np.arange(14) != left
-        line = np.polynomial.Polynomial.fit(size_M[kept], reached[kept], 2)
+    for left in range(count):
+        kept = np.arange(count) != left
+        curve = np.polynomial.Polynomial.fit(size_M[kept], reached[kept], degree)
         within_M = np.clip(size_M, size_M[kept].min(), size_M[kept].max())
-        beyond_M = (reached - line(within_M) - model.leaning * others_MA.sum(1)) / model.corrections.scale
+        beyond_M = (reached - curve(within_M) - model.leaning * others_MA.sum(1)) / model.corrections.scale
         process = solved(gram_MM[np.ix_(kept, kept)], model.corrections.process.noise, beyond_M[kept])
         expected = model.corrections.scale * (beyond_M[left] - gram_MM[left, kept] @ process.weights_K)
         assert model.left_out[left] == pytest.approx(expected)
     found = model.score("25", pool[25])
-    assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.95, 13) * np.sqrt(np.mean(model.left_out**2)))
+    quantile = stats.t.ppf(0.95, count - 1)
+    assert (found.high - found.low) / 2 == pytest.approx(quantile * np.sqrt(np.mean(model.left_out**2)))
 
 
 @pytest.mark.parametrize("bend", [0.0, -0.02])

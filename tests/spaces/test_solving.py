@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from brute_force import CELLS, costs_of, everything, random_cost, scores_of, space_called, within
+from brute_force import CELLS, costs_of, everything, everything_written, random_cost, scores_of, space_called, within
 from scipy import stats
 
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
-from latnas.spaces.solving import best_within, cheapest, dearest, extremes, gumbel, random_within
+from latnas.spaces.solving import best_form_within, best_within, cheapest, dearest, extremes, gumbel, random_within
 from latnas.words.costs import macs_cost, params_cost
 
 STEPS = 4096
@@ -76,6 +76,25 @@ def test_below_the_fastest_network_there_is_none() -> None:
     assert best_within(CELLS, scores, cost, 0.99 * least) is None
     with pytest.raises(LatnasError, match="no architecture of space 'nasbench201' is within"):
         random_within(CELLS, cost, 0.99 * least, generator(0), draws=5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_form_within_a_budget_is_that_of_the_best_written_in_any_way(seed: int) -> None:
+    cost = random_cost(CELLS, seed)
+    scores = [np.random.default_rng(100 + seed).normal(size=len(d.items)) for d in CELLS.decisions]
+    written = [one for one in everything_written() if CELLS.is_valid(one)]
+    forms = [CELLS.canonical(one) for one in written]
+    costs, values = np.maximum(costs_of(cost, written), costs_of(cost, forms)), scores_of(scores, written, CELLS)
+    slack = len(CELLS.decisions) / STEPS * sum(float(np.ptp(vector)) for vector in cost.vectors())
+    for share in (0.1, 0.3, 0.6, 1.0):
+        budget = float(costs.min() + share * (costs.max() - costs.min()))
+        best = best_form_within(CELLS, scores, cost, budget)
+        assert best is not None and CELLS.is_canonical(best) and within(cost, best, budget)
+        reached = values[[form == best for form in forms] & (costs <= budget)].max()
+        assert reached >= values[costs <= budget - slack].max() - 1e-9
+        canonical = best_within(CELLS, scores, cost, budget)
+        assert canonical is not None and reached >= scores_of(scores, (canonical,), CELLS)[0] - 1e-9
+    assert best_form_within(CELLS, scores, cost, 0.99 * float(costs_of(cost, forms).min())) is None
 
 
 # Random ones

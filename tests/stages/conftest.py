@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from once import exported_once
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _spaces_once(spaces_once: None) -> None:
-    """For every module here."""
+def _once(spaces_once: None) -> Iterator[None]:
+    """For every module here: traces each space once, and exports each trained network once."""
+    with exported_once():
+        yield

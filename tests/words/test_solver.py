@@ -232,6 +232,14 @@ def test_where_a_limit_is_on_the_scores_themselves_solutions_near_it_are_offered
     assert 0.95 * most < found[0].score <= most
 
 
+@pytest.mark.parametrize("node_limit", [0, 1, 2])
+def test_what_is_offered_at_the_node_limit_begins_with_the_most_promising_prefix(node_limit: int) -> None:
+    random = np.random.default_rng(0)
+    scores, costs = [random.random(5) for _ in range(4)], [np.zeros(5) for _ in range(4)]
+    found = list(or_nearly(Solver(scores, costs).best_first(0.0, node_limit=node_limit)))
+    assert found[0].items == tuple(int(vector.argmax()) for vector in scores)
+
+
 def test_the_gap_is_told_in_words() -> None:
     solver = Solver([[0.5, 0.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
     with pytest.raises(SearchGap, match=r"score at most 2\.5; none has been found"):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from latnas.hypernet.hypernetwork import Hypernetwork
-from latnas.spaces.solving import best_within, item_noise
+from latnas.spaces.solving import best_form_within, item_noise
 from latnas.spaces.space import Space
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost
@@ -26,13 +26,17 @@ def propose(
     draws: int,
     random: torch.Generator,
 ) -> list[Architecture]:
-    """Distinct proposals: for each (lambda, budget) the likeliest architecture, and `draws` perturbed ones."""
+    """Distinct proposals: for each (lambda, budget) the likeliest architecture, and `draws` perturbed ones.
+
+    H does not know which of several equal architectures is the canonical one, so each is solved for as H would write
+    it.
+    """
     found: list[Architecture] = []
     for lam, budget in lambdas_and_budgets:
         log_probabilities = hypernetwork.item_log_probabilities(lam)
         for draw in range(draws + 1):
             scores = [values + (item_noise(len(values), random) if draw else 0.0) for values in log_probabilities]
-            proposal = best_within(space, scores, cost, budget)
+            proposal = best_form_within(space, scores, cost, budget)
             if proposal is not None:
                 found.append(proposal)
     return distinct(found)

@@ -165,7 +165,8 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     seen = [view.at(key, label.features) for key, label in labels.items()]
     sizes_M, others_MA = np.array([size for size, _ in seen]), np.array([others_A for _, others_A in seen])
     accuracies_M = np.array([label.accuracy for label in labels.values()])
-    size = _curve(sizes_M, accuracies_M)
+    degree = 2 if len(labels) >= CURVED_FROM else 1
+    size = _curve(sizes_M, accuracies_M, degree)
     left_M = accuracies_M - size(sizes_M)
     freedom = len(labels) - size.degree() - 1
     scale = max(float(np.sqrt(np.square(left_M).sum() / freedom)), LEAST_LABEL_SPREAD)
@@ -184,7 +185,7 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     own = {key: share * float(left) for key, left in zip(labels, left_M, strict=True)}
     own_doubt = max(float(np.sqrt(share * unexplained)), LEAST_DOUBT * float(accuracies_M.std()))
 
-    without_MM = np.array([_beyond_curve(sizes_M, accuracies_M, index) for index in range(len(labels))])
+    without_MM = np.array([_beyond_curve(sizes_M, accuracies_M, degree, index) for index in range(len(labels))])
     without_MM -= leaning_M
     left_out = np.diagonal(without_MM) - scale * corrections.process.without_each(without_MM / scale)
     quantile = float(stats.t.ppf(0.5 + COVERAGE / 2, len(labels) - 1))
@@ -193,9 +194,8 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     return LongModel(view, size, scale * LEANING, corrections, own, own_doubt, left_out, spread, own_spread)
 
 
-def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray) -> Polynomial:
-    """What size is worth among these."""
-    degree = 2 if len(sizes_M) >= CURVED_FROM else 1
+def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray, degree: int) -> Polynomial:
+    """What size is worth among these: of lower degree where there are too few sizes for it."""
     return Polynomial.fit(sizes_M, accuracies_M, min(degree, len(np.unique(sizes_M)) - 1))
 
 
@@ -205,8 +205,8 @@ def _at(curve: Polynomial, sizes: np.ndarray | float) -> np.ndarray:
     return values
 
 
-def _beyond_curve(sizes_M: np.ndarray, accuracies_M: np.ndarray, without: int) -> np.ndarray:
+def _beyond_curve(sizes_M: np.ndarray, accuracies_M: np.ndarray, degree: int, without: int) -> np.ndarray:
     """[M]: how far accuracies are above the curve of all others than one."""
     others = np.arange(len(sizes_M)) != without
-    beyond_M: np.ndarray = accuracies_M - _at(_curve(sizes_M[others], accuracies_M[others]), sizes_M)
+    beyond_M: np.ndarray = accuracies_M - _at(_curve(sizes_M[others], accuracies_M[others], degree), sizes_M)
     return beyond_M

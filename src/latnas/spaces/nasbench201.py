@@ -15,6 +15,7 @@ from latnas.spaces.choice import Choice, total
 from latnas.spaces.operations import Nothing, ReluConvNorm, ResidualReduction, classifier_head
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+WEIGHTED = ("nor_conv_1x1", "nor_conv_3x3")
 EDGES = {f"{source}->{target}": (source, target) for target in (1, 2, 3) for source in range(target)}
 STAGES = 3
 
@@ -82,16 +83,24 @@ def _candidates(channels: int) -> dict[str, nn.Module]:
 
 
 def expression(operations: list[str] | tuple[str, ...]) -> str:
-    """What a cell computes, as text, one operation for each edge in the order of `EDGES`; '' if nothing arrives."""
-    nodes = ["x", "", "", ""]
-    for target in (1, 2, 3):
-        terms = sorted(
-            nodes[source] if operation == "skip_connect" else f"({nodes[source]})@{operation}"
-            for operation, (source, end) in zip(operations, EDGES.values(), strict=True)
-            if end == target and operation != "none" and nodes[source]
-        )
-        nodes[target] = f"[{'+'.join(terms)}]" if len(terms) > 1 else "".join(terms)
-    return nodes[3]
+    """What a cell computes, as text, one operation for each edge in the order of `EDGES`; '' if nothing arrives.
+
+    Cells have the same text if and only if they compute the same for some exchange of weights between operations. A
+    skip adds the terms of what it hands on, so that it does not matter in which order they are summed. A convolution
+    whose output is used twice is marked: two convolutions have weights of their own and compute something else. Only
+    that of the first edge can be used twice, since all others lead to a node that is used once.
+    """
+    by_edge = dict(zip(EDGES, operations, strict=True))
+    twice = all(by_edge[edge] != "none" for edge in ("1->2", "1->3", "2->3"))
+    nodes: list[list[str]] = [["x"], [], [], []]
+    for edge, (source, target) in EDGES.items():
+        operation, terms = by_edge[edge], nodes[source]
+        if operation == "skip_connect":
+            nodes[target] += terms
+        elif operation != "none" and terms:
+            mark = "'" if twice and edge == "0->1" and operation in WEIGHTED else ""
+            nodes[target].append(f"{operation}{mark}({'+'.join(sorted(terms))})")
+    return "+".join(sorted(nodes[3]))
 
 
 @cache

@@ -6,7 +6,7 @@ Everything here keeps to the limits of the space that it is given (`Space.limite
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -100,6 +100,35 @@ def best_architectures(
     All keep to the space's limits, and to `limits` too. Where the best lie too deep among equal computations they are
     fewer than `count`, or nearly the best.
     """
+    return _best(space, scores, cost, count, budget, limits, space.allows)
+
+
+def best_form_within(
+    space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, budget: float
+) -> Architecture | None:
+    """The canonical form of the valid architecture of highest summed score, in whatever way it is written.
+
+    For scores that know no canonical form: of equal computations `best_within` sees one, which may score low. Both as
+    written and in canonical form the cost is within `budget`; None if there is none.
+    """
+
+    def keeps(written: Architecture) -> bool:
+        form = space.canonical(written) if space.is_valid(written) else None
+        return form is not None and cost.cost(form) <= budget and space.keeps(form)
+
+    found = _best(space, scores, cost, 1, budget, (), keeps)
+    return space.canonical(found[0]) if found else None
+
+
+def _best(
+    space: Space,
+    scores: Sequence[np.ndarray],
+    cost: AdditiveCost,
+    count: int,
+    budget: float,
+    limits: Sequence[Limit],
+    allows: Callable[[Architecture], bool],
+) -> list[Architecture]:
     solver = Solver(scores, cost.vectors(SETTING), fixed=cost.fixed(SETTING))
 
     def architecture(indices: Sequence[int]) -> Architecture:
@@ -108,7 +137,7 @@ def best_architectures(
     solutions = solver.best_first(
         budget,
         [*space.solver_limits, *limits],
-        lambda indices: space.allows(architecture(indices)),
+        lambda indices: allows(architecture(indices)),
         NODE_LIMIT if space.limits == NO_LIMITS else LIMITED_NODE_LIMIT,
     )
     return [architecture(solution.items) for solution in islice(or_nearly(solutions), count)]

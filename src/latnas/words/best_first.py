@@ -123,6 +123,7 @@ class BestFirst:
                 yield -entry.minus_bound, entry.prefix.items()
                 continue
             if opened == node_limit:
+                heapq.heappush(self._heap, entry)
                 raise OutOfNodesError(-entry.minus_bound, self._reached())
             opened += 1
             if entry.prefix.parent is not None:
