@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,8 @@ def test_what_is_trained_next_is_best_somewhere_and_unknown_and_as_many_as_wante
     judged: AccuracyModel, contest: Contest
 ) -> None:
     views = favourites(judged, contest)
-    best = [contest.found[position].key for position in dict.fromkeys(contest.best(views[0]) + contest.best(views[1]))]
+    by_budget = zip(*(contest.best(values) for values in views), strict=True)
+    best = [contest.found[position].key for position in dict.fromkeys(chain.from_iterable(by_budget))]
     assert [one.key for one in contest.next(views, (), most=100)] == best
     more = [one.key for one in contest.next(views, (), most=100, least=len(best) + 1)]
     assert more[: len(best)] == best and len(more) > len(best)
@@ -117,6 +119,17 @@ def test_what_is_trained_next_is_best_somewhere_and_unknown_and_as_many_as_wante
     assert [one.key for one in contest.next(views, known, most=100)] == [best[-1]]
     assert contest.next(views, [one.key for one in contest.found], most=100) == []
     assert [one.key for one in contest.next(views, (), most=2)] == [best[0], best[-1]]
+
+
+@pytest.mark.parametrize("most", range(4, 15))
+def test_those_that_are_trained_are_about_as_many_within_each_stretch_of_budgets(contest: Contest, most: int) -> None:
+    """With views that all differ: in step with the budgets, only the loosest and the tightest had their turn."""
+    count, budgets, views = len(contest.found), np.linspace(1.0, 0.2, 5), range(7)
+    made_up = Contest(contest.found, np.linspace(0.01, 1.0, count), budgets.tolist())
+    values = [np.random.default_rng(view).permutation(count) + 100.0 * np.linspace(0, 1, count) for view in views]
+    chosen = [contest.found.index(one) for one in made_up.next(values, (), most)]
+    counts = np.histogram(made_up.latencies_N[chosen], [0, *budgets[::-1]])[0]
+    assert sum(counts) == most and max(counts) - min(counts) <= 2  # some views agree
 
 
 @pytest.mark.parametrize("opinions", [favourites, every_opinion])

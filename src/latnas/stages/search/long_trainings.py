@@ -51,10 +51,10 @@ class Contest:
         """The best within each budget by each of the views, those known apart; the second best too, and so on, if these
         would be fewer than `least`.
 
-        No more than `most`: then evenly spaced over views and budgets.
+        No more than `most`: then evenly spaced from the loosest budget to the tightest, in each from view to view.
         """
         wanted: dict[int, None] = {}
-        ranked = [within for values_N in views for within in self.ranked(values_N)]
+        ranked = [within for by_view in zip(*map(self.ranked, views), strict=True) for within in by_view]
         for rank in range(max(map(len, ranked))):
             best = [int(within[rank]) for within in ranked if len(within) > rank]
             wanted |= {position: None for position in best if self.found[position].key not in known}
