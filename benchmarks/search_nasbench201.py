@@ -3,7 +3,7 @@
     python benchmarks/search_nasbench201.py --latencies nasbench201.npz --data CIFAR10_FOLDER \\
         --accuracy c10 c100 in16 --json benchmarks/results/search_nasbench201.json
 
-Searching: for each seed the accuracy model of `latnas search` (features of all 5,772 distinct cells, short trainings
+Searching: for each seed the accuracy model of `latnas search` (features of all 5,259 distinct cells, short trainings
 of some) is made from images alone, and leaves `scores.json` in a run folder of its own. It never opens the table. A
 search that was stopped goes on where it was when the same command is typed again; a seed that has scores, or rows in
 the file of --json, is not searched again. What the file has of seeds and accuracies that are not asked for stays in it,

@@ -215,6 +215,8 @@ class TorchPlugin:
         if device == "cpu":
             return CpuProfiler(settings)
         index = index_of(device, "cuda")
+        if not torch.cuda.is_available():  # where a driver does not fit, GPUs are counted all the same
+            raise UsageError(f"torch cannot use {device}: {modes.why_no_gpu()}. See: latnas devices")
         if index >= torch.cuda.device_count():
             count = torch.cuda.device_count()
             raise UsageError(f"torch sees {count} CUDA devices, and none is {device}. See: latnas devices")

@@ -19,6 +19,7 @@ from latnas.latency.profiler import (
     PluginReport,
     RunSettings,
     choose,
+    described,
     installed,
     load_plugin,
     open_plugin,
@@ -294,6 +295,24 @@ def test_a_plugin_whose_settings_fail_is_a_named_error_and_a_report(install: Ins
     )
     with pytest.raises(LatnasError, match="failed when asked for its settings"):
         open_plugin(load_plugin("acme"), "cpu", RunSettings(runtime=("fast",)))
+
+
+@pytest.mark.parametrize("failing", ["open", "describe"])
+def test_a_device_that_fails_when_it_is_started_or_asked_what_it_is_is_a_named_error(failing: str) -> None:
+    class Failing(Plugin):
+        def open(self, device: str, settings: Any) -> Any:
+            if failing == "open":
+                raise RuntimeError("CUDA unknown error")
+            return self
+
+        def describe(self) -> dict[str, str]:
+            raise RuntimeError("CUDA unknown error")
+
+    plugin = Failing("acme", *usable("cuda"))
+    with pytest.raises(
+        LatnasError, match=r"cuda cannot be used here: RuntimeError: CUDA unknown error\. See: latnas devices"
+    ):
+        described(open_plugin(plugin, "cuda", RunSettings()), "cuda")
 
 
 def test_a_survey_has_the_settings_of_every_plugin_that_has_some(install: Install) -> None:

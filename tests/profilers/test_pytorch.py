@@ -66,9 +66,20 @@ def test_the_threads_are_put_back_after_a_failure() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_a_device_that_torch_does_not_see_is_wrong_usage() -> None:
+def test_a_device_that_torch_does_not_see_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UsageError, match="and none is cuda:99"):
         plugin.open("cuda:99", RunSettings())
+
+
+def test_a_gpu_whose_driver_does_not_fit_is_counted_and_yet_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    with pytest.raises(
+        UsageError, match=r"torch cannot use cuda: torch .* finds no GPU or no driver: nvidia-smi tells"
+    ):
+        plugin.open("cuda", RunSettings())
 
 
 def test_without_a_gpu_cuda_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ is a `ProfilerPlugin`, or a `ConfigurablePlugin`. The protocols are structural: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -167,11 +168,22 @@ def open_plugin(plugin: ProfilerPlugin, device: str, settings: RunSettings) -> P
 
     Raises:
         UsageError: the device is not there, or a setting is not offered on it.
-        LatnasError: the plugin fails when asked for its settings.
+        LatnasError: the plugin fails when asked for its settings, or cannot start the device.
     """
     if settings.runtime:
         check_runtime_settings(Runtime(plugin.runtime, settings.runtime), _settings(plugin), device)
-    return plugin.open(device, settings)
+    with _starting(device):
+        return plugin.open(device, settings)
+
+
+def described(profiler: Profiler, device: str) -> dict[str, str]:
+    """What the profiler says of its device and of itself.
+
+    Raises:
+        LatnasError: it fails when asked, as where a driver does not fit.
+    """
+    with _starting(device):
+        return profiler.describe()
 
 
 def prepare(profiler: Profiler, workload: Workload, what: str, remedy: str = "") -> Runner:
@@ -190,6 +202,19 @@ def prepare(profiler: Profiler, workload: Workload, what: str, remedy: str = "")
         raise
     except Exception as error:
         raise LatnasError(f"{what}: {type(error).__name__}: {str(error)[:300]}{remedy}") from error
+
+
+@contextmanager
+def _starting(device: str) -> Iterator[None]:
+    """What a profiler raises is that the device cannot be used, whatever it is."""
+    try:
+        yield
+    except LatnasError:
+        raise
+    except Exception as error:
+        raise LatnasError(
+            f"{device} cannot be used here: {type(error).__name__}: {str(error)[:300]}. See: latnas devices"
+        ) from error
 
 
 def _note(device: str, plugin: ProfilerPlugin, passed_over: Sequence[str]) -> str:

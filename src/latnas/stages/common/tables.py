@@ -9,7 +9,7 @@ from shlex import quote
 
 from latnas.data.images import ImageData
 from latnas.errors import LatnasError, UsageError
-from latnas.latency.profiler import Profiler, RunSettings, load_plugin, open_plugin
+from latnas.latency.profiler import Profiler, RunSettings, described, load_plugin, open_plugin
 from latnas.latency.runtimes import parse_runtime
 from latnas.spaces.space import Space, check_name, make_space
 from latnas.words.latency import LatencyModel, latency_model
@@ -192,7 +192,7 @@ def profile_again(table: LatencyTable, data: str) -> str:
 
 def new_table(table: LatencyTable, profiler: Profiler) -> Path:
     """The file that `profile_again` writes, with the profiler as it is now."""
-    return FOLDER / f"{table.model_copy(update={'environment': profiler.describe()}).name}.json"
+    return FOLDER / f"{table.model_copy(update={'environment': described(profiler, table.device)}).name}.json"
 
 
 def differences(table: LatencyTable) -> dict[str, str]:
@@ -201,7 +201,7 @@ def differences(table: LatencyTable) -> dict[str, str]:
     Raises:
         LatnasError: as `open_profiler`.
     """
-    here = open_profiler(table).describe()
+    here = described(open_profiler(table), table.device)
     return {
         name: f"was {table.environment.get(name)!r} and is {here.get(name)!r}"
         for name in sorted({*here, *table.environment})

@@ -14,7 +14,7 @@ from latnas.errors import LatnasError
 from latnas.latency.calibration import ContradictionError, Fit, calibrate, freedoms
 from latnas.latency.measure import Measurements
 from latnas.latency.problem import NoPriorError
-from latnas.latency.profiler import RunSettings, choose, open_plugin
+from latnas.latency.profiler import RunSettings, choose, described, open_plugin
 from latnas.latency.runtimes import Runtime, parse_runtime
 from latnas.latency.workload import Workload, identity_workload
 from latnas.spaces.space import Space, make_space
@@ -205,7 +205,7 @@ def setting_of(config: ProfileConfig, report: Reporter) -> Setup:
     runtime = Runtime(plugin.runtime, wanted.settings if wanted else ())
     settings = RunSettings(config.batch, config.threads, config.precision, runtime.settings)
     profiler = open_plugin(plugin, config.device, settings)
-    environment = profiler.describe()
+    environment = described(profiler, config.device)
     identity = identity_of(space.trace.digest, environment, config.batch, config.threads, config.precision)
     name = table_name(config.device, plugin.runtime, config.space, identity)
     return Setup(space, plugin, str(runtime), profiler, environment, name)
