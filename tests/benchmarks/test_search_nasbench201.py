@@ -169,7 +169,7 @@ def test_scores_belong_to_edges_by_name() -> None:
     edges = [*search_nasbench201.EDGES][::-1]
     cell = dict.fromkeys(edges, "none") | {"0->3": "nor_conv_3x3"}
     there = found(edges=edges, cells=["|".join(cell[edge] for edge in edges)])
-    assert there.by_expression(there.ours) == {"(x)@nor_conv_3x3": 0.5}
+    assert there.by_expression(there.ours) == {"nor_conv_3x3(x)": 0.5}
 
 
 def test_an_interval_over_runs_is_student_s() -> None:

@@ -62,7 +62,7 @@ SIZES = Sizes(
 
 
 @pytest.fixture(scope="module")
-def tables(spaces_once: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a table of the space that was made of fewer networks than usual."""
     folder = tmp_path_factory.mktemp("tables")
     width, depth = SIZES.spaces["mbconv"]
