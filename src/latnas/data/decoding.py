@@ -15,7 +15,7 @@ from functools import cache
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from latnas.data.npz import Array, in_one_line
 from latnas.errors import LatnasError
@@ -28,8 +28,18 @@ NEVER_OPENED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5")
 # What Pillow's decoders raise at random damage: found by trying.
 BROKEN = (
     OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
-    NotImplementedError, RuntimeError, struct.error, zlib.error, UserWarning,
+    NotImplementedError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
+TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the orientation that EXIF has: how an image becomes upright."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +67,8 @@ class Header:
 
 @contextmanager
 def huge_images_refused() -> Iterator[None]:
-    """Within this block Pillow's warning of a suspiciously large image is an error. Not for several threads.
-
-    What else Pillow finds odd in a header is not shown: whether the image can be decoded will be seen.
-    """
+    """Within this block Pillow's warning of a suspiciously large image is an error. Not for several threads."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
@@ -88,7 +94,7 @@ def decode(stream: IO[bytes], name: str, size: int, channels: int) -> Array:
     """
     with _named(name), stream, Image.open(stream, formats=_formats()) as image:
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
         plain = _eight_bits(upright, name) if upright.mode.startswith("I") else _on_white(upright)
         pixels = np.asarray(fitted(plain.convert("L" if channels == 1 else "RGB"), size))
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
@@ -114,6 +120,18 @@ def fitted(image: Image.Image, size: int) -> Image.Image:
     # In one step: what is cropped away of a long image may not fit into memory when scaled up.
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its orientation says. EXIF that cannot be read says nothing: the pixels are whole all the same.
+
+    Nothing else of EXIF is looked at. `ImageOps.exif_transpose` writes all of it anew, and fails at any odd tag.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except BROKEN:
+        return image
+    return image.transpose(TURNED[orientation]) if orientation in TURNED else image
 
 
 def _sixteen_bits(image: Image.Image, name: str) -> Array:
@@ -145,7 +163,11 @@ def _formats() -> tuple[str, ...]:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Names the image in whatever goes wrong with it."""
+    """Names the image in whatever goes wrong with it. What Pillow only finds odd is not shown: it can be decoded.
+
+    Not shown by this process from now on: `warnings.catch_warnings` is not for several threads.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
         yield
     except LatnasError:
