@@ -100,7 +100,7 @@ class Cell:
         """The training of shared weights."""
         recipe = Recipe(self.setting.supernet_steps, self.setting.batch, pad=0, flip=self.data.mirrors)
         config = {**self._common, "recipe": asdict(recipe)}
-        return Task("final_recipes:supernet_task", config, self.folder / "supernet")
+        return Task("final_recipes:supernet_task", config, self.folder / "supernet", checkpoints=(CHECKPOINT,))
 
     def task(self, name: str, parts: Sequence[str]) -> Task:
         """The training of one of the networks by the recipe of these parts."""
@@ -115,7 +115,7 @@ class Cell:
             "inherit": str(self.supernet.folder / WEIGHTS) if "supernet" in parts else None,
             "teacher": teacher,
         }
-        return Task("final_recipes:recipe_task", config, self.folder / named(parts) / name)
+        return Task("final_recipes:recipe_task", config, self.folder / named(parts) / name, checkpoints=(CHECKPOINT,))
 
     def teacher(self, parts: Sequence[str]) -> Task:
         """The training that these parts' `distill` learns from: the largest network, by all other parts."""
@@ -157,7 +157,6 @@ def recipe_task(config: Mapping[str, Any], folder: Path) -> dict[str, float]:
     fit(network, images, Recipe(**config["recipe"]), seed, folder, teacher)
     reached = accuracy(network, data.train.take(splits_of(data, config["seed"]).select))
     save_tensors(folder / WEIGHTS, network.state_dict(), {})
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return {"correct": reached.correct, "images": reached.images, "cpu_seconds": time.process_time() - began}
 
 
@@ -169,5 +168,4 @@ def supernet_task(config: Mapping[str, Any], folder: Path) -> dict[str, int]:
     trainer = supernet_trainer(space, data, Recipe(**config["recipe"]), config["seed"], images)
     trainer.run(lambda step: uniform_paths(space, config["seed"], step), folder / CHECKPOINT)
     save_tensors(folder / WEIGHTS, trainer.network.state_dict(), {})
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return {"steps": trainer.done}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from pieces import Meter, digest_of
+from real_training import CHECKPOINT
 from report import as_row
 
 from latnas.data.images import ImageData
@@ -117,7 +118,8 @@ class Cell:
             "data": data.spec, "space": space.name, "options": vars(space.options).copy(), "seed": self.seed,
             "architecture": architecture.to_json(), "recipe": asdict(self.sizes.recipe(steps, data)), "test": test,
         }  # fmt: skip
-        return Task("real_training:training_task", config, self.folder / f"steps-{steps}" / architecture.key)
+        folder = self.folder / f"steps-{steps}" / architecture.key
+        return Task("real_training:training_task", config, folder, checkpoints=(CHECKPOINT,))
 
 
 def smaller_images(source: str, name: str, size: int, folder: Path) -> str:

@@ -39,5 +39,4 @@ def training_task(config: Mapping[str, Any], folder: Path) -> dict[str, float]:
     result = {"select": accuracy(network, data.train.take(splits.select)).value}
     if config["test"]:
         result["test"] = accuracy(network, data.test).value
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return {**result, "cpu_seconds": time.process_time() - began}

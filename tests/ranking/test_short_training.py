@@ -18,10 +18,12 @@ from latnas.data.sources import load_images
 from latnas.data.splits import make_splits
 from latnas.ranking import features, short_training
 from latnas.ranking.features import resized
-from latnas.ranking.short_training import short_training_task, statistics_of
+from latnas.ranking.short_training import CHECKPOINT, short_training_task, statistics_of
 from latnas.spaces.space import make_space
 from latnas.training.evaluate import Accuracy, accuracy
+from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe, Trainer
+from latnas.words.forms import Label
 
 SPACE = make_space("mbconv", image_size=8, channels=1, classes=10, width=4, depth=1)
 
@@ -35,11 +37,12 @@ def config(steps: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_short_training_is_measured_on_the_split_select_and_beats_chance(tmp_path: Path) -> None:
-    result = short_training_task(config(40), tmp_path)
+    task = Task("latnas.ranking.short_training:short_training_task", config(40), tmp_path, Label, (CHECKPOINT,))
+    (result,) = run_tasks([task], 0)
     assert result["images"] == len(make_splits(load_images("digits").train.labels, 0).select)
     assert 0.3 < result["accuracy"] <= 1.0
-    assert list(tmp_path.iterdir()) == []  # no checkpoint is left of what is finished
-    assert short_training_task(config(40), tmp_path) == result
+    assert [path.name for path in tmp_path.iterdir()] == [RESULT]  # no checkpoint is left of what is finished
+    assert short_training_task(config(40), tmp_path / "again") == result
 
 
 def test_of_a_large_split_only_the_first_images_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +89,8 @@ def test_a_copy_is_as_narrow_and_small_as_it_was_asked_to_be(tmp_path: Path, mon
 
     monkeypatch.setattr(short_training, "accuracy", look)
     options = {**vars(SPACE.options), "image_size": 12}
-    short_training_task(config(2, options=options, reduction={"width": 3, "image_size": 10}), tmp_path)
-    short_training_task(config(2, options=options, reduction={"width": 9, "image_size": 64}), tmp_path)
+    short_training_task(config(2, options=options, reduction={"width": 3, "image_size": 10}), tmp_path / "narrow")
+    short_training_task(config(2, options=options, reduction={"width": 9, "image_size": 64}), tmp_path / "whole")
     assert seen == [(3, (1, 10, 10)), (4, (1, 12, 12))]  # a copy is never larger than the network
 
 
@@ -108,10 +111,10 @@ def test_how_many_images_count_for_the_statistics_follows_from_the_data_and_not_
     monkeypatch.setattr(short_training, "COUNTED_OF_MANY", 300)
     monkeypatch.setattr(short_training, "statistics_of", look)
     labels = []
-    for images in (held, lazy):
+    for name, images in (("held", held), ("lazy", lazy)):
         one = replace(data, train=LabelledImages(images, data.train.labels))
         monkeypatch.setattr(short_training, "images_of_task", lambda _, one=one: one)
-        labels.append(short_training_task(config(2), tmp_path))
+        labels.append(short_training_task(config(2), tmp_path / name))
     expected = channel_statistics(held[make_splits(data.train.labels, 0).train][::counted])
     assert all(ours.equal(theirs) for both in seen for ours, theirs in zip(both, expected, strict=True))
     assert len(seen) == 2 and labels[0] == labels[1]
@@ -130,7 +133,7 @@ def test_of_a_large_data_set_in_memory_only_what_is_used_is_resized(
     monkeypatch.setattr(short_training, "COUNTED_OF_MANY", 300)
     monkeypatch.setattr(short_training, "SMALL_BYTES", 0)
     monkeypatch.setattr(features, "resized", look)
-    result = short_training_task(config(2, **other), tmp_path)
+    result = short_training_task(config(2, **other), tmp_path / "lazily")
     assert set(together) == {252, 64, 215}  # statistics, batches, `select`
     monkeypatch.setattr(short_training, "lazily", lambda images: images)
-    assert short_training_task(config(2, **other), tmp_path) == result
+    assert short_training_task(config(2, **other), tmp_path / "at once") == result

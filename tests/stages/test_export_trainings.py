@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,14 @@ from latnas.stages.common.metadata import file_metadata
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import final_training, trainings
-from latnas.stages.export.final_training import derived_network, divided, final_training_task, fit
+from latnas.stages.export.final_training import CHECKPOINTS, derived_network, divided, final_training_task, fit
 from latnas.stages.export.job import Job
 from latnas.stages.export.trainings import Trained, teacher_among, train, training_task
 from latnas.training.averaging import recalibrate
 from latnas.training.checkpoint import load_tensors
 from latnas.training.evaluate import accuracy
 from latnas.training.patience import HISTORY, Patience
-from latnas.training.tasks import Task
+from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe, Trainer, training_seed
 from latnas.words.architecture import Architecture
 from latnas.words.front import load_front
@@ -43,6 +44,9 @@ from latnas.words.table import load_table
 
 STEPS = 22
 """Of an epoch of the digits, 64 at a time."""
+
+SHIPPED = {"model.onnx", "weights.safetensors", RESULT}
+"""All that is in the folder of a training that is done."""
 
 
 @pytest.fixture
@@ -252,28 +256,50 @@ def test_what_is_held_out_of_inherited_weights_is_what_the_search_held_out(here:
     assert len({task.folder for task in (inherited, own, without)}) == 3
 
 
-@pytest.mark.parametrize("killed_after", [1, 2])
-def test_a_patient_training_that_was_killed_while_it_cleaned_up_ends_as_it_would_have(
-    here: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
+@pytest.mark.parametrize("options", [{"epochs": 2}, {"epochs": 2, "patience": 1}], ids=["plain", "patient"])
+def test_a_training_that_was_killed_as_its_result_was_written_trains_no_step_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
+) -> None:
+    (architecture,) = some(here, 1)
+    task = training_task(job_in(here, **options), architecture, 0, None)
+    whole, replace = final_training_task(task.config, here / "whole"), os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if target.name == RESULT:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_tasks([task], 0)
+    monkeypatch.setattr(Trainer, "step", None)
+    assert run_tasks([task], 0) == [whole]
+    assert {path.name for path in task.folder.iterdir()} == SHIPPED
+
+
+@pytest.mark.parametrize("killed_at", CHECKPOINTS)
+def test_a_training_that_was_killed_while_it_cleaned_up_is_done_and_cleaned_up_later(
+    here: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
 ) -> None:
     (architecture,) = some(here, 1)
     task = training_task(job_in(here, epochs=2, patience=1), architecture, 0, None)
-    whole = final_training_task(task.config, task.folder)
-    left, unlink = [killed_after], Path.unlink
+    unlink = Path.unlink
 
     def killed(self: Path, missing_ok: bool = False) -> None:
-        if not left[0]:
+        if self.name == killed_at:
             raise KeyboardInterrupt
-        left[0] -= 1
         unlink(self, missing_ok=missing_ok)
 
-    for path in task.folder.iterdir():
-        unlink(path)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            final_training_task(task.config, task.folder)
-    assert final_training_task(task.config, task.folder) == whole
+            run_tasks([task], 0)
+    assert (task.folder / killed_at).exists()
+    whole = final_training_task(task.config, here / "whole")
+    monkeypatch.setattr(final_training, "final_training_task", None)
+    assert run_tasks([task], 0) == [whole]
+    assert {path.name for path in task.folder.iterdir()} == SHIPPED
 
 
 def test_a_training_without_progress_ends_early_and_the_manifest_says_after_which_epoch(here: Path) -> None:
@@ -283,7 +309,7 @@ def test_a_training_without_progress_ends_early_and_the_manifest_says_after_whic
     assert 2 <= training["stopped_after"] < 30 == training["epochs"]
     assert training["patience"] == 1 and training["steps"] < 30 * STEPS
     folder = training_task(job, architecture, 0, None).folder
-    assert {path.name for path in folder.iterdir()} == {"model.onnx", "weights.safetensors", "result.json"}
+    assert {path.name for path in folder.iterdir()} == SHIPPED
     whole = train(job_in(here, epochs=2, patience=9), [architecture], None)[architecture.key].training
     assert whole["stopped_after"] is None
 

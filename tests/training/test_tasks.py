@@ -127,6 +127,19 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path) -> None:
     assert [(task.folder / "runs").read_text() for task in tasks] == ["x", "xx", "x"]
 
 
+def test_what_a_task_goes_on_from_is_deleted_once_its_result_is_there(tmp_path: Path) -> None:
+    failing = Task("small_tasks:fail", {"message": "no luck"}, tmp_path, checkpoints=("first", "second"))
+    finished = Task("small_tasks:answer", {"answer": 7}, tmp_path, checkpoints=("first", "second"))
+    (tmp_path / "second").touch()
+    with pytest.raises(LatnasError, match="no luck"):
+        run_tasks([failing], 0)
+    assert (tmp_path / "second").exists()
+    for _ in range(2):  # the second time as if a kill had left it beside the result
+        assert run_tasks([finished], 0) == [7]
+        assert {path.name for path in tmp_path.iterdir()} == {RESULT, "runs"}
+        (tmp_path / "second").touch()
+
+
 def test_what_was_finished_before_an_error_is_kept(tmp_path: Path) -> None:
     tasks = answers(tmp_path)
     tasks[1] = Task("small_tasks:fail", {"message": "no luck"}, tmp_path / "1")

@@ -20,6 +20,8 @@ from latnas.training.evaluate import accuracy
 from latnas.training.trainer import Recipe, Trainer, training_seed
 from latnas.words.architecture import Architecture
 
+CHECKPOINT = "checkpoint.safetensors"
+
 SMALL_BYTES = 300_000_000
 """Training images of so much, decoded, are few enough for all to count for the statistics.
 
@@ -54,9 +56,8 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     trained_on = images.take(splits.train)
     network.normalise.set_statistics(*statistics_of(trained_on.images, small))
     trainer = Trainer(network, trained_on, Recipe(**config["recipe"]), seed, config["device"])
-    trainer.run(checkpoint=folder / "checkpoint.safetensors")
+    trainer.run(checkpoint=folder / CHECKPOINT)
     result = accuracy(network, images.take(splits.select[:MOST_EVALUATED]), config["device"])
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return {"accuracy": result.value, "images": result.images}
 
 

@@ -34,12 +34,16 @@ _KEPT: ContextVar[Workers | None] = ContextVar("kept", default=None)
 
 @dataclass(frozen=True)
 class Task:
-    """`function` is "module:name"; it is called with `config` and `folder`, and returns a JSON value of a `form`."""
+    """`function` is "module:name"; it is called with `config` and `folder`, and returns a JSON value of a `form`.
+
+    `checkpoints` are files in `folder` that it goes on from. They are deleted, in this order, once its result is there.
+    """
 
     function: str
     config: dict[str, Any]
     folder: Path
     form: Any = Any
+    checkpoints: tuple[str, ...] = ()
 
 
 def tell_share(share: float) -> None:
@@ -66,6 +70,8 @@ def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[float, int], 
         for index, task in enumerate(tasks)
         if (task.folder / RESULT).exists()
     }
+    for index in results:
+        _delete_checkpoints(tasks[index])  # a kill may have left them beside the result
     shares = [float(index in results) for index in range(len(tasks))]
     told = -1.0
 
@@ -163,7 +169,13 @@ def _call(task: Task, tell: Callable[[float], None]) -> Any:
         _TELL.reset(before)
     with undivided():
         write_json(task.folder / RESULT, value)
+        _delete_checkpoints(task)
     return value
+
+
+def _delete_checkpoints(task: Task) -> None:
+    for name in task.checkpoints:
+        (task.folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from latnas.words.files import write_atomically
 WEIGHTS = "weights.safetensors"
 ONNX = "model.onnx"
 CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINTS = (CHECKPOINT, HISTORY, BEST)  # deleted in this order: what a kill leaves of them can be gone on from
 EVERY = 50
 CHECKED_IMAGES = 500
 LONG_TRAINING = 30
@@ -71,8 +72,6 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
     file = export_onnx(network, images_checked[:1], config["metadata"])
     check = check_against_torch(file, network, images_checked)
     write_atomically(folder / ONNX, file)
-    for kept in (CHECKPOINT, HISTORY, BEST):  # in this order: what a kill leaves of them can be gone on from
-        (folder / kept).unlink(missing_ok=True)
     return {
         "accuracy": {"value": reached.value, "low": low, "high": high},
         "test_images": reached.images,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from latnas.stages.common.metadata import file_metadata
-from latnas.stages.export.final_training import ONNX, WEIGHTS, is_recalibrated
+from latnas.stages.export.final_training import CHECKPOINTS, ONNX, WEIGHTS, is_recalibrated
 from latnas.stages.export.job import Job
 from latnas.training.distillation import SHARE
 from latnas.training.evaluate import mean_interval
@@ -111,7 +111,7 @@ def training_task(job: Job, architecture: Architecture, seed: int, teacher: Task
     if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
         (kept / RESULT).unlink(missing_ok=True)  # a training whose files were deleted is not done
     # Images that lie elsewhere by now are the same: their place decides nothing.
-    return Task(TRAINING, {**training, "data": job.data.spec}, kept, TrainingResult)
+    return Task(TRAINING, {**training, "data": job.data.spec}, kept, TrainingResult, CHECKPOINTS)
 
 
 def _identity(job: Job, training: Mapping[str, Any], teacher: Task | None) -> str:

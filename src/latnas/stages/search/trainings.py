@@ -20,6 +20,7 @@ from latnas.errors import LatnasError
 from latnas.ranking.features import Reduction
 from latnas.ranking.judge import LEAST_LABELS, LEAST_TO_CHOOSE_BY, Judge, fit_judge, prior_scores
 from latnas.ranking.labels import joined
+from latnas.ranking.short_training import CHECKPOINT
 from latnas.ranking.shortlist import shortlist
 from latnas.spaces.space import Space
 from latnas.stages.common.runs import RunFolder
@@ -92,7 +93,7 @@ class ShortTrainings:
             "device": self.device,
         }
         folder = self.run.accuracy / "short" / f"{architecture.key}-{steps}"
-        return Task("latnas.ranking.short_training:short_training_task", config, folder, Label)
+        return Task("latnas.ranking.short_training:short_training_task", config, folder, Label, (CHECKPOINT,))
 
 
 @dataclass(frozen=True)
