@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +95,50 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["table.json"]
+
+
+@pytest.mark.parametrize("name", ["table.json", "a [1]*?.json"])
+def test_what_a_write_left_that_was_killed_is_gone_with_the_next_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    script = (
+        "import os, pathlib, signal, sys; from latnas.words.files import write_atomically; "
+        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL); "
+        "write_atomically(pathlib.Path(sys.argv[1]), 'half')"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.read_text() == "half" and left != path
+    write_atomically(tmp_path / "another", "x")
+    assert left.exists()
+    write_atomically(path, "whole")
+    assert {found.name: found.read_text() for found in tmp_path.iterdir()} == {"another": "x", name: "whole"}
+
+
+@pytest.mark.parametrize("content", ["first", ""])
+def test_a_write_that_goes_on_is_not_disturbed_by_another_one_of_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    path, waiting = tmp_path / "table.json", ["second"]
+
+    def meanwhile(descriptor: int) -> None:
+        while waiting:
+            write_atomically(path, waiting.pop())
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_atomically(path, content)
+    assert {found.name: found.read_text() for found in tmp_path.iterdir()} == {"table.json": content}
+
+
+def test_where_there_are_no_locks_files_are_written_and_nothing_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    (tmp_path / ".table.json.01234567.part").write_text("half")
+    write_atomically(tmp_path / "table.json", "whole")
+    assert {found.name for found in tmp_path.iterdir()} == {".table.json.01234567.part", "table.json"}
 
 
 def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +22,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes `content` to a temporary file beside `path`, then renames it: readers see the old file or the new one.
 
+    What earlier writes of `path` left that were killed is deleted.
+
     Raises:
         LatnasError: the folder cannot be written to, or the disk is full.
     """
@@ -26,18 +31,40 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _delete_leftovers(path)
         # Unlike a file of `tempfile` it is as open to others as this user wants.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                _locks(file)  # until it has its own name
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+                os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _delete_leftovers(path: Path) -> None:
+    """Deletes temporary files of `path`, but none that a living process writes: that has it locked from the first byte.
+
+    So it is also for processes of other containers, which have the same numbers, and other host names each time.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.????????.part"):
+        with suppress(OSError), left.open("r+b") as file:  # it was renamed just now, or is another user's
+            if os.fstat(file.fileno()).st_size and _locks(file):
+                left.unlink()
+
+
+def _locks(file: BinaryIO) -> bool:
+    """Locks a file until it is closed. Returns False if another process has, or the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:
