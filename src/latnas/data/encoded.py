@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import IO
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -29,6 +28,7 @@ from latnas.data.decoding import (
 )
 from latnas.data.images import ImageData, Images, LabelledImages
 from latnas.data.lazy import LazyImages, read_in_threads
+from latnas.data.memory import free_bytes
 from latnas.data.npz import Array
 from latnas.data.splits import FRACTIONS, hold_out
 from latnas.errors import LatnasError
@@ -90,7 +90,7 @@ def from_encoded(
         name: what the data set will be called.
         where: the folder or file, in messages.
         size: S, if the user named it.
-        available_bytes: memory that may be thought of as free; that of this machine unless told.
+        available_bytes: memory that may be thought of as free; what is free for this process unless told.
 
     Raises:
         LatnasError: an image is broken, or a class has too few.
@@ -140,7 +140,7 @@ def _three_parts(encoded: Encoded, where: str, notes: list[str]) -> dict[str, Te
 
 
 def _fits_memory(needed_bytes: int, available_bytes: int | None, where: str, notes: list[str]) -> bool:
-    free = psutil.virtual_memory().available if available_bytes is None else available_bytes
+    free = free_bytes() if available_bytes is None else available_bytes
     if needed_bytes <= SHARE_OF_MEMORY * free / _SHARED_BY.get():
         return True
     notes.append(

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import psutil
 
+from latnas.data.memory import free_bytes
 from latnas.data.npz import Array, open_file
 from latnas.errors import LatnasError
 
@@ -92,7 +92,7 @@ def _check_size(path: Path, size: int, shape: tuple[int, ...]) -> None:
     most = path.stat().st_size * (MOST_DEFLATED if path.suffix == ".gz" else 1)
     if size > most:
         raise LatnasError(f"{path} was cut short: its header says {_times(shape)} bytes. Fetch it again.")
-    if size > psutil.virtual_memory().available:
+    if size > free_bytes():
         raise LatnasError(f"{path} does not fit in memory: its header says {_times(shape)} bytes.")
 
 

@@ -48,8 +48,8 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
     Args:
         spec: what was typed as --data.
         root: the current folder, unless told.
-        available_bytes: memory that may be thought of as free; that of this machine unless told. Images of a folder
-            or a Parquet file that would take more than a quarter of it are decoded when they are asked for.
+        available_bytes: memory that may be thought of as free; what is free for this process unless told. Images of a
+            folder or a Parquet file that would take more than a quarter of it are decoded when they are asked for.
 
     Raises:
         UsageError: there is no such data set, file or folder, or its path cannot be written down.
