@@ -109,7 +109,7 @@ def interrupted(here: Path) -> None:
 
 RUN = "runs/nasbench201-*"
 BEFORE_IT = ("*/metrics.jsonl", "*/table.json", "*/networks.json", "*/accuracy/features/*")
-MEASURED = ("*/measurements.jsonl",)
+MEASURED = ("*/measurements.jsonl", "*/.trainings/*ms-*.json")  # and what was chosen by that
 PARTIAL = ("latency_tables/.partial/*",)
 FRESH = ("fronts/*/front.json", "fronts/*/search.safetensors", "fronts/*/metrics.jsonl", "fronts/*/proposals-*.json")
 WHOLE = {"any_damages": 99, "own_damages": 16}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from latnas.errors import LatnasError
 from latnas.words.files import read_json
-from latnas.words.manifest import Check, Quantised
+from latnas.words.manifest import Attempt, Check, Measured, Quantised, RawTimes
 from latnas.words.table import ArchitectureJson, Finite, Positive, Share
 from latnas.words.versioned import first_problem
 
@@ -57,6 +57,63 @@ class LoggedMeasurement(BaseModel):
     what: str
     floor_ms: Positive
     anchor_drift: Positive
+
+
+class FileTimes(BaseModel):
+    """What a file took when it was measured."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    measured: Measured
+    raw: RawTimes
+    quoted_ms: Positive
+    drift: Positive
+
+
+class Looked(BaseModel):
+    """A network that was measured before its training, and what the manifest will say of that."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    architecture: ArchitectureJson
+    attempt: Attempt
+
+
+class Decided(BaseModel):
+    """A network that was chosen to be trained for a file.
+
+    Attributes:
+        fits: whether it was, as far as was known.
+        looks: what was measured for that since the network before it was chosen.
+        times: what its file took; None where it was not measured yet.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    architecture: ArchitectureJson
+    fits: bool
+    looks: list[Looked]
+    times: FileTimes | None = None
+
+
+class Unfinished(BaseModel):
+    """What was decided for a file that an export has not finished, in order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget_ms: Positive
+    decided: Annotated[list[Decided], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _goes_by_measurements(self) -> Unfinished:
+        seen: list[Any] = []
+        for one in self.decided:
+            seen += [look.architecture for look in one.looks]
+            if one.architecture not in seen:
+                raise ValueError("a network was chosen that was not measured")
+        if any(one.times is None for one in self.decided[:-1]):
+            raise ValueError("another network was chosen before a file was measured")
+        return self
 
 
 def features_of(architectures: int) -> Any:

@@ -28,6 +28,7 @@ class Choice:
 def choose(job: Job, courses: Sequence[Course], bench: Bench | None, lessons: Lessons) -> list[Choice | None]:
     """What to train for each course; None where the files of all candidates are too large.
 
+    What an export that was stopped has chosen stays chosen, whatever its finalists would measure now.
     Candidates are measured a few for each budget at a time, until the best that fits is known. Where none does, the
     solver adds networks that the search did not score, and the random baseline draws again; where the fastest does
     not, the nearest is taken.
@@ -35,13 +36,12 @@ def choose(job: Job, courses: Sequence[Course], bench: Bench | None, lessons: Le
     if bench is None:
         certain = [course.not_too_large(course.target.candidates) for course in courses]
         return [Choice(candidates[0], True) if candidates else None for candidates in certain]
-    while True:
-        looks = [_looks(job, course, lessons) for course in courses]
-        if not any(looks):
-            return [_choice(job, course, lessons) for course in courses]
+    undecided = [course for course in courses if course.pending is None]
+    while any(looks := [_looks(job, course, lessons) for course in undecided]):
         _measure(job, bench, lessons, [one for some in looks for one in some])
-        for course, some in zip(courses, looks, strict=True):
+        for course, some in zip(undecided, looks, strict=True):
             course.look(some, lessons)
+    return [_choice(job, course, lessons) for course in courses]
 
 
 def _looks(job: Job, course: Course, lessons: Lessons) -> list[Architecture]:
@@ -86,6 +86,10 @@ def _measure(job: Job, bench: Bench, lessons: Lessons, looks: Sequence[Architect
 
 
 def _choice(job: Job, course: Course, lessons: Lessons) -> Choice | None:
+    before = course.pending
+    if before is not None:
+        course.look_back(before.looks)
+        return Choice(Architecture.from_json(before.architecture), before.fits)
     best = best_of(course, lessons)
     if best is not None:
         return Choice(best, True)

@@ -11,6 +11,7 @@ from latnas.stages.export.measuring import Times
 from latnas.stages.export.shipments import Shipment
 from latnas.stages.export.targets import ATTEMPTS, Target, scored_within
 from latnas.words.architecture import Architecture
+from latnas.words.forms import Decided, Looked
 from latnas.words.front import Front
 from latnas.words.manifest import Attempt
 
@@ -42,6 +43,7 @@ class Course:
         looked_at: those that were measured before their training, by key.
         attempts: everything measured, in order, for the manifest.
         outcomes: the files that were made.
+        decided: the networks that were chosen for it, those first that an export which was stopped has chosen.
         extensions: how many times networks were added that the search did not score.
         quickest_seen: whether those that are expected to be fastest were looked at.
         over: whether nothing more is to be tried.
@@ -52,6 +54,7 @@ class Course:
     looked_at: dict[str, Architecture] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    decided: list[Decided] = field(default_factory=list)
     extensions: int = 0
     quickest_seen: bool = False
     over: bool = False
@@ -65,6 +68,35 @@ class Course:
         """Those of these whose files are not known to be over that limit."""
         refused = {outcome.shipment.architecture.key for outcome in self.outcomes if outcome.too_large}
         return [one for one in architectures if one.key not in refused]
+
+    @property
+    def pending(self) -> Decided | None:
+        """The network that was chosen and whose file was not made yet, by this export or by one that was stopped."""
+        return self.decided[len(self.outcomes)] if len(self.decided) > len(self.outcomes) else None
+
+    @property
+    def known_times(self) -> Times | None:
+        """What the file of that network took before an export was stopped; None if it was not measured."""
+        times = None if self.pending is None else self.pending.times
+        return None if times is None else Times(**vars(times))
+
+    def decide(self, architecture: Architecture, fits: bool) -> None:
+        """Takes down which network is to be trained, unless it was chosen before."""
+        if self.pending is None:
+            before = sum(len(one.looks) for one in self.decided)
+            finalists = [attempt for attempt in self.attempts if attempt.what == "finalist"]
+            looks = [
+                Looked(architecture=one.to_json(), attempt=attempt)
+                for one, attempt in zip(self.looked_at.values(), finalists, strict=True)
+            ]
+            self.decided.append(Decided(architecture=architecture.to_json(), fits=fits, looks=looks[before:]))
+
+    def look_back(self, looks: Sequence[Looked]) -> None:
+        """Takes down what was measured before an export was stopped."""
+        seen = {one.key: one for one in (Architecture.from_json(look.architecture) for look in looks)}
+        self.add(list(seen.values()))
+        self.looked_at |= seen
+        self.attempts += [look.attempt for look in looks]
 
     def add(self, architectures: Sequence[Architecture]) -> None:
         """Networks that the search did not score, after all others."""

@@ -20,6 +20,7 @@ from latnas.stages.export.measuring import Bench
 from latnas.stages.export.shipments import train_each
 from latnas.stages.export.targets import Target
 from latnas.stages.export.trainings import teacher_among
+from latnas.stages.export.unfinished import forget, note, take_up
 from latnas.stages.export.writing import ExportedFile, write
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import above_ms, budget_name, format_ms
@@ -37,9 +38,12 @@ def derive(
 ) -> list[ExportedFile]:
     """One file for each target, written as soon as it is known to be the one.
 
-    A file over its budget, or over the limit on its size, gives way to the next best network, a few times.
+    A file over its budget, or over the limit on its size, gives way to the next best network, a few times. An export
+    that was stopped goes on with what it had chosen; of networks that learn from one another all count as one file.
     """
     courses = [begin(target, front) for target in targets]
+    if bench is not None:
+        take_up(job, courses, lessons)
     files: dict[str, ExportedFile] = {}
     teacher: Architecture | None = None
     for trained in range(1, TRAININGS + 1):
@@ -52,23 +56,33 @@ def derive(
                 if job.config.distill:
                     pairs = ((course.target, choice.architecture) for course, choice in chosen)
                     warn_of_another_teacher(job, pairs, teacher)
+            if bench is not None:
+                note(job, courses if job.config.distill else going)
             _train_and_measure(job, chosen, teacher, bench, lessons)
         for course in going:
             if course.over or trained == TRAININGS:
                 files[course.target.folder] = _write(job, front, course, lessons)
+                if not job.config.distill:
+                    forget(job, course.target)
             else:
                 _say_again(job, course, lessons, trained + 1)
+    for target in targets:
+        forget(job, target)
     return [files[course.target.folder] for course in courses]
 
 
 def _new(courses: Sequence[Course], choices: Sequence[Choice | None]) -> list[tuple[Course, Choice]]:
-    """What is to be trained. A course is over where nothing is left, or only the nearest that was trained already."""
+    """What is to be trained, which each course takes down.
+
+    A course is over where nothing is left, or only the nearest that was trained already.
+    """
     chosen = []
     for course, choice in zip(courses, choices, strict=True):
         made = {outcome.shipment.architecture.key for outcome in course.outcomes}
         if choice is None or (choice.architecture.key in made and not choice.fits):
             course.over = True
         else:
+            course.decide(choice.architecture, choice.fits)
             chosen.append((course, choice))
     return chosen
 
@@ -81,7 +95,10 @@ def _train_and_measure(
     lessons: Lessons,
 ) -> None:
     shipments = train_each(job, [(course.target, choice.architecture) for course, choice in chosen], teacher)
-    times = {} if bench is None else measure_files(shipments, job.space, bench, job.config.form)
+    times = {course.target.folder: known for course, _ in chosen if (known := course.known_times) is not None}
+    unknown = [shipment for shipment in shipments if shipment.target.folder not in times]
+    if bench is not None and unknown:
+        times |= measure_files(unknown, job.space, bench, job.config.form)
     for (course, choice), shipment in zip(chosen, shipments, strict=True):
         most = course.target.space.limits.file_bytes
         large = most is not None and len(shipment.file) > most

@@ -85,11 +85,16 @@ def _kept(job: Job, target: Target, listed: ExportedNetwork | None) -> Manifest 
     return manifest
 
 
+def is_budget(budget_ms: float, target: Target) -> bool:
+    """Whether it is the target's: folders are called after four digits of theirs."""
+    return math.isclose(budget_ms, target.budget_ms, rel_tol=1e-9)
+
+
 def is_again(manifest: Manifest, job: Job, target: Target) -> bool:
     """Whether it was made for this target by what the same command would go by."""
     return (
         manifest.kind == target.kind
-        and math.isclose(manifest.budget_ms, target.budget_ms, rel_tol=1e-9)
+        and is_budget(manifest.budget_ms, target)
         and manifest.recipe_digest in _digests(job, target)
         and manifest.classes == job.data.classes
     )

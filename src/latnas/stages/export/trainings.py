@@ -21,6 +21,9 @@ from latnas.words.forms import TrainingResult
 from latnas.words.manifest import Repeats
 from latnas.words.reporting import Progress
 
+KEPT = ".trainings"
+"""Where they lie in the folder of a front's exports."""
+
 TRAINING = "latnas.stages.export.final_training:final_training_task"
 NAMED_AT = "0.1.0"
 """Stands for the version of latnas in what names a training: a release keeps what others have trained. One that trains
@@ -107,7 +110,7 @@ def training_task(job: Job, architecture: Architecture, seed: int, teacher: Task
         "split_seed": int(recorded["seed"]) if inherits else seed,
         "patience": config.patience, "teacher": None if teacher is None else _weights_of(teacher),
     }  # fmt: skip
-    kept = job.exports / ".trainings" / _identity(job, training, teacher)
+    kept = job.exports / KEPT / _identity(job, training, teacher)
     if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
         (kept / RESULT).unlink(missing_ok=True)  # a training whose files were deleted is not done
     # Images that lie elsewhere by now are the same: their place decides nothing.
