@@ -662,6 +662,36 @@ def test_before_a_verified_file_gives_way_to_one_of_other_options_this_is_said_o
     assert not any("is replaced" in text for text in heard.warned), "what was damaged is no loss"
 
 
+@pytest.mark.parametrize("device", ["present", "absent"])
+def test_a_budget_typed_as_the_folder_is_called_is_the_one_that_was_exported(
+    verified: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    made = export(export_config(verified, lambdas=(0.4,))) + export(export_config(verified, all=True))
+    before = contents(verified)
+    monkeypatch.setattr(stage, "Bench", None)
+    if device == "absent":
+        monkeypatch.setattr(stage, "presence", lambda table: ("another host", {}))
+    names = tuple(file.folder.name for file in made)
+    files = export(export_config(verified, budgets=names), heard := Heard())
+    assert sorted(file.folder.name for file in files) == sorted(names) and contents(verified) == before
+    assert not any("is replaced" in text for text in heard.warned)
+
+
+def test_before_a_verified_file_gives_way_to_one_of_another_budget_of_the_same_name_this_is_said(
+    verified: Path,
+) -> None:
+    (typed,) = (file for file in export(export_config(verified, all=True)) if file.manifest.lam == 0)
+    budget_ms = typed.manifest.budget_ms * (1 - 1e-6)
+    typed.manifest.model_copy(update={"budget_ms": budget_ms}).save(typed.folder / "manifest.json")
+    (file,) = export(export_config(verified, lambdas=(0.0,)), heard := Heard())
+    assert file.folder == typed.folder and file.manifest.budget_ms == typed.manifest.budget_ms
+    accuracy, by = f"{typed.manifest.accuracy.value:.1%}", f"by one for {typed.manifest.budget_ms:.10g}ms"
+    assert [text for text in heard.warned if "is replaced" in text] == [
+        f"{file.folder.name}: the verified file for {budget_ms:.10g}ms (accuracy {accuracy}) is replaced {by}, unless "
+        "the new one is missed"
+    ]
+
+
 def test_an_export_of_images_whose_classes_were_given_other_names_has_these(
     verified: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

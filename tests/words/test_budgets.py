@@ -176,6 +176,15 @@ def test_a_budget_within_a_range_or_clearly_outside_of_it_means_itself(budgets: 
         assert budgets.meant(ms) == pytest.approx(ms, rel=1e-12)
 
 
+@given(ranges(), LAMBDAS)
+def test_the_name_of_a_known_budget_means_that_budget(budgets: BudgetRange, lam: float) -> None:
+    known = budgets.budget_ms(lam)
+    assert budgets.meant(parse_ms(budget_name(known)), [2 * known, known, budgets.fastest_ms / 3]) == known
+    beyond = budgets.slowest_ms * (1 + 1e-6)
+    if budget_name(beyond) == budget_name(budgets.slowest_ms):
+        assert budgets.meant(parse_ms(budget_name(beyond)), [beyond]) == budgets.slowest_ms
+
+
 def test_the_middle_of_lambda_is_the_geometric_mean() -> None:
     assert BudgetRange(2.0, 8.0).budget_ms(0.5) == pytest.approx(4.0)
     assert BudgetRange(2.0, 8.0).lam(4.0) == pytest.approx(0.5)

@@ -6,6 +6,7 @@ Units: milliseconds inside, `ms`, `us` or `s` in text, where a unit is always wr
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from latnas.errors import UsageError
@@ -60,10 +61,14 @@ class BudgetRange:
         lam = math.log(self.slowest_ms / budget_ms) / math.log(self.slowest_ms / self.fastest_ms)
         return min(max(lam, 0.0), 1.0)
 
-    def meant(self, budget_ms: float) -> float:
-        """The budget itself; where it is outside by what `budget_name` rounds off an end, that end."""
-        nearest = min(max(budget_ms, self.fastest_ms), self.slowest_ms)
-        return nearest if budget_name(nearest) == budget_name(budget_ms) else budget_ms
+    def meant(self, budget_ms: float, known: Iterable[float] = ()) -> float:
+        """The budget itself, or the first of those that are known which `budget_name` calls the same.
+
+        Where that is outside by what is rounded off an end, that end.
+        """
+        exact = next((ms for ms in known if budget_name(ms) == budget_name(budget_ms)), budget_ms)
+        nearest = min(max(exact, self.fastest_ms), self.slowest_ms)
+        return nearest if budget_name(nearest) == budget_name(exact) else exact
 
     def spread(self, n: int) -> list[float]:
         """n evenly spaced lambdas from 0 to 1, both included; for n = 1 the loosest budget alone, [0.0].

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from latnas.errors import LatnasError
@@ -14,7 +15,7 @@ from latnas.stages.export.job import Job
 from latnas.stages.export.targets import Target
 from latnas.stages.export.trainings import largest_of
 from latnas.words.architecture import Architecture
-from latnas.words.export_set import SCRIPT, ExportedNetwork, changed_files
+from latnas.words.export_set import MANIFEST, SCRIPT, ExportedNetwork, changed_files
 from latnas.words.files import read_bytes
 from latnas.words.manifest import Manifest, load_manifest
 
@@ -101,14 +102,24 @@ def is_again(manifest: Manifest, job: Job, target: Target) -> bool:
 
 
 def warn_of_replaced(job: Job, targets: Iterable[Target]) -> None:
-    """Says which verified files give way to those of other options, before anything is trained for that."""
+    """Says which verified files give way to those of other options, or of another budget that is called the same.
+
+    Before anything is trained for that.
+    """
     for target in targets:
         manifest = verified_in(job.exports / target.folder)
-        if manifest is not None and manifest.recipe_digest not in _digests(job, target):
-            job.report.warn(
-                f"{target.folder}: the verified file of an export with other options (accuracy "
-                f"{manifest.accuracy.value:.1%}) is replaced, unless the new one is missed"
-            )
+        if manifest is None:
+            continue
+        if manifest.recipe_digest not in _digests(job, target):
+            of, by = "of an export with other options", ""
+        elif not is_budget(manifest.budget_ms, target):
+            of, by = f"for {manifest.budget_ms:.10g}ms", f" by one for {target.budget_ms:.10g}ms"
+        else:
+            continue
+        job.report.warn(
+            f"{target.folder}: the verified file {of} (accuracy {manifest.accuracy.value:.1%}) is replaced{by}, unless "
+            "the new one is missed"
+        )
 
 
 def warn_of_another_teacher(
@@ -133,6 +144,15 @@ def _damaged(exports: Path, listed: ExportedNetwork | None) -> bool:
     if listed is None:
         return False
     return any(name != f"{listed.folder}/{SCRIPT}" for name in changed_files(exports, [listed]))
+
+
+def budgets_in(exports: Path) -> list[float]:
+    """The budgets in ms of all files that earlier exports left; a damaged manifest says none."""
+    found = []
+    for path in sorted(exports.glob(f"*/{MANIFEST}")):
+        with suppress(LatnasError):
+            found.append(load_manifest(path).budget_ms)
+    return found
 
 
 def verified_in(folder: Path) -> Manifest | None:

@@ -14,7 +14,7 @@ from latnas.stages.common.tables import latency_of, listed, open_profiler, prese
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.deriving import derive
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import kept, warn_of_replaced
+from latnas.stages.export.kept import budgets_in, kept, warn_of_replaced
 from latnas.stages.export.lessons import Lessons, read_lessons
 from latnas.stages.export.measuring import Bench, is_computed
 from latnas.stages.export.on_device import leave_script
@@ -61,9 +61,9 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         report.warn(f"table {table.name} was measured with other software than files will be: {listed(software)}")
     for budget_ms in config.budgets_ms:
         check_in_range(budget_ms, front.budget_range, run, name)
-    targets = make_targets(config, front, space, latency, certain=absent is not None)
-    _say_limits(front, targets, report)
     job = Job(config, run, run.exports(name), space, latency, data, report)
+    targets = make_targets(config, front, space, latency, absent is not None, budgets_in(job.exports))
+    _say_limits(front, targets, report)
 
     with run.lock():
         done = kept(job, targets, still_listed(job.exports))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -53,13 +53,19 @@ class Target:
 
 
 def make_targets(
-    config: ExportConfig, front: Front, space: Space, latency: LatencyModel, certain: bool
+    config: ExportConfig,
+    front: Front,
+    space: Space,
+    latency: LatencyModel,
+    certain: bool,
+    exported: Iterable[float] = (),
 ) -> list[Target]:
     """The targets that are asked for, loosest budget first.
 
     Args:
         space: with the limits of the run.
         certain: only take networks whose interval's upper end is within the budget, because nothing can be measured.
+        exported: budgets of earlier exports in ms: typed as latnas calls them, these are meant.
 
     Raises:
         UsageError: a lambda or a budget outside the run's range, or no network keeps to the limits.
@@ -67,7 +73,7 @@ def make_targets(
     spaces = [(limits, narrowed(space, limits) if limits.limited else space) for limits in config.limits]
     return [
         replace(target, limits=limits, suffix=config.form.suffix)
-        for lam, budget in _budgets(config, front.budget_range, front)
+        for lam, budget in _budgets(config, front.budget_range, front, exported)
         for limits, own in spaces
         for target in _targets_of(config, front, own, latency, (lam, budget), certain)
     ]
@@ -111,9 +117,12 @@ def random_fitting(
     return distinct(one for one in drawn if latency.predict_ms(one) <= budget)
 
 
-def _budgets(config: ExportConfig, budgets: BudgetRange, front: Front) -> list[tuple[float, float]]:
+def _budgets(
+    config: ExportConfig, budgets: BudgetRange, front: Front, exported: Iterable[float]
+) -> list[tuple[float, float]]:
     wanted = [(lam, budgets.budget_ms(lam)) for lam in config.lambdas]
-    wanted += [(budgets.lam(ms), ms) for ms in map(budgets.meant, config.budgets_ms)]
+    known = [*exported, *(choice.budget_ms for choice in front.budgets), *(ms for _, ms in wanted)]
+    wanted += [(budgets.lam(ms), ms) for ms in (budgets.meant(typed, known) for typed in config.budgets_ms)]
     if config.all:
         wanted += [(choice.lam, choice.budget_ms) for choice in front.budgets]
     if not wanted:  # limits alone: the best within them at any latency of the run
