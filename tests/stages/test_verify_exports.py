@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +23,16 @@ from latnas.latency import on_device
 from latnas.latency.sustained import Sustained
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
-from latnas.stages.export import VerifiedFile, VerifyConfig, export, measuring, verify
+from latnas.stages.export import VerifiedFile, VerifyConfig, export, measuring, stage, verify
 from latnas.stages.export.job import Job
 from latnas.stages.export.measuring import Bench, Times
-from latnas.stages.export.on_device import ANCHOR_FILE, leave_script, measured_on
+from latnas.stages.export.on_device import leave_anchor, leave_script, measured_on
+from latnas.stages.export.targets import Target
 from latnas.stages.export.verified import faults_of
 from latnas.stages.export.writing import status_of
 from latnas.stages.profile import profile
 from latnas.words.budgets import budget_name, format_ms, parse_ms
-from latnas.words.export_set import SET, changed_files, load_set
+from latnas.words.export_set import ANCHOR_FILE, SET, anchor_hash, changed_files, load_set
 from latnas.words.manifest import LimitReached, LimitsReached, Manifest, Measured, RawTimes, load_manifest
 from latnas.words.reporting import Silent
 from latnas.words.table import LatencyTable, load_table
@@ -576,14 +577,45 @@ def test_an_export_leaves_a_script_beside_each_file_and_the_anchor_once(
     )  # fmt: skip
     loose = manifests_of(real)[0].parent
     leave_script(job, loose)
+    leave_anchor(job)
     anchor = (exports_of(real) / ANCHOR_FILE).read_bytes()
-    leave_script(job, loose)
-    assert (exports_of(real) / ANCHOR_FILE).read_bytes() == anchor
     assert onnxruntime.InferenceSession(anchor, providers=["CPUExecutionProvider"]).get_inputs()[0].shape[0] == 1
     assert on_device.main(loose, ["--rounds", "4", "--json"]) == 0
     value: Mapping[str, Any] = json.loads(capsys.readouterr().out)
     assert value["drift"] > 0 and value["remarks"] == []
     assert value["quoted_ms"] == pytest.approx(value["floor_ms"] * table.factor)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no model")])
+def test_an_anchor_that_was_lost_or_damaged_is_told_of_and_made_again_by_the_same_command(
+    real: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    """Also where all files are verified already, so that nothing else is to be done."""
+
+    def all_of_them(job: Job, targets: Sequence[Target], listed: object) -> dict[str, Manifest]:
+        return {target.folder: load_manifest(job.exports / target.folder / "manifest.json") for target in targets}
+
+    def warned(heard: Heard) -> bool:
+        return any(f"{ANCHOR_FILE} " in text for text in heard.warned)
+
+    monkeypatch.setattr(stage, "kept", all_of_them)
+    again, exports = export_config(real, all=True), exports_of(real)
+    export(again, heard := Heard())
+    whole, listed = (exports / ANCHOR_FILE).read_bytes(), load_set(exports / SET).anchor
+    assert listed == anchor_hash(exports) and not warned(heard)
+    verify(verify_config(real), heard := Heard())
+    assert not warned(heard)
+    for path in manifests_of(real):
+        unmeasured(path)
+    damage(exports / ANCHOR_FILE)
+    files = verify(verify_config(real), heard := Heard()).files
+    assert any(file.settled for file in files) and warned(heard)
+    assert load_set(exports / SET).anchor == listed, "what was damaged does not become the exported one"
+    export(again, heard := Heard())
+    assert warned(heard) and (exports / ANCHOR_FILE).read_bytes() == whole
+    before = contents(exports)
+    export(again, heard := Heard())
+    assert not warned(heard) and contents(exports) == before
 
 
 def test_an_analytic_export_has_a_script_that_says_that_its_budget_is_none_of_this_device_s(

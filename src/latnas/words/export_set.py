@@ -16,7 +16,7 @@ from latnas.words.manifest import Fraction, Kind, Manifest, Precision, Repeats, 
 from latnas.words.versioned import Frozen, read_versioned
 
 SCHEMA: Final = "latnas-set-1"
-SET, CARD = "set.json", "README.md"
+SET, CARD, ANCHOR_FILE = "set.json", "README.md", "anchor.onnx"
 MANIFEST, MODEL, SCRIPT, SOURCE = "manifest.json", "model.onnx", "measure.py", "model.py"
 WEIGHTS = "weights.safetensors"
 PARTS = {MANIFEST, MODEL, SCRIPT, SOURCE, WEIGHTS}
@@ -57,7 +57,10 @@ class ExportedNetwork(Frozen):
 
 
 class ExportSet(Frozen):
-    """What `set.json` says. Networks come loosest budget first."""
+    """What `set.json` says. Networks come loosest budget first.
+
+    `anchor` is the SHA-256 of `anchor.onnx` beside it; None where there is none, and in sets of before it was listed.
+    """
 
     set_schema: Literal["latnas-set-1"] = Field(SCHEMA, alias="schema")
     table: str
@@ -69,6 +72,7 @@ class ExportSet(Frozen):
     data: str
     classes: tuple[str, ...]
     networks: Annotated[tuple[ExportedNetwork, ...], Field(min_length=1)]
+    anchor: Sha256 | None = None
 
     def save(self, path: Path) -> None:
         """Writes the set, whole or not at all."""
@@ -138,11 +142,21 @@ def load_set(path: Path) -> ExportSet:
 
 def still_listed(exports: Path) -> dict[str, ExportedNetwork]:
     """Of a set that was written earlier, the folders whose manifest is as it was then, by name; none without a set."""
-    try:
-        listed = load_set(exports / SET).networks
-    except LatnasError:
-        return {}  # not written yet, or damaged: then it is written anew
+    found = _earlier(exports)
+    listed = () if found is None else found.networks
     return {one.folder: one for one in listed if _has_hash(exports / one.folder / MANIFEST, one.files.get(MANIFEST))}
+
+
+def listed_anchor(exports: Path) -> str | None:
+    """The SHA-256 of `anchor.onnx` by a set that was written earlier; None where that says none."""
+    found = _earlier(exports)
+    return None if found is None else found.anchor
+
+
+def anchor_hash(exports: Path) -> str | None:
+    """The SHA-256 of `anchor.onnx` as it lies there; None where it does not."""
+    path = exports / ANCHOR_FILE
+    return hashlib.sha256(read_bytes(path)).hexdigest() if path.is_file() else None
 
 
 def lost_networks(exports: Path) -> list[ExportedNetwork]:
@@ -164,6 +178,14 @@ def changed_files(exports: Path, listed: Sequence[ExportedNetwork]) -> list[str]
         for name, sha256 in network.files.items()
         if name in PARTS and not _has_hash(exports / network.folder / name, sha256)
     ]
+
+
+def _earlier(exports: Path) -> ExportSet | None:
+    """None where it was not written yet, or is damaged: then it is written anew."""
+    try:
+        return load_set(exports / SET)
+    except LatnasError:
+        return None
 
 
 def _has_hash(path: Path, sha256: str | None) -> bool:

@@ -8,12 +8,10 @@ from latnas.latency.standalone import measure_script
 from latnas.latency.workload import Workload
 from latnas.stages.export.job import Job
 from latnas.words.architecture import Architecture
-from latnas.words.export_set import SCRIPT
+from latnas.words.export_set import ANCHOR_FILE, SCRIPT, anchor_hash, listed_anchor
 from latnas.words.files import write_atomically
 from latnas.words.manifest import MeasuredOn
 from latnas.words.table import LatencyTable
-
-ANCHOR_FILE = "anchor.onnx"
 
 
 def measured_on(table: LatencyTable) -> MeasuredOn:
@@ -26,14 +24,21 @@ def measured_on(table: LatencyTable) -> MeasuredOn:
 
 
 def leave_script(job: Job, folder: Path) -> None:
-    """Writes `measure.py` into the folder of a file, and once for all files of a front the table's anchor.
+    """Writes `measure.py` into the folder of a file."""
+    write_atomically(folder / SCRIPT, measure_script())
+
+
+def leave_anchor(job: Job) -> None:
+    """Writes the table's anchor, once for all files of a front, unless it is there as the set lists it.
 
     The anchor is about as large as a file in the middle of the range, so not every folder gets one. Where the runtime
     runs no files, the anchor's time in the table says nothing of a file.
     """
-    write_atomically(folder / SCRIPT, measure_script())
-    table, anchor = job.table, job.exports / ANCHOR_FILE
-    if table.measures == "onnx" and not anchor.exists():
-        architecture = Architecture.from_json(table.anchor.architecture)
-        network = job.space.derive(job.space.network(seed=0), architecture)
-        write_atomically(anchor, Workload(network, job.space.example(table.batch)).onnx(table.precision))
+    table, listed = job.table, listed_anchor(job.exports)
+    if table.measures != "onnx" or (listed is not None and anchor_hash(job.exports) == listed):
+        return
+    if listed is not None:
+        job.report.warn(f"{ANCHOR_FILE} was lost or damaged, and is made again")
+    network = job.space.derive(job.space.network(seed=0), Architecture.from_json(table.anchor.architecture))
+    file = Workload(network, job.space.example(table.batch)).onnx(table.precision)
+    write_atomically(job.exports / ANCHOR_FILE, file)

@@ -17,7 +17,7 @@ from latnas.stages.export.job import Job
 from latnas.stages.export.kept import budgets_in, kept, warn_of_replaced
 from latnas.stages.export.lessons import Lessons, read_lessons
 from latnas.stages.export.measuring import Bench, is_computed
-from latnas.stages.export.on_device import leave_script
+from latnas.stages.export.on_device import leave_anchor, leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
@@ -80,10 +80,15 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         except (LatnasError, KeyboardInterrupt):
             with suppress(LatnasError):  # where nothing can be written the first error is the one to tell
                 if exported_folders(job.exports):
-                    write_set(job.exports, table)  # with the files that were finished before
+                    _write_set(job)  # with the files that were finished before
             raise
-        write_set(job.exports, table)
+        _write_set(job)
         return [files[target.folder] for target in targets]
+
+
+def _write_set(job: Job) -> None:
+    leave_anchor(job)
+    write_set(job.exports, job.table)
 
 
 def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> None:

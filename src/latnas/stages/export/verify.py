@@ -32,7 +32,7 @@ from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, status_of
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, budget_name, parse_ms
-from latnas.words.export_set import lost_networks
+from latnas.words.export_set import ANCHOR_FILE, anchor_hash, listed_anchor, lost_networks
 from latnas.words.files import read_bytes
 from latnas.words.front import Front, load_front
 from latnas.words.manifest import Manifest, load_manifest
@@ -107,8 +107,14 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
             after = file.manifest if conditions or log is None else _settled(file, times[key], table)
             faults = faults_of(file.manifest, times[key], config.tolerance, loads.get(key))
             files.append(VerifiedFile(file.folder, file.manifest, after, times[key], loads.get(key), faults))
+        anchor = listed_anchor(exports)
+        if anchor is not None and anchor_hash(exports) != anchor:
+            report.warn(
+                f"{exports / ANCHOR_FILE} is lost or damaged: without it measure.py does not tell a fast moment of the "
+                "device from a file within its budget. The command that exported the files makes it again"
+            )
         if any(file.after != file.before for file in files):
-            write_set(exports, table, lost_networks(exports))
+            write_set(exports, table, lost_networks(exports), anchor)
     _warn(files, config.tolerance, "computed" if is_computed(table) else "measured", report)
     return VerifiedRun(
         run.path, name, table, config.tolerance, conditions, tuple(files), tuple(lost), again,

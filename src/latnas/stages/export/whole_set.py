@@ -13,6 +13,7 @@ from latnas.words.export_set import (
     SET,
     ExportedNetwork,
     ExportSet,
+    anchor_hash,
     exported_folders,
     exported_network,
     still_listed,
@@ -21,7 +22,9 @@ from latnas.words.files import write_atomically
 from latnas.words.table import LatencyTable
 
 
-def write_set(exports: Path, table: LatencyTable, lost: Sequence[ExportedNetwork] = ()) -> ExportSet:
+def write_set(
+    exports: Path, table: LatencyTable, lost: Sequence[ExportedNetwork] = (), anchor: str | None = None
+) -> ExportSet:
     """Writes both anew, from the manifests that lie in the folder of a front's exports.
 
     Where a manifest is as an earlier set has it, so are the hashes of what lies beside it: a file that was damaged
@@ -29,6 +32,7 @@ def write_set(exports: Path, table: LatencyTable, lost: Sequence[ExportedNetwork
 
     Args:
         lost: what has no manifest any more and stays in the set all the same.
+        anchor: hash of the anchor by an earlier set; where that says none, what lies there is taken for it.
 
     Raises:
         LatnasError: a manifest or a file is damaged.
@@ -48,6 +52,7 @@ def write_set(exports: Path, table: LatencyTable, lost: Sequence[ExportedNetwork
         networks=tuple(
             _as_exported(exported_network(folder, manifest), earlier.get(folder.name)) for folder, manifest in folders
         ),
+        anchor=anchor or anchor_hash(exports),
     )
     write_atomically(exports / CARD, model_card(found, manifests, table))
     listed = sorted((*found.networks, *lost), key=lambda one: -one.budget_ms)
