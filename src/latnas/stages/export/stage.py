@@ -22,7 +22,7 @@ from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
 from latnas.words.budgets import format_ms
-from latnas.words.export_set import SCRIPT, exported_folders, still_listed
+from latnas.words.export_set import SCRIPT, exported_folders, listed_anchor, still_listed
 from latnas.words.front import Front, load_front
 from latnas.words.manifest import Precision
 from latnas.words.reporting import Reporter, Silent
@@ -80,15 +80,11 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         except (LatnasError, KeyboardInterrupt):
             with suppress(LatnasError):  # where nothing can be written the first error is the one to tell
                 if exported_folders(job.exports):
-                    _write_set(job)  # with the files that were finished before
+                    write_set(job.exports, table, anchor=listed_anchor(job.exports))  # what was finished before
             raise
-        _write_set(job)
+        leave_anchor(job)
+        write_set(job.exports, table)
         return [files[target.folder] for target in targets]
-
-
-def _write_set(job: Job) -> None:
-    leave_anchor(job)
-    write_set(job.exports, job.table)
 
 
 def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> None:
