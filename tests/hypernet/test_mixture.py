@@ -8,13 +8,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from brute_force import CELLS, everything_written
 from toy_spaces import SIZES, toy_cost, toy_space, toy_surrogate
 
 from latnas.data.randomness import generator
 from latnas.hypernet.hypernetwork import Hypernetwork
 from latnas.hypernet.mixture import CHANGED, CROSSED, Scored, changed, crossed, near, proposed, screened
 from latnas.spaces.solving import extremes
-from latnas.spaces.space import SETTING, make_space
+from latnas.spaces.space import SETTING
 from latnas.words.architecture import Architecture
 from latnas.words.costs import params_cost
 
@@ -25,7 +26,6 @@ ALL = [
     for indices in product(range(len(SIZES)), repeat=len(SPACE.decisions))
 ]
 BUDGETS = (12.0, 16.0, 20.0, 25.0)
-CELLS = make_space("nasbench201", image_size=8, channels=1, classes=10, width=2, depth=1)
 
 
 def worth(architecture: Architecture) -> float:
@@ -154,17 +154,12 @@ def test_what_h_yields_is_canonical_and_its_likeliest_within_each_budget_is_amon
     found = proposed(hypernetwork, CELLS, cost, pairs, generator("H"))
     assert all(CELLS.is_canonical(architecture) for architecture in found)
     assert proposed(hypernetwork, CELLS, cost, pairs, generator("H")) == found
-    indices = product(*(range(len(decision.items)) for decision in CELLS.decisions))
-    cells = [
-        one
-        for one in (Architecture.from_indices(SETTING, CELLS.decisions, i) for i in indices)
-        if CELLS.is_canonical(one)
-    ]
+    written = [one for one in everything_written() if CELLS.is_valid(one)]
     for lam, budget in pairs:
         logs = hypernetwork.item_log_probabilities(lam)
         likelihood = {
             one: sum(float(log[i]) for log, i in zip(logs, one.indices(CELLS.decisions), strict=True))
-            for one in cells
-            if cost.cost(one) <= budget
+            for one in written
+            if max(cost.cost(one), cost.cost(CELLS.canonical(one))) <= budget
         }
-        assert max(likelihood, key=likelihood.__getitem__) in found
+        assert CELLS.canonical(max(likelihood, key=likelihood.__getitem__)) in found

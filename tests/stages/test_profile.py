@@ -704,7 +704,7 @@ def test_a_device_that_is_hardly_ever_calm_is_warned_of_with_a_command_for_the_s
 
     def slower_and_slower(self: AnalyticRunner, n: int) -> float:
         calls[0] += 1
-        return RUN(self, n) * 1.002 ** calls[0]
+        return RUN(self, n) * 1.004 ** calls[0]
 
     monkeypatch.setattr(AnalyticRunner, "run", slower_and_slower)
     heard = Heard()

@@ -121,7 +121,7 @@ def test_where_all_networks_take_nearly_the_same_the_automatic_range_begins_with
     found: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, space, latency = found
-    ordered = sorted((latency.predict_ms(cell), cell.key, cell) for cell in cells(space)[::500])
+    ordered = sorted((latency.predict_ms(cell), cell.key, cell) for cell in cells(space)[::10])
     (least, _, fast), (most, _, slow) = next(
         pair for pair in itertools.pairwise(ordered) if 1.0 < pair[1][0] / pair[0][0] < 1.01
     )
