@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, front_in, latnas, run_in
+from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, copied, front_in, latnas, run_in
 
 from latnas.cli import app as command_line
 from latnas.cli import entry
@@ -62,6 +62,15 @@ def test_where_the_shell_has_closed_what_is_written_to_nothing_is_written(words:
     command = f'"{sys.executable}" -m latnas {words} >&- 2>&-'
     shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (shown.returncode, shown.stdout, shown.stderr) == (2 if "nope" in words else 0, "", "")
+
+
+def test_what_the_terminal_cannot_show_is_written_as_an_escape(small_table: Path, tmp_path: Path) -> None:
+    folder = copied(small_table, tmp_path / "here")
+    command = [sys.executable, "-m", "latnas", "profile", *as_typed(PROFILE), "--out", "latency_tables", "--quiet"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert r"\xb1" in shown.stdout and shown.stdout.isascii()
 
 
 def test_who_stops_latnas_while_it_still_starts_sees_no_traceback(

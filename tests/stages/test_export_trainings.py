@@ -391,5 +391,7 @@ def test_weights_that_have_learnt_nothing_do_not_ship(tmp_path: Path) -> None:
         export_config(tmp_path, all=True, epochs=0, init="scratch")
     with pytest.raises(UsageError, match="--epochs 0 trains nothing, so there is nothing to --distill"):
         export_config(tmp_path, all=True, epochs=0, distill=True)
+    with pytest.raises(UsageError, match="--epochs 0 trains nothing, so that all --seeds come to the same"):
+        export_config(tmp_path, all=True, epochs=0, seeds=2)
     assert export_config(tmp_path, all=True, epochs=1).starts_from == "scratch"
     assert export_config(tmp_path, all=True, epochs=1, init="supernet").starts_from == "supernet"

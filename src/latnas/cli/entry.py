@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from latnas.errors import how_stopped
@@ -14,6 +15,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell (>&-): nobody reads what is written there
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  it is never closed
+    if isinstance(sys.stdout, TextIOWrapper):  # what its encoding lacks is written as an escape, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from latnas.cli.app import main as run
 

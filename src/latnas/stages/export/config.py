@@ -80,6 +80,8 @@ class ExportConfig(WhichExports, WithWorkers):
             raise UsageError("--epochs 0 ships the supernet's weights; those of --init scratch have learnt nothing.")
         if self.epochs == 0 and self.distill:
             raise UsageError("--epochs 0 trains nothing, so there is nothing to --distill. Leave one of them out.")
+        if self.epochs == 0 and self.seeds > 1:
+            raise UsageError("--epochs 0 trains nothing, so that all --seeds come to the same. Leave one of them out.")
         return self
 
     @property

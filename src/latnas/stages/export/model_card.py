@@ -193,7 +193,7 @@ def _training(manifests: Sequence[Manifest]) -> str:
 def _trained(training: Mapping[str, Any]) -> str:
     if not training["epochs"]:
         return "not at all: the weights are those that the search trained along all networks"
-    start = "those of the search" if training["init"] == "supernet" else "random ones"
+    start = "the weights of the search" if training["init"] == "supernet" else "random weights"
     more = f", label smoothing {training['label_smoothing']:g}" if training["label_smoothing"] else ""
     more += f"; an average of the weights ships, of decay {training['ema']:g}" if training["ema"] else ""
     more += f"; a second classifier's loss counted {training['auxiliary']:g}" if training.get("auxiliary") else ""
