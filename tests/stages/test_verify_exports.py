@@ -576,7 +576,7 @@ def test_an_export_leaves_a_script_beside_each_file_and_the_anchor_once(
         load_images("digits"), Silent(),
     )  # fmt: skip
     loose = manifests_of(real)[0].parent
-    leave_script(job, loose)
+    leave_script(loose)
     leave_anchor(job)
     anchor = (exports_of(real) / ANCHOR_FILE).read_bytes()
     assert onnxruntime.InferenceSession(anchor, providers=["CPUExecutionProvider"]).get_inputs()[0].shape[0] == 1

@@ -9,7 +9,7 @@ is a `ProfilerPlugin`, or a `ConfigurablePlugin`. The protocols are structural: 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -196,25 +196,24 @@ def prepare(profiler: Profiler, workload: Workload, what: str, remedy: str = "")
     Raises:
         LatnasError: the workload cannot be run.
     """
-    try:
+    with _in_one_message(what, remedy):
         return profiler.prepare(workload)
-    except LatnasError:
-        raise
-    except Exception as error:
-        raise LatnasError(f"{what}: {type(error).__name__}: {str(error)[:300]}{remedy}") from error
+
+
+def _starting(device: str) -> AbstractContextManager[None]:
+    """Within this block whatever a profiler raises is that the device cannot be used."""
+    return _in_one_message(f"{device} cannot be used here", ". See: latnas devices")
 
 
 @contextmanager
-def _starting(device: str) -> Iterator[None]:
-    """What a profiler raises is that the device cannot be used, whatever it is."""
+def _in_one_message(what: str, remedy: str) -> Iterator[None]:
+    """Whatever a profiler raises becomes one message, except for those that it words itself."""
     try:
         yield
     except LatnasError:
         raise
     except Exception as error:
-        raise LatnasError(
-            f"{device} cannot be used here: {type(error).__name__}: {str(error)[:300]}. See: latnas devices"
-        ) from error
+        raise LatnasError(f"{what}: {type(error).__name__}: {str(error)[:300]}{remedy}") from error
 
 
 def _note(device: str, plugin: ProfilerPlugin, passed_over: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def measured_on(table: LatencyTable) -> MeasuredOn:
     )  # fmt: skip
 
 
-def leave_script(job: Job, folder: Path) -> None:
+def leave_script(folder: Path) -> None:
     """Writes `measure.py` into the folder of a file."""
     write_atomically(folder / SCRIPT, measure_script())
 

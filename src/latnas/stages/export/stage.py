@@ -70,7 +70,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         for made in done:
             report.say(f"{made} is verified already; nothing to do")
             if not (job.exports / made / SCRIPT).exists():
-                leave_script(job, job.exports / made)
+                leave_script(job.exports / made)
         left = [target for target in targets if target.folder not in done]
         warn_of_replaced(job, left)
         files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}

@@ -124,7 +124,7 @@ def write(
 def _write_beside(job: Job, packed: Packed, folder: Path) -> None:
     """What lies beside the file and its manifest."""
     _write_source(packed, folder)
-    leave_script(job, folder)
+    leave_script(folder)
 
 
 def _write_source(packed: Packed, folder: Path) -> None:
