@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, front_in, latnas, run_in
 
-FAILED, WRONG_USAGE = 1, 2
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 PROFILED = ["profile", *as_typed(PROFILE)]
 PREDICTED = ["predict", "--data", "digits"]
@@ -477,10 +478,25 @@ def test_a_pickle_in_place_of_shared_weights_is_not_opened(here: Path) -> None:
     before = contents(here)
     shown = latnas(*EXPORTED, "--lambda", 0, "--init", "supernet", "--quiet")
     assert shown.code == FAILED
-    assert "weights.safetensors is not a checkpoint of latnas, or was cut short" in only_message(shown)
+    message = only_message(shown)
+    assert "weights.safetensors is not a checkpoint of latnas, or was cut short" in message
+    assert f"Delete it. The search makes it again: latnas search --resume {run_in(Path()).as_posix()}" in message
     after = contents(here)
     changed = {Path(path) for path in after if after[path] != before.get(path)}
     assert {path.name for path in changed if path.parent.name != ".trainings"} <= {"measurements.jsonl"}
+
+
+def test_shared_weights_that_were_lost_are_made_again_by_the_command_that_is_named(here: Path) -> None:
+    lost = run_in(Path()) / "supernet" / "weights.safetensors"
+    before = lost.read_bytes()
+    lost.unlink()
+    exported = ["export", "--run", run_in(Path()), "--lambda", 0, "--init", "supernet", "--epochs", 0, "--quiet"]
+    shown = latnas(*exported)
+    assert shown.code == FAILED and f"there is no {lost}. The search makes it again: latnas " in only_message(shown)
+    command = shlex.split(only_message(shown).partition("again: latnas ")[2])
+    assert latnas(*command, "--quiet").code == DONE
+    assert lost.read_bytes() == before
+    assert latnas(*exported).code == DONE
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,9 @@ def test_what_a_config_itself_refuses_is_wrong_usage_too() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("[search]\npols = 20\n", UsageError, "sets 'pols' in [search], which does not exist. Known: budget_range, "),
+        ("[search]\nbools = 2\n", UsageError, "sets 'bools' in [search], which does not exist. Known: budget-range, "),
+        ("[search]\nlong_training = 20\n", UsageError, "which does not exist. Did you mean long-trainings?"),
+        ("[search]\nfrm = 1\n", UsageError, "which does not exist. Did you mean from?"),
         ("[search]\nmax-params = 1\nmax_params = 1\n", UsageError, "sets 'max-params' and 'max_params' in [search], "),
         ("[serach]\npool = 20\n", UsageError, "has a table [serach], which does not exist. Known: "),
         (

@@ -318,8 +318,14 @@ def grey(count: int, *shape: int) -> Any:
         ({"x_train": grey(12, 16, 12)}, "x_train has images of 16x12 pixels; only square ones"),
         ({"x_train": grey(12, 7, 7)}, "x_train has images of 7x7 pixels; a side has 8 to 1024"),
         ({"x_train": grey(1, 1025, 1025)}, "1025x1025 pixels; a side has 8 to 1024"),
-        ({"x_test": grey(6, 9, 9)}, "x_train has images of 8x8x1, x_test of 9x9x1"),
-        ({"x_test": grey(6, 8, 8, 3)}, "x_train has images of 8x8x1, x_test of 8x8x3"),
+        (
+            {"x_test": grey(6, 9, 9)},
+            "x_test of 9x9x1. Name a size to have both resized: --data FILE@8",
+        ),
+        (
+            {"x_test": grey(6, 8, 8, 3)},
+            "images of 8x8x1, x_test of 8x8x3. Save both in colour, or both in grey.",
+        ),
         ({"x_train": grey(0, 8, 8), "y_train": np.arange(0)}, "x_train is empty"),
         ({"x_test": grey(0, 8, 8), "y_test": np.arange(0)}, "x_test is empty"),
         # pixels

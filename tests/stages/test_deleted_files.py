@@ -27,7 +27,7 @@ def test_a_damaged_file_of_a_search_may_be_deleted_and_is_made_again(
         next(run_in(here).rglob(lost)).unlink()
     damaged = sorted(run_in(here).glob(pattern))[0]
     damaged.write_bytes(b"{")
-    with pytest.raises(LatnasError, match=r"Delete it|make it again") as caught:
+    with pytest.raises(LatnasError, match="Delete it") as caught:
         quick_search(search_config(here))
     assert str(damaged) in str(caught.value)
     damaged.unlink()

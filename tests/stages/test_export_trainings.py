@@ -393,5 +393,8 @@ def test_weights_that_have_learnt_nothing_do_not_ship(tmp_path: Path) -> None:
         export_config(tmp_path, all=True, epochs=0, distill=True)
     with pytest.raises(UsageError, match="--epochs 0 trains nothing, so that all --seeds come to the same"):
         export_config(tmp_path, all=True, epochs=0, seeds=2)
+    for name, value in (("ema", 0.9), ("patience", 1), ("auxiliary", 0.4)):
+        with pytest.raises(UsageError, match=f"--epochs 0 trains nothing, and --{name} is of a training"):
+            export_config(tmp_path, all=True, epochs=0, **{name: value})
     assert export_config(tmp_path, all=True, epochs=1).starts_from == "scratch"
     assert export_config(tmp_path, all=True, epochs=1, init="supernet").starts_from == "supernet"

@@ -187,7 +187,7 @@ def test_a_decision_that_was_damaged_is_named_and_may_be_deleted(here: Path, tex
     stopped(here, lambdas=(0.0,))
     (path,) = decisions(here)
     path.write_text(text)
-    with pytest.raises(LatnasError, match=r"Delete it|make it again") as caught:
+    with pytest.raises(LatnasError, match="Delete it") as caught:
         finished(here, lambdas=(0.0,))
     assert str(path) in str(caught.value)
     path.unlink()

@@ -272,7 +272,7 @@ def spaces(
         from latnas.data.sources import DEFAULT, load_images
         from latnas.spaces.space import SPACES, make_space
 
-        images = load_images(data or DEFAULT)
+        images = load_images(DEFAULT if data is None else data)
         shape = {"image_size": images.size, "channels": images.channels, "classes": len(images.classes)}
         # A depth that one of them does not have is shown as the least that it has.
         depths = {name: depth and max(depth, kind.least_depth) for name, kind in SPACES.items()}

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from latnas.cli.variables import PREFIX, SECTIONS
+from latnas.cli.variables import PREFIX, SECTIONS, meant
 from latnas.errors import LatnasError, UsageError
 from latnas.words.files import read_text
 
@@ -97,8 +97,10 @@ def _fields(written: Mapping[str, Any], model: type[Config], file: Path, section
     for key, value in written.items():
         name = OPTIONS.get(section, {}).get(key, key.replace("-", "_"))
         if name not in model.model_fields:
-            known = ", ".join(model.model_fields)
-            raise UsageError(f"{file} sets {key!r} in [{section}], which does not exist. Known: {known}.")
+            typed = {field: option for option, field in OPTIONS.get(section, {}).items()}
+            known = [typed.get(field, field.replace("_", "-")) for field in model.model_fields]
+            question = meant(key.replace("_", "-"), known) or f" Known: {', '.join(known)}."
+            raise UsageError(f"{file} sets {key!r} in [{section}], which does not exist.{question}")
         if name in found:
             raise UsageError(f"{file} sets {found[name][0]!r} and {key!r} in [{section}], which are one. Keep one.")
         found[name] = (key, value)

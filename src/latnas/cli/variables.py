@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -31,10 +31,14 @@ def warnings_of_unknown(commands: Mapping[str, Callable[..., Any]]) -> list[str]
     for name in names:
         if name in known:
             continue
-        near = [f"{PREFIX}{one}" for one in get_close_matches(name, sorted(known), NEAREST, LIKENESS)]
-        meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        texts.append(f"{PREFIX}{name} sets no option of latnas and counts for nothing.{meant}")
+        texts.append(f"{PREFIX}{name} sets no option of latnas and counts for nothing.{meant(name, known, PREFIX)}")
     return texts
+
+
+def meant(name: str, known: Collection[str], prefix: str = "") -> str:
+    """A question after those names, with a space before it, that may have been meant; nothing where none is alike."""
+    near = [f"{prefix}{one}" for one in get_close_matches(name, sorted(known), NEAREST, LIKENESS)]
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _known(commands: Mapping[str, Callable[..., Any]]) -> set[str]:

@@ -75,7 +75,9 @@ def _check_alike(train: Array, test: Array, file: str, any_size: bool) -> None:
     shapes = [(*x.shape[1:], 1)[:3] for x in (train, test)]
     if shapes[0][2 if any_size else 0 :] != shapes[1][2 if any_size else 0 :]:
         of_train, of_test = ("x".join(map(str, shape)) for shape in shapes)
-        raise LatnasError(f"{file}: x_train has images of {of_train}, x_test of {of_test}. Resize one of them.")
+        sized = f"Name a size to have both resized: --data FILE@{shapes[0][0]}"
+        alike = sized if shapes[0][2] == shapes[1][2] else "Save both in colour, or both in grey."
+        raise LatnasError(f"{file}: x_train has images of {of_train}, x_test of {of_test}. {alike}")
     if train.dtype != test.dtype:
         raise LatnasError(f"{file}: x_train holds {train.dtype}, x_test {test.dtype}. Save both on one scale.")
 

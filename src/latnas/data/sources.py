@@ -32,7 +32,7 @@ CONTROL_OR_SURROGATE = ("Cc", "Cs")
 """Of Unicode's categories. Python has a surrogate for each byte of a path that is not UTF-8."""
 
 KINDS = (
-    "Or name a file with the arrays x_train, y_train, x_test and y_test: --data FILE.npz; "
+    "name a file with the arrays x_train, y_train, x_test and y_test: --data FILE.npz; "
     "or --data FILE.parquet; or --data FOLDER with a folder of image files for each class, Parquet or IDX files."
 )
 
@@ -182,9 +182,9 @@ def _loaders(path: Path) -> Callable[[Path, int | None, int | None], ImageData]:
     if path.suffix.lower() == ".parquet" and not path.is_dir():
         return _from_parquet
     if not _exists(path):
-        raise UsageError(f"there is no data set {str(path)!r}. Known: {', '.join(DATA_SETS)}. {KINDS}")
+        raise UsageError(f"there is no data set {str(path)!r}. Known: {', '.join(DATA_SETS)}. Or {KINDS}")
     if not path.is_dir():
-        raise UsageError(f"{path} is a file of no known kind. {KINDS}")
+        raise UsageError(f"{path} is a file of no known kind: {KINDS}")
     try:
         if idx_files(path):
             return _from_idx

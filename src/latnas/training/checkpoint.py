@@ -21,8 +21,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     write_atomically(path, save(own, metadata={"state": json.dumps(dict(state))}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path, again: str = "Delete it to start over.") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what `save_tensors` wrote.
+
+    Args:
+        again: what to do where it cannot be read.
 
     Raises:
         LatnasError: missing, cut short, or not a safetensors file of latnas.
@@ -35,9 +38,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise ValueError("its state is no object")
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
-        raise LatnasError(
-            f"{path} is not a checkpoint of latnas, or was cut short ({error}). Delete it to start over."
-        ) from error
+        raise LatnasError(f"{path} is not a checkpoint of latnas, or was cut short ({error}). {again}") from error
 
 
 def step_in(state: Mapping[str, Any], name: str, path: Path) -> int:

@@ -95,8 +95,11 @@ def read_text(path: Path) -> str:
         raise LatnasError(f"cannot read {path}: it is not text.") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, again: str = "Make it again.") -> Any:
     """The JSON value in `path`.
+
+    Args:
+        again: what to do where it is none.
 
     Raises:
         LatnasError: the file is missing, unreadable, or not JSON.
@@ -105,7 +108,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # json has no class of its own for a number of 5,000 digits
-        raise LatnasError(f"{path} is not valid JSON ({error}). It was cut short or edited; make it again.") from error
+        raise LatnasError(f"{path} is not valid JSON ({error}). It was cut short or edited. {again}") from error
 
 
 def append_line(path: Path, value: Any) -> None:

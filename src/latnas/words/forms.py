@@ -127,9 +127,10 @@ def read_as(form: Any, path: Path) -> Any:
     Raises:
         LatnasError: the file cannot be read, or its value has another form.
     """
-    value = read_json(path)
+    again = "Delete it; the same command makes it again."
+    value = read_json(path, again)
     try:
         TypeAdapter(form).validate_python(value, strict=True)
     except ValidationError as error:
-        raise LatnasError(f"{path} is damaged: {first_problem(error)}. Delete it to make it again.") from error
+        raise LatnasError(f"{path} is damaged: {first_problem(error)}. {again}") from error
     return value

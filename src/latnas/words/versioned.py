@@ -31,7 +31,7 @@ def read_versioned(form: type[Form], path: Path, schema: str, what: str, again: 
     Raises:
         LatnasError: not JSON, of another version, or with fields missing, of the wrong type or out of range.
     """
-    value = read_json(path)
+    value = read_json(path, again)
     if not isinstance(value, dict) or "schema" not in value:
         raise LatnasError(f"{path} is not a {what}: it names no schema. {again}")
     if value["schema"] != schema:

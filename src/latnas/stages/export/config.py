@@ -82,6 +82,9 @@ class ExportConfig(WhichExports, WithWorkers):
             raise UsageError("--epochs 0 trains nothing, so there is nothing to --distill. Leave one of them out.")
         if self.epochs == 0 and self.seeds > 1:
             raise UsageError("--epochs 0 trains nothing, so that all --seeds come to the same. Leave one of them out.")
+        for name in ("ema", "patience", "auxiliary"):
+            if self.epochs == 0 and getattr(self, name):
+                raise UsageError(f"--epochs 0 trains nothing, and --{name} is of a training. Leave one of them out.")
         return self
 
     @property

@@ -17,6 +17,7 @@ from latnas.data.sources import images_of_task
 from latnas.data.splits import splits_of
 from latnas.latency.onnx_export import check_fits_one_file
 from latnas.spaces.space import Classifier, Space, make_space
+from latnas.stages.common.inherited import supernet_weights
 from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 from latnas.training.auxiliary import HasAuxiliaryPoint, WithAuxiliary, auxiliary_loss
 from latnas.training.averaging import recalibrate
@@ -144,8 +145,7 @@ def derived_network(space: Space, architecture: Architecture, seed: int, inherit
     supernet = space.network(seed)
     if inherit is not None:
         path = Path(inherit)
-        tensors, _ = load_tensors(path)
-        load_weights(supernet, tensors, path)
+        load_weights(supernet, supernet_weights(path)[0], path)
     return space.derive(supernet, architecture)
 
 

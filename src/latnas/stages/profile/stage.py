@@ -254,13 +254,15 @@ def _networks(space: Space, prior: PartCosts, contexts: Contexts, config: Profil
         write_json(
             path, [[[o.architecture.to_json(), o.drawn] for o in some] for some in (drawn.measured, drawn.typical)]
         )
+    again = "Delete this file to choose networks again."
+    kept = read_json(path, again)
     try:
         measured, typical = (
             tuple(DrawnNetwork(Architecture.from_json(architecture), drawn) for architecture, drawn in some)
-            for some in read_json(path)
+            for some in kept
         )
     except (TypeError, ValueError, LatnasError) as error:
-        raise LatnasError(f"{path} is damaged: {error}. Delete this file to choose networks again.") from error
+        raise LatnasError(f"{path} is damaged: {str(error).rstrip('.')}. {again}") from error
     return Chosen(measured, typical)
 
 

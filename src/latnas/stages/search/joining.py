@@ -12,6 +12,7 @@ from latnas.ranking.features import Reduction
 from latnas.ranking.shortlist import shortlist
 from latnas.spaces.space import Space
 from latnas.stages.common.estimate import time_steps, trainings_within
+from latnas.stages.common.inherited import supernet_weights
 from latnas.stages.common.limits import limited_space
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import FRONT, TABLE
@@ -21,7 +22,6 @@ from latnas.stages.search.beginning import WEIGHTS, Beginning
 from latnas.stages.search.long_trainings import with_known
 from latnas.stages.search.pool import initial_pool
 from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
-from latnas.training.checkpoint import load_tensors
 from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.files import write_json
@@ -60,7 +60,7 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     judge = fitted(pool.architectures, scores, trainings, _longest(begun))
     model = AccuracyModel(pool, scores, trainings, (), judge, first=frozenset())
     trainer = supernet_trainer(space, data, recipe, config.seed)
-    weights, state = load_tensors(run.supernet / WEIGHTS)
+    weights, state = supernet_weights(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
     scored = [network.as_architecture for network in load_front(own / FRONT).networks]
     known = distinct(one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one))
