@@ -21,7 +21,9 @@ import latnas
 from latnas.data.batches import to_unit
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
+from latnas.latency.workload import Workload
 from latnas.spaces.space import Classifier, Space
+from latnas.stages.common.tables import open_profiler, space_of
 from latnas.stages.export import ExportedFile, export, stage
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.targets import make_targets
@@ -33,6 +35,7 @@ from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
 from latnas.words.latency import LatencyModel
 from latnas.words.manifest import load_manifest
+from latnas.words.table import load_table
 from latnas_profilers.analytic import AnalyticProfiler, AnalyticRunner, inference_seconds
 
 FILES = {"model.onnx", "manifest.json", "measure.py", "model.py", "weights.safetensors"}
@@ -440,7 +443,23 @@ def test_a_busy_device_is_warned_of(exported_run: Path, tmp_path: Path) -> None:
     table = json.loads(path.read_text())
     path.write_text(json.dumps({**table, "anchor": {**table["anchor"], "floor_ms": table["anchor"]["floor_ms"] / 2}}))
     export(export_config(here, lambdas=(0.0,)), heard)
-    assert any("2.00 times what it took when the table was measured" in line for line in heard.warned)
+    (told,) = (line for line in heard.warned if "2.00 times what it took when the table was measured" in line)
+    assert "the device is slower now" in told and "in quiet" in told and "measure a new table to search by" in told
+
+
+def test_a_device_that_is_slow_first_and_fast_then_is_told_of_once_each(
+    small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, heard, real = load_table(front_in(small_run) / "table.json"), Heard(), AnalyticRunner.run
+    space, one = space_of(table), Architecture.from_json(table.anchor.architecture)
+    bench = Bench(table, open_profiler(table), space, None, 4, "latnas profile", heard)
+    workloads = {"one": Workload(space.derive(space.network(seed=0), one), bench.example)}
+    for speed in (1.0, 1.5, 1.4, 0.6, 0.5, 1.5):
+        monkeypatch.setattr(AnalyticRunner, "run", lambda self, n, speed=speed: speed * real(self, n))
+        bench.measure(workloads, {"one": one}, "untrained module")
+    slower, faster = heard.warned
+    assert "takes 1.50 times" in slower and "the device is slower now" in slower
+    assert "takes 0.60 times" in faster and "the device is faster now" in faster
 
 
 @pytest.mark.parametrize(("late", "said"), [(1.1, False), (1.5, True)])

@@ -314,6 +314,16 @@ def test_where_files_take_longer_than_any_network_of_the_table_quiet_or_another_
     assert file.advice.endswith(f"measure a new table to search by: {again}")
 
 
+def test_where_files_take_longer_than_the_table_knows_on_a_device_that_is_faster_it_is_not_called_slower(
+    world: World,
+) -> None:
+    takes: Milliseconds = lambda one: 50 * world.latency.predict_ms(one)  # noqa: E731
+    (file,) = world.derive(MadeUpBench(world, takes, takes, drift=0.5), world.budget_ms(0.5))
+    assert ": the device is faster than when the table was measured, but files by less than the anchor" in file.advice
+    assert "slower" not in file.advice and "in quiet" not in file.advice
+    assert file.advice.endswith(f"Measure a new table to search by: {profile_again(world.job.table, 'digits')}")
+
+
 def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(world: World) -> None:
     """A front that was searched for tight budgets alone, on a device that takes half as long again."""
     tight = world.budget_ms(0.9)

@@ -144,7 +144,8 @@ def _write(job: Job, front: Front, course: Course, lessons: Lessons) -> Exported
         return file
     if outcome.too_large or nearest_ms is None:
         return replace(file, advice=_advice_on_size(job, course.target, len(outcome.shipment.file)))
-    return replace(file, advice=_advice(job, front, course.target, nearest_ms))
+    faster = outcome.times is not None and outcome.times.is_device_faster
+    return replace(file, advice=_advice(job, front, course.target, nearest_ms, faster))
 
 
 def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
@@ -155,7 +156,7 @@ def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
     return min(small, key=lambda outcome: 0.0 if outcome.times is None else outcome.times.lasting_ms)
 
 
-def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
+def _advice(job: Job, front: Front, target: Target, nearest_ms: float, faster: bool) -> str:
     """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches.
 
     Where no network of the table is as slow as that, what its table is worth now.
@@ -170,7 +171,7 @@ def _advice(job: Job, front: Front, target: Target, nearest_ms: float) -> str:
         return within + _search(job, nearest_ms, slowest_ms)
     return (
         f"Nothing nearer to {missed} than {near} is kept now, and by the table no network takes more than "
-        f"{format_ms(slowest_ms)}: {_another_table(job)}"
+        f"{format_ms(slowest_ms)}: {_another_table(job, faster)}"
     )
 
 
@@ -186,11 +187,16 @@ def _advice_on_size(job: Job, target: Target, size: int) -> str:
     return f"{takes}{asked}. To allow it: {_export(job, allowed, missed)}"
 
 
-def _another_table(job: Job) -> str:
-    """What to do where files take longer than the slowest network of the table."""
+def _another_table(job: Job, faster: bool) -> str:
+    """What to do where files take longer than the slowest network of the table, on a device that is faster or not."""
     table, precision = job.table, job.config.form.precision
-    slower = "the device is" if precision == table.precision else f"the device, or {precision} on it, is"
     again = profile_again(table.model_copy(update={"precision": precision}), job.data.spec)
+    if faster:
+        return (
+            "the device is faster than when the table was measured, but files by less than the anchor network, and "
+            f"budgets go by the speed that it had then. Measure a new table to search by: {again}"
+        )
+    slower = "the device is" if precision == table.precision else f"the device, or {precision} on it, is"
     return (
         f"{slower} slower than when the table was measured. Type the same command in quiet, or measure a new table "
         f"to search by: {again}"

@@ -20,8 +20,16 @@ from latnas.words.table import LatencyTable, Quote, factor_of
 
 ANCHOR = "anchor"
 BUSY = 1.15
-"""Warn where the anchor is slower than in the table by more than this, or single calls are slower than is quoted: the
-device is not what it was."""
+"""Warn where the anchor is slower or faster than in the table by more than this, or single calls are slower than is
+quoted: the device is not what it was."""
+SLOWER = (
+    "the device is slower now, because it is busy or has changed. Type the same command in quiet; where it stays so, "
+    "measure a new table to search by: "
+)
+FASTER = (
+    "the device is faster now, or was busy then. Budgets go by the speed that it had then, at which all takes "
+    "{lasting:.2f} times what is measured now. Where it stays as fast, measure a new table to search by: "
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,11 @@ class Times:
     def lasting_ms(self) -> float:
         """The quoted time at the table's speed, where the device is faster at the moment."""
         return self.quoted_ms / speed_at(self.drift)
+
+    @property
+    def is_device_faster(self) -> bool:
+        """Whether the device is so much faster than for the table that it is warned of."""
+        return self.drift <= 1 / BUSY
 
     def single_over(self, quote: Quote) -> float:
         """Single calls over what they take on a calm device: 90th percentiles if these are quoted, else medians."""
@@ -66,7 +79,7 @@ class Bench:
         again: str, report: Reporter,
     ) -> None:  # fmt: skip
         self._table, self._profiler, self._log, self._rounds, self._report = table, profiler, log, rounds, report
-        self._again = again
+        self._again, self._told = again, set[str]()
         supernet = space.network(seed=0)
         anchor = Architecture.from_json(table.anchor.architecture)
         self.example = space.example(table.batch)
@@ -76,7 +89,7 @@ class Bench:
     def measure(
         self, workloads: Mapping[str, Workload], names: Mapping[str, Architecture], what: str
     ) -> dict[str, Times]:
-        """Measures workloads round-robin with the anchor.
+        """Measures workloads round-robin with the anchor. That the device is not what it was is told once.
 
         Args:
             workloads: by any key.
@@ -101,11 +114,7 @@ class Bench:
         except MeasurementError as error:
             raise LatnasError(f"{error}. Type the same command to try again.") from error
         drift = found.items[ANCHOR].floor_ms / self._table.anchor.floor_ms
-        if not 1 / BUSY < drift < BUSY:
-            self._report.warn(
-                f"the anchor network takes {drift:.2f} times what it took when the table was measured: the device is "
-                "busy, or has changed. Measure again in quiet, or make a new table: " + self._again
-            )
+        self._warn_of_another_speed(drift)
         result = {}
         for key in workloads:
             floor = found.items[key].floor_ms
@@ -139,6 +148,16 @@ class Bench:
             self._report.warn(
                 f"single calls take up to {over:.2f} times what they take on a calm device, which is what budgets are "
                 "held against: other programs slow the device now, and whoever runs the files meanwhile will see that"
+            )
+
+    def _warn_of_another_speed(self, drift: float) -> None:
+        """Of a slower device once, and of a faster one once: a command measures many times."""
+        text = SLOWER if drift >= BUSY else FASTER if drift <= 1 / BUSY else None
+        if text is not None and text not in self._told:
+            self._told.add(text)
+            self._report.warn(
+                f"the anchor network takes {drift:.2f} times what it took when the table was measured: "
+                f"{text.format(lasting=1 / drift)}{self._again}"
             )
 
     def _prepare(self, workload: Workload, name: Architecture | str) -> Runner:
