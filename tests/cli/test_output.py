@@ -15,6 +15,7 @@ from small import EXPORT, PROFILE, SEARCH, as_typed, front_in, latnas, run_in
 from latnas.cli import console, show
 from latnas.cli.console import ConsoleReporter, print_table
 from latnas.stages.export import ExportedFile
+from latnas.words.budgets import format_ms
 from latnas.words.front import load_front
 from latnas.words.manifest import Repeats, load_manifest
 from latnas.words.table import load_table
@@ -103,6 +104,7 @@ def test_an_export_as_json_is_the_manifests(here: Path) -> None:
     for shown in value["exports"]:
         manifest = load_manifest(Path(shown.pop("folder")) / "manifest.json")
         assert Path(shown.pop("onnx")).is_file()
+        assert manifest.measured_ms is not None and shown.pop("lasting_ms") == manifest.measured_ms.p50
         assert shown == manifest.model_dump(mode="json", by_alias=True)
 
 
@@ -198,6 +200,44 @@ def test_quiet_leaves_warnings_in(here: Path) -> None:
     shown = latnas("export", "--lambda", 0, "--quiet", *as_typed(EXPORT))
     assert shown.code == 0
     assert shown.stderr.startswith("warning: the anchor network takes 2.00 times")
+
+
+@pytest.fixture
+def faster(here: Path) -> Path:
+    """`here`, with a table of a busier machine: its anchor took twice what it takes now."""
+    path = front_in(here) / "table.json"
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps({**table, "anchor": {**table["anchor"], "floor_ms": table["anchor"]["floor_ms"] * 2}}))
+    return here
+
+
+EXPLAINED = "lasting: at the speed that the device had when its table was measured; budgets go by it\n"
+
+
+def test_an_export_by_a_table_of_a_busier_machine_shows_the_time_for_which_a_budget_is_missed(faster: Path) -> None:
+    shown = latnas("export", "--all", *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (3, None)
+    assert EXPLAINED in shown.stdout and "\n1 of 2 over budget\n" in shown.stdout
+    (warning,) = (line for line in shown.stderr.splitlines() if "anchor network" in line)
+    assert "takes 0.50 times" in warning and "the device is faster now, or was busy then" in warning
+    assert "2.00 times what is measured now" in warning
+    assert "search by: latnas profile --device analytic" in warning and warning.endswith(" --depth 1 --data digits")
+    missed = latnas("export", "--lambda", 1, "--json", "--quiet", *as_typed(EXPORT))
+    (export,) = json.loads(missed.stdout)["exports"]
+    measured_ms, lasting_ms, budget_ms = export["measured_ms"]["p50"], export["lasting_ms"], export["budget_ms"]
+    assert measured_ms < budget_ms < lasting_ms == pytest.approx(2 * measured_ms)
+    (row,) = (line for line in shown.stdout.splitlines() if "missed" in line)
+    assert row.index(format_ms(measured_ms)) < row.index(format_ms(lasting_ms)) < row.index("missed")
+
+
+def test_where_nothing_was_corrected_the_final_table_has_one_time(
+    exported_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = next(exported_run.glob("runs/*/exports/*/*/manifest.json"))
+    for drift in (None, 1.0, 1.5):
+        manifest = load_manifest(path).model_copy(update={"anchor_drift": drift})
+        show.print_exported("exported networks", [ExportedFile(path.parent, manifest)])
+        assert "lasting" not in capsys.readouterr().out
 
 
 def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

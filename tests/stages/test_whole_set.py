@@ -154,6 +154,20 @@ def test_the_card_says_which_latencies_were_measured_and_which_computed(exported
     assert f"| {format_ms(found.networks[0].measured_ms or 0)} | unverified |" in measured
 
 
+def test_the_card_has_the_time_that_budgets_go_by_where_the_device_was_faster_than_for_the_table(
+    exported_run: Path,
+) -> None:
+    exports, table = exports_in(exported_run), load_table(front_in(exported_run) / "table.json")
+    found, measured = load_set(exports / SET), table.model_copy(update={"measures": "onnx"})
+    (_, one), (_, other) = exported_folders(exports)
+    assert one.measured_ms is not None and other.measured_ms is not None
+    page = model_card(found, [one.model_copy(update={"anchor_drift": 0.5}), other], measured)
+    first, second = format_ms(one.measured_ms.p50), format_ms(2 * one.measured_ms.p50)
+    assert f"| {first}; {second} at the table's speed |" in page and f"| {format_ms(other.measured_ms.p50)} |" in page
+    assert "budgets go by this one" in page
+    assert "table's speed" not in model_card(found, [one.model_copy(update={"anchor_drift": 1.5}), other], measured)
+
+
 def test_the_card_speaks_of_one_as_of_one_and_says_whether_trainings_were_repeated(exported_run: Path) -> None:
     exports, table = exports_in(exported_run), load_table(front_in(exported_run) / "table.json")
     (_, manifest) = exported_folders(exports)[0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.cli import show, show_latency
-from latnas.cli.console import print_table
 from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import UsageError
 from latnas.ranking.features import Reduction
@@ -93,11 +92,7 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
     if json:
         show.print_json({"seconds": seconds, **show.exported_json(files)})
         return
-    print_table(
-        "one search, a network for each budget, beside two baselines with the same training",
-        show.export_columns(files),
-        [show.export_row(file) for file in files],
-    )
+    show.print_exported("one search, a network for each budget, beside two baselines with the same training", files)
     print(f"The whole demo took {seconds:.0f} s.")
     show.show_where(files)
 

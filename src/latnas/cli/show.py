@@ -21,6 +21,7 @@ from latnas.words.manifest import ReachedAccuracy
 from latnas.words.sites import SpaceTrace
 
 KINDS = {"search": "search", "random": "random", "most-macs": "most multiply-adds"}
+LASTING = "lasting: at the speed that the device had when its table was measured; budgets go by it"
 
 
 def print_json(value: Any) -> None:
@@ -68,18 +69,21 @@ def show_searched(result: Searched) -> None:
 def exported_json(files: Sequence[ExportedFile]) -> dict[str, Any]:
     return {
         "exports": [
-            {"folder": str(f.folder), "onnx": str(f.onnx), **f.manifest.model_dump(mode="json", by_alias=True)}
+            {
+                "folder": str(f.folder), "onnx": str(f.onnx), "lasting_ms": f.lasting_ms,
+                **f.manifest.model_dump(mode="json", by_alias=True),
+            }
             for f in files
         ]
-    }
+    }  # fmt: skip
 
 
 def show_exported(files: Sequence[ExportedFile]) -> None:
-    """Budget, predicted, measured, accuracy, size, file."""
-    print_table("exported networks", export_columns(files), [export_row(file) for file in files], left=1)
+    """The final table, and what is not as it was asked for."""
+    print_exported("exported networks", files)
     over = [file for file in files if file.manifest.within_budget is False]
     if over:
-        print(f"{len(over)} of {len(files)} {_how(files)} over budget")
+        print(f"{len(over)} of {len(files)} over budget")
     for file in files:
         limits = file.manifest.limits
         if limits is not None and limits.exceeded:
@@ -98,27 +102,33 @@ def show_where(files: Sequence[ExportedFile]) -> None:
         print(f"next{where}: latnas verify{which_run(run, flag='')}{which_front(run, folder.name)}")
 
 
-def export_columns(files: Sequence[ExportedFile]) -> list[str]:
-    """The headings of the final table."""
-    return [
-        "chosen by", "budget", "predicted (90 %)", _how(files), "status", "test accuracy (95 %)", "parameters", "file",
+def print_exported(title: str, files: Sequence[ExportedFile]) -> None:
+    """Budget, predicted, measured, accuracy, size, file; where budgets go by other times than were measured, these."""
+    how = "computed" if files[0].manifest.is_computed else "measured"
+    differ = any(_measured(file) != optional_ms(file.lasting_ms) for file in files)
+    columns = [
+        "chosen by", "budget", "predicted (90 %)", how, *(["lasting"] if differ else []), "status",
+        "test accuracy (95 %)", "parameters", "file",
     ]  # fmt: skip
+    print_table(title, columns, [export_row(file, differ) for file in files])
+    if differ:
+        print(LASTING)
 
 
-def _how(files: Sequence[ExportedFile]) -> str:
-    """Where the latencies of files of one table come from."""
-    return "computed" if files[0].manifest.is_computed else "measured"
+def _measured(file: ExportedFile) -> str:
+    measured = file.manifest.measured_ms
+    return optional_ms(None if measured is None else getattr(measured, file.manifest.quote))
 
 
-def export_row(file: ExportedFile) -> list[str]:
+def export_row(file: ExportedFile, lasting: bool = False) -> list[str]:
     """One row of the final table."""
     manifest = file.manifest
-    measured = "-" if manifest.measured_ms is None else format_ms(getattr(manifest.measured_ms, manifest.quote))
     return [
         KINDS[manifest.kind],
         format_ms(manifest.budget_ms),
         interval(manifest.predicted_ms),
-        measured,
+        _measured(file),
+        *([optional_ms(file.lasting_ms)] if lasting else []),
         manifest.status,
         f"{_percent(manifest.accuracy)}{spread(manifest)}",
         f"{manifest.params:,}",
@@ -128,6 +138,11 @@ def export_row(file: ExportedFile) -> list[str]:
 
 def _percent(accuracy: ReachedAccuracy) -> str:
     return f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+
+
+def optional_ms(ms: float | None) -> str:
+    """A dash for what was not measured."""
+    return "-" if ms is None else format_ms(ms)
 
 
 def interval(latency_ms: Estimate) -> str:

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from latnas.cli.console import print_table
-from latnas.cli.show import KINDS
+from latnas.cli.show import KINDS, optional_ms
 from latnas.stages.common.runs import RunFolder, which_front
 from latnas.stages.export import LostExport, VerifiedFile, VerifiedRun
 from latnas.stages.export.measuring import is_computed
@@ -72,9 +72,9 @@ def _row(file: VerifiedFile) -> list[str]:
     return [
         KINDS[file.before.kind],
         format_ms(file.before.budget_ms),
-        _optional_ms(file.exported_ms),
-        _optional_ms(file.quoted_ms),
-        _optional_ms(file.lasting_ms),
+        optional_ms(file.exported_ms),
+        optional_ms(file.quoted_ms),
+        optional_ms(file.lasting_ms),
         _percent(file.drift),
         _percent(file.device_drift),
         _percent(file.own_drift),
@@ -89,7 +89,7 @@ def _lost_row(lost: LostExport) -> list[str]:
     return [
         KINDS[listed.kind],
         format_ms(listed.budget_ms),
-        _optional_ms(listed.measured_ms),
+        optional_ms(listed.measured_ms),
         *("-" for _ in ("now", "lasting", "drift", "of the device", "its own")),
         ", ".join(lost.faults),
         listed.status,
@@ -105,13 +105,9 @@ def _load_row(file: VerifiedFile) -> list[str]:
         f"{load.calls:,} in {load.seconds:.0f} s",
         format_ms(load.p50_ms),
         format_ms(load.p90_ms),
-        _optional_ms(load.p99_ms),
+        optional_ms(load.p99_ms),
         f"{load.throttling:.3f}",
     ]
-
-
-def _optional_ms(ms: float | None) -> str:
-    return "-" if ms is None else format_ms(ms)
 
 
 def _percent(share: float | None) -> str:

@@ -14,7 +14,7 @@ from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.words.architecture import Architecture
 from latnas.words.files import append_line
-from latnas.words.manifest import Measured, RawTimes
+from latnas.words.manifest import Manifest, Measured, RawTimes
 from latnas.words.reporting import Reporter
 from latnas.words.table import LatencyTable, Quote, factor_of
 
@@ -57,6 +57,13 @@ class Times:
     def single_over(self, quote: Quote) -> float:
         """Single calls over what they take on a calm device: 90th percentiles if these are quoted, else medians."""
         return self.raw.p90 / self.measured.p90 if quote == "p90" else self.raw.p50 / self.measured.p50
+
+
+def lasting_at_export_ms(manifest: Manifest) -> float | None:
+    """What was measured at export, in the statistic and at the speed that budgets go by; None where nothing was."""
+    if manifest.measured_ms is None:
+        return None
+    return float(getattr(manifest.measured_ms, manifest.quote)) / speed_at(manifest.anchor_drift)
 
 
 def is_computed(table: LatencyTable) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from latnas.latency.looks import speed_at
 from latnas.stages.export.form import Form
 from latnas.stages.export.measuring import is_computed
 from latnas.words.budgets import format_ms
@@ -20,6 +21,10 @@ QUOTES = {
     "p50": "the median of single calls on a calm device (the floor times a factor that the table holds)",
     "p90": "the 90th percentile of single calls on a calm device (the floor times a factor that the table holds)",
 }
+FASTER = (
+    "Where a second time is given, the device was faster than when the table was measured: budgets go by this one, at "
+    "the table's speed, since the device will be slower again. "
+)
 KINDS = {"search": "search", "random": "a random network", "most-macs": "most multiply-adds"}
 
 LOAD = """\
@@ -49,7 +54,7 @@ def model_card(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTa
         f"# Image classifiers for {found.data}, each for a latency budget on one device",
         _introduction(found, manifests, table),
         _networks(found.networks, manifests, table),
-        _latency(found, table),
+        _latency(found, manifests, table),
         "## How to run one",
         _loading(found, manifests),
         "## How they were trained",
@@ -123,7 +128,7 @@ def _row(one: ExportedNetwork, manifest: Manifest, table: LatencyTable) -> tuple
         one.precision,
         format_ms(one.budget_ms),
         f"{format_ms(one.predicted_ms)}{other_precision}",
-        _measured(one, table),
+        _measured(one, manifest, table),
         one.status,
         f"{one.accuracy:.1%} ({one.accuracy_low:.1%} to {one.accuracy_high:.1%}){spread(manifest)}",
         f"{one.params:,}",
@@ -131,13 +136,17 @@ def _row(one: ExportedNetwork, manifest: Manifest, table: LatencyTable) -> tuple
     )
 
 
-def _measured(one: ExportedNetwork, table: LatencyTable) -> str:
+def _measured(one: ExportedNetwork, manifest: Manifest, table: LatencyTable) -> str:
+    """With what is held against the budget, where that is another time."""
     if is_computed(table):
         return "computed, not measured"
-    return "not measured" if one.measured_ms is None else format_ms(one.measured_ms)
+    if one.measured_ms is None:
+        return "not measured"
+    measured, lasting = format_ms(one.measured_ms), format_ms(one.measured_ms / speed_at(manifest.anchor_drift))
+    return measured if measured == lasting else f"{measured}; {lasting} at the table's speed"
 
 
-def _latency(found: ExportSet, table: LatencyTable) -> str:
+def _latency(found: ExportSet, manifests: Sequence[Manifest], table: LatencyTable) -> str:
     threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
     settings = f"for a batch of {found.batch} on {threads}, with the table `{table.name}`"
     script = "`python FOLDER/measure.py`, which needs Python, numpy and onnxruntime."
@@ -149,6 +158,7 @@ def _latency(found: ExportSet, table: LatencyTable) -> str:
         )
     return (
         f"Latencies are {QUOTES[found.quote]}, {settings}. They hold for this device and runtime and for no other. "
+        f"{FASTER if any(speed_at(one.anchor_drift) < 1 for one in manifests) else ''}"
         "`verified` says that the very file was measured there and was within its budget, `missed` that it was not; "
         "`verified-in-pytorch` that the network was measured as a PyTorch module, `unverified` that the device was not "
         f"at hand. To measure a file again, here or elsewhere: {script}"

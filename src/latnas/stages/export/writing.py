@@ -11,7 +11,7 @@ from pathlib import Path
 
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import is_again, recipe_digest, verified_in
-from latnas.stages.export.measuring import Times, is_computed
+from latnas.stages.export.measuring import Times, is_computed, lasting_at_export_ms
 from latnas.stages.export.on_device import leave_script, measured_on
 from latnas.stages.export.packing import Packed
 from latnas.stages.export.shipments import Shipment
@@ -35,6 +35,11 @@ class ExportedFile:
     @property
     def onnx(self) -> Path:
         return self.folder / "model.onnx"
+
+    @property
+    def lasting_ms(self) -> float | None:
+        """What is held against the budget: as measured, or at the table's speed where the device was faster."""
+        return lasting_at_export_ms(self.manifest)
 
 
 def advice_of(files: Iterable[ExportedFile]) -> list[str]:
