@@ -188,7 +188,10 @@ def test_on_a_device_that_is_fast_at_the_moment_files_are_judged_at_the_table_s_
         rewrite(path, budget_ms=share * measured.p50)
     unmeasured(over)
     monkeypatch.setattr(AnalyticRunner, "run", lambda self, n: 0.6 * RUN(self, n))
-    first, second = (result := verify(verify_config(folder))).files
+    first, second = (result := verify(verify_config(folder), heard := Heard())).files
+    (warning,) = heard.warned
+    assert "takes 0.60 times" in warning and "faster now" in warning, "a fast moment is not told again of each file"
+    assert "where the device is faster for good" in advice(result)
     show_verified(result)
     shown = capsys.readouterr().out
     assert all(format_ms(ms) in shown for ms in (first.quoted_ms or 0, first.lasting_ms or 0))

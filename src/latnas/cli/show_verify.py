@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from latnas.cli.console import print_table
-from latnas.cli.show import KINDS, optional_ms
+from latnas.cli.show import KINDS, LASTING, optional_ms
 from latnas.stages.common.runs import RunFolder, which_front
 from latnas.stages.export import LostExport, VerifiedFile, VerifiedRun
 from latnas.stages.export.measuring import is_computed
@@ -35,6 +35,8 @@ def show_verified(result: VerifiedRun) -> None:
     computed = ": computed, not measured" if is_computed(table) else ""
     title = f"{len(rows)} exported files on {table.device} with {table.runtime}, {table.quote}{computed}"
     print_table(title, COLUMNS, rows, left=1)
+    if any(optional_ms(file.quoted_ms) != optional_ms(file.lasting_ms) for file in result.files):
+        print(LASTING)
     loads = [file for file in result.files if file.load is not None]
     if loads:
         columns = ["file", "calls", "p50", "p90", "p99", "last fifth over first"]
@@ -123,8 +125,10 @@ def advice(result: VerifiedRun) -> str:
     if faults - {"missing", "changed"}:
         named = which_front(RunFolder(result.run), result.front)
         search = f"latnas search --from {run} --table {shlex.quote(str(result.new_table))}"
+        faster = all(file.times.is_device_faster for file in result.files if file.faults and file.times is not None)
+        when, speed = ("when the device is not as fast", "faster") if faster else ("in quiet", "slower")
         parts.append(
-            f"Measure again in quiet: latnas verify {run}{named}; where the device is slower for good, measure it anew "
+            f"Measure again {when}: latnas verify {run}{named}; where the device is {speed} for good, measure it anew "
             f"and search by that table: {result.again}, then {search}"
         )
     return " ".join(parts)

@@ -49,4 +49,4 @@ def verify(
             show_verify.show_verified(result)
         if result.failed:
             named = "; ".join(f"{file.folder.name}: {', '.join(file.faults)}" for file in result.failed)
-            raise TargetMissedError(f"not as exported ({named}). {show_verify.advice(result)}")
+            raise TargetMissedError(f"what was exported does not pass ({named}). {show_verify.advice(result)}")

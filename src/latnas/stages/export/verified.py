@@ -9,7 +9,7 @@ from typing import Literal
 
 from latnas.latency.looks import speed_at
 from latnas.latency.sustained import Sustained
-from latnas.stages.export.measuring import Times
+from latnas.stages.export.measuring import Times, lasting_at_export_ms
 from latnas.words.export_set import ExportedNetwork
 from latnas.words.manifest import Manifest
 from latnas.words.table import LatencyTable
@@ -58,6 +58,11 @@ class VerifiedFile:
     def drift(self) -> float | None:
         """How much longer it takes than at export, relatively, as measured."""
         return None if self.times is None else drift_of(self.before, self.times)
+
+    @property
+    def lasting_drift(self) -> float | None:
+        """The same of what is held against the budget."""
+        return None if self.times is None else lasting_drift_of(self.before, self.times)
 
     @property
     def device_drift(self) -> float | None:
@@ -139,18 +144,24 @@ def lasting_ms(manifest: Manifest, times: Times) -> float:
     return quoted_ms(manifest, times) / speed_at(times.drift)
 
 
+def lasting_drift_of(manifest: Manifest, times: Times) -> float | None:
+    """The drift of `lasting_ms`: what a fast moment of the device, now or at export, has no share in."""
+    before_ms = lasting_at_export_ms(manifest)
+    return None if before_ms is None else lasting_ms(manifest, times) / before_ms - 1.0
+
+
 def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustained | None = None) -> tuple[Fault, ...]:
     """Why a file that is the exported one does not pass. To be faster than at export is no fault.
 
     All is judged at the table's speed or slower, what was measured at export too, so that neither passes or fails
     because the device had a fast moment.
     """
-    drift, speed = drift_of(manifest, times), speed_at(times.drift)
+    drift = lasting_drift_of(manifest, times)
     faults: list[Fault] = []
     if lasting_ms(manifest, times) > manifest.budget_ms:
         faults.append("over budget")
-    if drift is not None and (1.0 + drift) * speed_at(manifest.anchor_drift) / speed > 1.0 + tolerance:
+    if drift is not None and drift > tolerance:
         faults.append("drifted")
-    if load is not None and load.quoted_ms(manifest.quote) / speed > manifest.budget_ms:
+    if load is not None and load.quoted_ms(manifest.quote) / speed_at(times.drift) > manifest.budget_ms:
         faults.append("over budget under load")
     return tuple(faults)
