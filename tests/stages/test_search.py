@@ -144,16 +144,16 @@ def test_a_range_within_reach_is_taken_as_it_was_given(found: Judged, tmp_path: 
 @pytest.mark.parametrize(
     ("fast", "slow", "reason"),
     [
-        (0.5, 0.8, "no network is faster"),
-        (0.5, 0.2, "no network is faster"),
-        (0.5, 10.0, "no network is faster"),
-        (0.99, 0.999, "no network is faster"),
-        (1.2, 1.5, "every network is faster"),
-        (2.0, 3.0, "every network is faster"),
+        (0.5, 0.8, "partly out of reach with table .*: no network is faster"),
+        (0.5, 0.0, "wholly out of reach with table .*: no network is faster"),
+        (0.5, 10.0, "partly out of reach with table .*: no network is faster"),
+        (0.99, 0.999, "partly out of reach with table .*: no network is faster"),
+        (1.2, 1.5, "partly out of reach with table .*: every network is faster than .*, so the loose end would be"),
+        (3.0, 4.0, "wholly out of reach with table .*: every network is faster than [0-9.]+ ms. Keep"),
     ],
     ids=str,
 )
-def test_a_range_partly_out_of_reach_is_refused_and_the_range_that_is_offered_instead_is_taken(
+def test_a_range_out_of_reach_is_refused_with_how_much_of_it_is_and_the_range_that_is_offered_instead_is_taken(
     found: Judged, tmp_path: Path, fast: float, slow: float, reason: str
 ) -> None:
     """`fast` is relative to the fastest network; `slow` to the slowest, or to the fastest where it is below it."""

@@ -51,7 +51,7 @@ def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRan
     """The range that lambda spans: `written` as it was typed, 2ms:8ms or auto.
 
     Raises:
-        UsageError: part of the wanted range is out of reach, with the reachable one; or all networks take the same.
+        UsageError: part or all of the range is out of reach, with the reachable one; or all networks take the same.
     """
     fastest, surely, slowest = reachable_range(space, latency)
     wanted = parse_range(written)
@@ -64,17 +64,19 @@ def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRan
     if wanted is None:
         return BudgetRange(surely, slowest)
     if wanted[0] < fastest or wanted[1] > slowest * SAFETY:
+        wholly = wanted[1] < fastest or wanted[0] > slowest
+        share, wasted = ("wholly", "") if wholly else ("partly", ", so the loose end would be wasted")
         side = (
             f"no network is faster than {format_ms(fastest)}"
             if wanted[0] < fastest
-            else f"every network is faster than {format_ms(slowest)}, so the loose end would be wasted"
+            else f"every network is faster than {format_ms(slowest)}{wasted}"
         )
         within = "" if space.limits == NO_LIMITS else ", within the limits"
         reachable = f"{_rounded(max(wanted[0], surely))}:{_rounded(min(wanted[1], slowest))}"
         if max(wanted[0], surely) >= min(wanted[1], slowest):
             reachable = f"{_rounded(surely)}:{_rounded(slowest)}"
         raise UsageError(
-            f"the range {written} is partly out of reach with table {latency.table.name}: {side}{within}. "
+            f"the range {written} is {share} out of reach with table {latency.table.name}: {side}{within}. "
             f"Keep the other options and type: latnas search --budget-range {reachable}"
         )
     return BudgetRange(*wanted)
