@@ -75,7 +75,7 @@ def test_limits_that_leave_too_few_networks_are_refused_before_anything_is_writt
     typed = latnas(command, "--data", "digits", "--max-params", below, "--max-size", "1MB", "-q")
     assert (typed.code, contents(tmp_path)) == (2, before)
     assert f"--max-params {below} --max-size 1.00MB leaves 3 of the networks" in typed.stderr
-    offered = f"Keep the other options and type: latnas search --max-size 1.00MB --max-params {enough}"
+    offered = f"Keep the other options and type: latnas {command} --max-size 1.00MB --max-params {enough}"
     assert typed.stderr.strip().endswith(offered)
     check_enough(space.limited(Limits(params=enough)))
 

@@ -202,10 +202,11 @@ def test_where_no_table_fits_a_plan_says_why_and_the_profile_that_it_names_makes
     show_plan(plan(plan_config(here, width=4, depth=1), heard))
     (told,) = heard.warned
     out = f"--out '{path.parent}'"
-    assert f"Measure one: latnas profile {out}. In {path.parent}: {path.name} was measured under other con" in told
+    wanted = f"latnas profile --space nasbench201 --width 4 --depth 1 --data digits {out}"
+    assert f"Measure one: {wanted}. In {path.parent}: {path.name} was measured under other con" in told
     assert "host was 'elsewhere' and is" in told
     next_command = capsys.readouterr().out.splitlines()[-1]
-    assert next_command == f"next: latnas profile --space nasbench201 --width 4 --depth 1 --data digits {out}"
+    assert next_command == f"next: {wanted}"
 
 
 def test_several_tables_must_be_told_apart_by_name_or_by_width(small_table: Path, tmp_path: Path) -> None:
@@ -225,7 +226,10 @@ def test_several_tables_must_be_told_apart_by_name_or_by_width(small_table: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_params": "100"}, "the smallest number of parameters is"),
+        (
+            {"max_params": "100"},
+            "the smallest number of parameters is .* other options and type: latnas plan --max-params",
+        ),
         ({"budget_range": "1us:2us"}, "out of reach"),
         ({"budget_range": "8ms:2ms"}, "reversed"),
         ({"max_size": "2"}, "has no unit"),
@@ -236,6 +240,18 @@ def test_what_is_out_of_reach_is_refused_with_what_is_reachable(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         plan(plan_config(small_table, **changes))
+
+
+@pytest.mark.parametrize("wanted", ["1us:2us", "1s:2s"])
+def test_what_a_plan_offers_in_the_place_of_a_range_out_of_reach_is_a_plan_that_takes_its_other_options(
+    wanted: str, small_table: Path
+) -> None:
+    others = ("--data", "digits", "--tables", small_table / "latency_tables", "--width", 4, "--seeds", 2, "-q")
+    refused = latnas("plan", *others, "--budget-range", wanted)
+    _, found, offered = refused.stderr.partition("Keep the other options and type: ")
+    assert refused.code == 2 and found
+    taken = latnas(*shlex.split(offered)[1:], *others)
+    assert (taken.code, taken.raised) == (0, None), taken.stderr
 
 
 def test_the_command_prints_json_of_what_the_stage_finds_and_writes_nothing(

@@ -8,8 +8,7 @@ from typing import Any
 
 from latnas.cli.console import print_table
 from latnas.stages.common.options import SearchOptions, typed
-from latnas.stages.common.tables import written_to
-from latnas.stages.plan import PlanConfig, Planned, Reach, Share
+from latnas.stages.plan import PlanConfig, Planned, Reach, Share, measured_by
 from latnas.words.budgets import format_ms
 from latnas.words.limits import RESOURCES
 from latnas.words.reporting import duration
@@ -47,9 +46,7 @@ def show_plan(plan: Planned) -> None:
         print_table("what is left of random networks", ["", "left"], left)
     print_table("estimated time on this machine", ["", ""], _time_rows(plan))
     if plan.table is None:
-        space_options = f"--space {space.name} --width {options.width} --depth {options.depth}"
-        command = typed(f"latnas profile {space_options}", plan.config, "data") + written_to(plan.config.tables)
-        print(f"no latency table fits: budgets and latencies are unknown\nnext: {command}")
+        print(f"no latency table fits: budgets and latencies are unknown\nnext: {measured_by(plan.config, space)}")
         return
     path, table = plan.table
     calibration = table.calibration

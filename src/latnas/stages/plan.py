@@ -23,8 +23,8 @@ from latnas.stages.common.estimate import (
     search_seconds,
     time_steps,
 )
-from latnas.stages.common.limits import check_enough, end_networks, ends_of, limited_space
-from latnas.stages.common.options import SearchOptions, WithWorkers
+from latnas.stages.common.limits import PLAN, check_enough, end_networks, ends_of, limited_space
+from latnas.stages.common.options import SearchOptions, WithWorkers, typed
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import (
     FOLDER,
@@ -147,12 +147,11 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
         report.warn(f"the table was not measured under the conditions here: {stale}")
     named = "unknown" if table is None else table[1].name
     whole = limited_space(_space(config, table, data), NO_LIMITS, data.classes, named)
-    space = limited_space(whole, config.limits, data.classes, named)
-    check_enough(space)
+    space = limited_space(whole, config.limits, data.classes, named, PLAN)
+    check_enough(space, PLAN)
     latency = None if table is None else latency_of(table[1], whole)
     if latency is None:
-        measure = f"latnas profile{written_to(config.tables)}"
-        why = why_not(config.tables, config.space, data)
+        measure, why = measured_by(config, whole), why_not(config.tables, config.space, data)
         report.warn(f"no latency table fits, so that budgets are left out. Measure one: {measure}{why}")
     with report.bar("planning") as bar, one_thread():
         ends = end_networks(whole)
@@ -172,6 +171,12 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
         seconds = _seconds(config, space, data, has_table=table is not None)
         bar.update(4, 4, "timed steps")
     return Planned(whole, data.name, table, stale, reach, within, budgets, limits, all_limits, config, seconds)
+
+
+def measured_by(config: PlanConfig, space: Space) -> str:
+    """The command that measures a table for this plan, where none fits."""
+    which = f"--space {space.name} --width {space.options.width} --depth {space.options.depth}"
+    return typed(f"latnas profile {which}", config, "data") + written_to(config.tables)
 
 
 def _table(config: PlanConfig, data: ImageData) -> tuple[Path, LatencyTable] | None:
@@ -232,7 +237,7 @@ def _budgets(
     config: PlanConfig, space: Space, latency: LatencyModel, drawn: Sequence[Architecture]
 ) -> tuple[tuple[float, Share], ...]:
     """Each budget of the search, with how many random networks are predicted to be within it."""
-    budgets = budget_range(config.budget_range, space, latency)
+    budgets = budget_range(config.budget_range, space, latency, PLAN)
     predicted = [latency.predict_ms(one) for one in drawn[:LATENCY_DRAWS]]
     wanted = [budgets.budget_ms(lam) for lam in budgets.spread(config.budgets)]
     return tuple((budget, Share(sum(ms <= budget for ms in predicted), len(predicted))) for budget in wanted)

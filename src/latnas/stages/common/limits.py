@@ -13,21 +13,24 @@ from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost, generic_costs, params_cost
 from latnas.words.limits import NO_LIMITS, RESOURCES, Amounts, Limits, Resource
 
-SEARCH, EXPORT = "latnas search", "latnas export"
-LEAST_NETWORKS = {SEARCH: LEAST_LABELS, EXPORT: 1}
+SEARCH, PLAN, EXPORT = "latnas search", "latnas plan", "latnas export"
+LEAST_NETWORKS = {SEARCH: LEAST_LABELS, PLAN: LEAST_LABELS, EXPORT: 1}
 """So many networks a limit that is offered has to leave, by the command that it is offered for."""
 
 CANDIDATES = 12
 """Networks at each end of each cost that are looked at exactly, where what they take does not add up."""
 
 
-def limited_space(space: Space, limits: Limits, classes: Sequence[str], table: str) -> Space:
+def limited_space(space: Space, limits: Limits, classes: Sequence[str], table: str, command: str = SEARCH) -> Space:
     """`space` within `limits`, for files that name these classes and this table.
+
+    Args:
+        command: the one that the limits were typed with, for messages.
 
     Raises:
         UsageError: no network keeps to the limits; the message has the smallest value that leaves enough to search.
     """
-    return _refused_if_empty(space.limited(limits, metadata_bytes(space, classes, table)), SEARCH)
+    return _refused_if_empty(space.limited(limits, metadata_bytes(space, classes, table)), command)
 
 
 def narrowed(space: Space, limits: Limits) -> Space:
@@ -39,16 +42,16 @@ def narrowed(space: Space, limits: Limits) -> Space:
     return _refused_if_empty(space.limited(space.limits.and_also(limits), space.metadata_bytes), EXPORT)
 
 
-def check_enough(space: Space) -> None:
+def check_enough(space: Space, command: str = SEARCH) -> None:
     """Raises UsageError where a space's limits leave too few networks to search; the message has what leaves enough."""
     if space.limits == NO_LIMITS or len(cheapest(space, params_cost(space.trace), LEAST_LABELS)) >= LEAST_LABELS:
         return
     left = len(end_networks(space))
     if left < LEAST_LABELS:
-        raise UsageError(too_few(space, left))
+        raise UsageError(too_few(space, left, command))
 
 
-def too_few(space: Space, left: int) -> str:
+def too_few(space: Space, left: int, command: str = SEARCH) -> str:
     """That limits leave so few networks, and by how much one of them has to be loosened so that they are enough."""
     refused = (
         f"{space.limits.typed} leaves {left} of the networks of space {space.name!r}, and a search learns from "
@@ -57,7 +60,7 @@ def too_few(space: Space, left: int) -> str:
     for resource in space.limits.limited:
         fewest = _fewest(_amounts_within(space, space.limits.without(resource)), resource, LEAST_LABELS)
         if len(fewest) == LEAST_LABELS and fewest[-1] > (space.limits.most(resource) or 0):
-            return f"{refused} {_instead(space, SEARCH, resource, fewest[-1])}"
+            return f"{refused} {_instead(space, command, resource, fewest[-1])}"
     return f"{refused} Allow more; latnas plan says what limits leave."
 
 

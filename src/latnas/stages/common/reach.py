@@ -5,6 +5,7 @@ from __future__ import annotations
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.solving import cheapest, dearest
 from latnas.spaces.space import Space
+from latnas.stages.common.limits import SEARCH
 from latnas.stages.common.runs import RunFolder, search_again
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, format_ms, parse_range
@@ -47,8 +48,11 @@ def reachable_range(space: Space, latency: LatencyModel) -> tuple[float, float, 
     return low.value, max(min(surely, 0.99 * high.value), low.value), high.value
 
 
-def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRange:
+def budget_range(written: str, space: Space, latency: LatencyModel, command: str = SEARCH) -> BudgetRange:
     """The range that lambda spans: `written` as it was typed, 2ms:8ms or auto.
+
+    Args:
+        command: the one that it was typed with, for messages.
 
     Raises:
         UsageError: part or all of the range is out of reach, with the reachable one; or all networks take the same.
@@ -77,7 +81,7 @@ def budget_range(written: str, space: Space, latency: LatencyModel) -> BudgetRan
             reachable = f"{_rounded(surely)}:{_rounded(slowest)}"
         raise UsageError(
             f"the range {written} is {share} out of reach with table {latency.table.name}: {side}{within}. "
-            f"Keep the other options and type: latnas search --budget-range {reachable}"
+            f"Keep the other options and type: {command} --budget-range {reachable}"
         )
     return BudgetRange(*wanted)
 
