@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,21 @@ def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run
     with watched_writes(stop_at("config.toml", 1)), pytest.raises(Stopped):
         search(joined(here, table=other_table(here, host="elsewhere")), heard)
     assert any("host was 'elsewhere' and is" in text for text in heard.warned)
+
+
+def test_only_a_search_that_could_leave_images_unmirrored_is_told_how(small_run: Path, tmp_path: Path) -> None:
+    here, images = copied(small_run, tmp_path / "here"), tmp_path / "digits.npz"
+    images.write_bytes(resources.files("latnas.data").joinpath("embedded", "digits.npz").read_bytes())
+    config = run_in(here) / "config.toml"
+    config.write_text(config.read_text().replace('data = "digits"', f"data = {json.dumps(str(images))}"))
+    for named in ({}, {"from_run": None, "resume": "latest"}):
+        search(joined(here, **named), heard := Heard())
+        assert any("finished already" in text for text in heard.said)
+        assert not any("mirror" in text for text in heard.said)
+    heard = Heard()
+    with watched_writes(stop_at("table.json", 1)), pytest.raises(Stopped):
+        search(search_config(here, data=str(images)), heard)
+    assert any(text.endswith(f"--data {images}@unmirrored") for text in heard.said)
 
 
 # What is refused

@@ -67,9 +67,9 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     check_enough(space)
     budgets = budget_range(config.budget_range, space, latency)
     run.create(begun.recorded)
-    _introduce(begun, budgets, report)
-
     is_named = config.resume is not None or config.from_run is not None
+    _introduce(begun, budgets, is_named, report)
+
     otherwise = "" if is_named else ", or choose another --name"
     # One thread is faster for networks this small, and the same on any number of cores as far as PyTorch computes.
     with (
@@ -147,12 +147,13 @@ def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: R
     )
 
 
-def _introduce(begun: Beginning, budgets: BudgetRange, report: Reporter) -> None:
+def _introduce(begun: Beginning, budgets: BudgetRange, is_named: bool, report: Reporter) -> None:
     config, shown = begun.config, "reachable" if begun.config.wanted_range is None else "given"
     run = begun.run.path
     report.say(f"run {run}, table {begun.table_path}; after a stop: latnas search --resume {quote(str(run))}")
     report.say(f"budgets from {format_ms(budgets.fastest_ms)} to {format_ms(budgets.slowest_ms)} ({shown} range)")
     for resource in config.limits.limited:
         report.say(f"limit on {resource.label}: {resource.shown(config.limits.most(resource) or 0)}")
-    for note in [*begun.data.notes, *mirroring(begun.data)]:
+    # A run that is named mirrors images as it did when it was begun, where this was told.
+    for note in [*begun.data.notes, *([] if is_named else mirroring(begun.data))]:
         report.say(note)
