@@ -273,7 +273,8 @@ TABLES = {
     "for other images": (
         changed_table(lambda table: table["options"].update(image_size=28)),
         WRONG_USAGE,
-        "is for 1x28x28 images with 10 classes; digits has 1x8x8 with 10. Measure one: latnas profile",
+        "is for 1x28x28 images with 10 classes; digits has 1x8x8 with 10. Measure one: latnas profile --device "
+        "analytic --runtime analytic --space nasbench201 --width 4 --depth 1 --data digits",
     ),
     "without its options": (changed_table(lambda table: table.update(options={})), FAILED, "Measure it again: latnas"),
     "with unknown options": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from killing import Write, watched_writes
-from small import Heard, contents, copied, export_config, front_in, quick_search, run_in, search_config
+from small import Heard, contents, copied, export_config, front_in, latnas, quick_search, run_in, search_config
 
 from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.estimate import StepSeconds
@@ -244,6 +245,24 @@ REFUSED: dict[str, tuple[Change | dict[str, Any], str]] = {
     "a run of another version": (of_another_version, "is of another version of latnas, with other options."),
     "a run whose config was edited": (with_no_draws, "has a config that is damaged: draws: Input should be greater"),
 }  # fmt: skip
+
+
+def test_for_a_table_of_other_images_the_profile_that_is_advised_makes_one_that_joins_the_run(
+    small_run: Path, tmp_path: Path, plain_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    other = of_another_width(here)["table"]
+    table = json.loads(other.read_text())
+    other.write_text(json.dumps({**table, "options": {**table["options"], "image_size": 28}}))
+    monkeypatch.chdir(here)
+    there = {*here.glob("latency_tables/*.json")}
+    with pytest.raises(UsageError, match="is for others") as caught:
+        search(joined(here, table=other))
+    advised = str(caught.value).partition("Measure one that fits: latnas ")[2]
+    measured = latnas(*shlex.split(advised), "--calibrate", 4, "--rounds", 4, "-q")
+    assert (measured.code, measured.raised) == (0, None)
+    (made,) = {*here.glob("latency_tables/*.json")} - there
+    stopped(joined(here, table=made), "config.toml", 1)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -159,7 +159,7 @@ def check_images(table: LatencyTable, data: ImageData) -> None:
         raise UsageError(
             f"the table {table.name} is for {options['channels']}x{options['image_size']}x{options['image_size']} "
             f"images with {options['classes']} classes; {data.name} has {data.channels}x{data.size}x{data.size} with "
-            f"{len(data.classes)}. Measure one: latnas profile --space {table.space} --data {quote(data.spec)}"
+            f"{len(data.classes)}. Measure one: {profile_again(table, data.spec)}"
         )
 
 

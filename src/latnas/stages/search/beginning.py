@@ -152,7 +152,6 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     data = images_of(run, _named_data(config))
     of_run = run.front(own) / TABLE
     path, table = find_table(config.table or of_run, full.space, data, config.tables)
-    check_images(table, data)
     _check_space(table, load_table(of_run), run, data)
     name = _front_name(table.name, full.wanted_range, parse_range(run.read_config()["budget_range"]))
     if _is_of_another_measurement(run, name, table):
