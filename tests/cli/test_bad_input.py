@@ -152,7 +152,7 @@ WORDS = {
         lambda here: (front_in(here) / "front.json").unlink(),
     ),
     "a prediction by no such table": Case(
-        [*PREDICTED, "--table", "t.json"], WRONG_USAGE, "there is no table t.json. Measure one: latnas profile"
+        [*PREDICTED, "--table", "t.json"], WRONG_USAGE, "there is no table t.json. Tables in latency_tables: analytic-"
     ),
     "a prediction for images without a table": Case(
         ["predict"], WRONG_USAGE, "Measure one: latnas profile --data fashion-mini"
@@ -172,7 +172,9 @@ WORDS = {
     ),
     "a pool too small": Case([*SEARCHED, "--pool", 1], WRONG_USAGE, "--pool: Input should be greater than or equal"),
     "an unknown executor": Case([*SEARCHED, "--executor", "ray:2"], WRONG_USAGE, "there is no executor 'ray:2'. Use"),
-    "no such table": Case([*SEARCHED, "--table", "t.json"], WRONG_USAGE, "there is no table t.json. Measure one: "),
+    "no such table": Case(
+        [*SEARCHED, "--table", "t.json"], WRONG_USAGE, "Name one of them, or measure another: latnas profile"
+    ),
     "no table for these images": Case(
         [*SEARCHED, "--data", "fashion-mini"], WRONG_USAGE, "Measure one: latnas profile --data fashion-mini"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,22 @@ def test_of_another_host_it_is_said_what_a_container_needs() -> None:
 def test_a_table_is_found_by_its_name_in_the_folder_of_tables(small_table: Path) -> None:
     path = table_in(small_table)
     assert predict(predict_config(small_table, table=Path(path.stem))).table == load_table(path)
+
+
+def test_of_a_table_that_is_not_there_the_most_alike_names_are_told_and_can_be_typed(
+    small_table: Path, tmp_path: Path
+) -> None:
+    here = copied(small_table, tmp_path / "here")
+    path = table_in(here)
+    for name in ("board", "cpu", "gpu-of-mine"):
+        shutil.copy(path, path.with_name(f"{name}.json"))
+    with pytest.raises(UsageError, match=r"there is no table analytic-nasbench201\. Tables in ") as caught:
+        predict(predict_config(here, table=Path("analytic-nasbench201")))
+    listed_names, _, after = str(caught.value).partition(f"Tables in {path.parent}: ")[2].partition(", and 1 more. ")
+    assert after == "Name one of them, or measure another: latnas profile"
+    first, *others = listed_names.split(", ")
+    assert first == path.stem and len(others) == 2
+    assert predict(predict_config(here, table=Path(first))).table == load_table(path)
 
 
 def test_without_a_table_the_command_that_makes_one_is_named(tmp_path: Path) -> None:

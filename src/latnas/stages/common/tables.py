@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
@@ -21,7 +22,7 @@ SOFTWARE = frozenset({"runtime_version", "os", "cuda", "cudnn", "tensorrt", "dri
 """Conditions of a table that may differ where its device is."""
 
 MOST_NAMED = 3
-"""Of tables that do not fit, so many are named."""
+"""Of tables that do not fit, or that may have been meant, so many are named."""
 
 
 def shipped_tables() -> Path:
@@ -62,12 +63,19 @@ def named_table(named: Path, folder: Path) -> Path:
     """The file that is named by its path, or by the table's name within `folder`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none; the message has names of tables that there are, the most alike first.
     """
     for path in (named, folder / f"{named}.json"):
         if path.is_file():
             return path
-    raise UsageError(f"there is no table {named}. Measure one: latnas profile")
+    names = sorted(path.stem for path in folder.glob("*.json"))
+    if not names:
+        raise UsageError(f"there is no table {named}. Measure one: latnas profile")
+    alike = get_close_matches(named.stem, names, MOST_NAMED, cutoff=0.0)
+    raise UsageError(
+        f"there is no table {named}. Tables in {folder}: {', '.join(alike)}{_and_more(names)}. "
+        "Name one of them, or measure another: latnas profile"
+    )
 
 
 def only_one(fitting: Sequence[tuple[Path, LatencyTable]], space: str | None) -> tuple[Path, LatencyTable]:
@@ -134,8 +142,12 @@ def written_to(folder: Path) -> str:
 def why_not(folder: Path, space: str | None, data: ImageData) -> str:
     """What to add to a message that no table fits: of some files in the folder, why they do not."""
     _, others = _look_through(folder, space, data)
-    more = f"; and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-    return f". In {folder}: {'; '.join(others[:MOST_NAMED])}{more}" if others else ""
+    return f". In {folder}: {'; '.join(others[:MOST_NAMED])}{_and_more(others, ';')}" if others else ""
+
+
+def _and_more(found: Sequence[str], separator: str = ",") -> str:
+    """What to add to a list of the first few."""
+    return f"{separator} and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
 
 
 def space_of(table: LatencyTable) -> Space:
