@@ -178,6 +178,10 @@ def wrong_by(world: World, factor: float, seed: int) -> Milliseconds:
     return lambda one: by_key[one.key] if one.key in by_key else factor * world.latency.predict_ms(one)
 
 
+def with_options(world: World, **options: Any) -> World:
+    return replace(world, job=replace(world.job, config=export_config(world.job.config.runs, **options)))
+
+
 def chosen_in(file: ExportedFile) -> Architecture:
     return Architecture.from_json(file.manifest.architecture)
 
@@ -593,6 +597,20 @@ def test_after_a_missed_budget_networks_that_learn_from_one_another_are_advised_
     nearest = budget_name(file.manifest.nearest_ms or 0.0)
     assert f": latnas export --budget {nearest} --all --run " in file.advice
     assert file.advice.endswith(" --distill --epochs 1 --finalists 2 --rounds 4")
+
+
+def test_more_budgets_are_advised_for_a_network_without_a_teacher_only_where_they_come_to_another(world: World) -> None:
+    takes: Milliseconds = lambda one: 0.9 * world.latency.predict_ms(one)  # noqa: E731
+    several = with_options(world, lambdas=(1.0,), distill=True)
+    several.derive(MadeUpBench(several, takes, takes), world.budget_ms(1.0))
+    assert world.heard.warned.pop().endswith("Name several budgets, or --all.")
+    changes = {"networks": world.front.networks[:1], "budgets": world.front.budgets[:1]}
+    single = replace(several, front=world.front.model_copy(update=changes))
+    single.derive(MadeUpBench(single, takes, takes), world.budget_ms(1.0))
+    assert world.heard.warned.pop().endswith("All budgets come to the same one: leave --distill out.")
+    every = replace(single, job=with_options(world, all=True, distill=True).job)
+    every.derive(MadeUpBench(every, takes, takes), world.budget_ms(1.0), world.budget_ms(0.5))
+    assert world.heard.warned.pop().endswith("All budgets come to the same one: leave --distill out.")
 
 
 def test_a_verified_file_gives_way_to_none_of_the_same_options_that_cannot_be_measured(

@@ -51,8 +51,10 @@ def derive(
         chosen = _new(going, choose(job, going, bench, lessons))
         if chosen:
             if trained == 1:
-                searched = [choice.architecture for course, choice in chosen if course.target.kind == "search"]
-                teacher = teacher_among(job, searched)
+                searched = [
+                    (course.target, choice.architecture) for course, choice in chosen if course.target.kind == "search"
+                ]
+                teacher = teacher_among(job, front, searched)
                 if job.config.distill:
                     pairs = ((course.target, choice.architecture) for course, choice in chosen)
                     warn_of_another_teacher(job, pairs, teacher)

@@ -12,12 +12,14 @@ from typing import Any
 from latnas.stages.common.metadata import file_metadata
 from latnas.stages.export.final_training import CHECKPOINTS, ONNX, WEIGHTS, is_recalibrated
 from latnas.stages.export.job import Job
+from latnas.stages.export.targets import Target, scored_within
 from latnas.training.distillation import SHARE
 from latnas.training.evaluate import mean_interval
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe
 from latnas.words.architecture import Architecture
 from latnas.words.forms import TrainingResult
+from latnas.words.front import Front
 from latnas.words.manifest import Repeats
 from latnas.words.reporting import Progress
 
@@ -40,17 +42,29 @@ class Trained:
     training: Mapping[str, Any]
 
 
-def teacher_among(job: Job, architectures: Sequence[Architecture]) -> Architecture | None:
-    """The one that the others are to learn from, if they are to learn from one. Warns where there are no others."""
+def teacher_among(job: Job, front: Front, chosen: Sequence[tuple[Target, Architecture]]) -> Architecture | None:
+    """The one that the others are to learn from, if they are to learn from one. Warns where there are no others.
+
+    Args:
+        chosen: what is exported of the search's own, each with its target.
+    """
     if not job.config.distill:
         return None
-    teacher = largest_of(job, architectures)
+    teacher = largest_of(job, [architecture for _, architecture in chosen])
     if teacher is None:
+        more = not job.config.all and _are_several(front, chosen)
         job.report.warn(
             "a single network is exported, so there is none for it to learn from: it is trained on labels alone. "
-            "Name several budgets, or --all."
+            + ("Name several budgets, or --all." if more else "All budgets come to the same one: leave --distill out.")
         )
     return teacher
+
+
+def _are_several(front: Front, chosen: Sequence[tuple[Target, Architecture]]) -> bool:
+    """Whether the search has another network than these for one of its budgets, within the same limits."""
+    spaces = {target.limits: target.space for target, _ in chosen}.values()
+    best = [scored_within(front, space, budget.budget_ms)[:1] for space in spaces for budget in front.budgets]
+    return len({*(architecture for _, architecture in chosen), *(one for first in best for one in first)}) > 1
 
 
 def largest_of(job: Job, architectures: Sequence[Architecture]) -> Architecture | None:
