@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -261,11 +262,9 @@ def test_budgets_and_lambdas_can_be_repeated(here: Path) -> None:
     assert shown.stdout.count("model.onnx") == 2
 
 
-def test_a_missed_budget_is_exit_code_3_with_the_nearest_one_and_the_command_that_exports_it(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def slow_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything takes twice as long as the table says: no network keeps the tightest budget."""
-    front = load_front(front_in(here) / "front.json")
 
     class Slow(Bench):
         def measure(self, workloads: Any, names: Any, what: str) -> Any:
@@ -273,6 +272,12 @@ def test_a_missed_budget_is_exit_code_3_with_the_nearest_one_and_the_command_tha
             return {key: replace(times, quoted_ms=2 * times.quoted_ms) for key, times in found.items()}
 
     monkeypatch.setattr(exporting, "Bench", Slow)
+
+
+def test_a_missed_budget_is_exit_code_3_with_the_nearest_one_and_the_command_that_exports_it(
+    here: Path, slow_device: None
+) -> None:
+    front = load_front(front_in(here) / "front.json")
     shown = latnas("export", "--lambda", 1, "--baselines", "--quiet", *as_typed(EXPORT))
     assert (shown.code, shown.raised) == (3, None)
     assert shown.stdout.count("missed") == 3 and "next: " not in shown.stdout
@@ -283,6 +288,31 @@ def test_a_missed_budget_is_exit_code_3_with_the_nearest_one_and_the_command_tha
     assert f"within reach is {command[3]}: latnas export" in message
     assert parse_ms(command[3]) > front.fastest_ms
     shown = latnas(*command[1:], *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (0, None)
+
+
+def test_where_several_budgets_are_missed_the_command_that_serves_all_is_advised_once(
+    here: Path, slow_device: None
+) -> None:
+    front = load_front(front_in(here) / "front.json")
+    missed = [budget_name(front.budget_range.budget_ms(lam)) for lam in (0.95, 1)]
+    shown = latnas("export", "--lambda", 1, "--lambda", 0.95, "--quiet", *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (3, None)
+    assert shown.stderr.count("latnas export") == 1
+    assert f"The nearest budget to {', '.join(missed)} within reach is " in shown.stderr
+    shown = latnas(*shlex.split(shown.stderr[shown.stderr.index("latnas export") :])[1:])
+    assert (shown.code, shown.raised) == (0, None)
+
+
+def test_after_a_missed_budget_the_others_that_learnt_with_it_are_named_and_the_missed_one_is_not(
+    here: Path, slow_device: None
+) -> None:
+    front = load_front(front_in(here) / "front.json")
+    shown = latnas("export", "--all", "--distill", "--quiet", *as_typed(EXPORT))
+    assert (shown.code, shown.raised) == (3, None)
+    command = shown.stderr[shown.stderr.index("latnas export --budget") :]
+    assert f"--budget {budget_name(front.slowest_ms)} --distill " in command and "--all" not in command
+    shown = latnas(*shlex.split(command)[1:])
     assert (shown.code, shown.raised) == (0, None)
 
 

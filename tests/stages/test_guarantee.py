@@ -26,7 +26,7 @@ from latnas.stages.common.largest import largest_within
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, profile_again, space_of
-from latnas.stages.export import ExportConfig, ExportedFile, deriving, export, kept, stage
+from latnas.stages.export import ExportConfig, ExportedFile, advice_of, deriving, export, kept, stage
 from latnas.stages.export.deriving import TRAININGS, derive
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
@@ -34,7 +34,7 @@ from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.packing import Packed
 from latnas.stages.export.shipments import Shipment
 from latnas.stages.export.stage import MEASUREMENTS
-from latnas.stages.export.targets import Target
+from latnas.stages.export.targets import Target, make_targets
 from latnas.stages.export.trainings import Trained
 from latnas.training.tasks import Task
 from latnas.words.architecture import Architecture
@@ -305,14 +305,14 @@ def test_where_no_network_can_keep_a_budget_the_nearest_is_named_and_can_be_expo
 def test_where_files_take_longer_than_any_network_of_the_table_quiet_or_another_table_is_advised(
     world: World, form: dict[str, Any], slower: str, precision: str
 ) -> None:
-    changed = replace(world, job=replace(world.job, config=export_config(world.job.config.runs, all=True, **form)))
+    changed, budgets = with_options(world, all=True, **form), [world.budget_ms(0.5), world.budget_ms(0.6)]
     takes: Milliseconds = lambda one: 50 * world.latency.predict_ms(one)  # noqa: E731
-    (file,) = changed.derive(MadeUpBench(changed, takes, takes), world.budget_ms(0.5))
+    file, other = changed.derive(MadeUpBench(changed, takes, takes), *budgets)
     nearest = file.manifest.nearest_ms
     assert nearest is not None and nearest > world.front.slowest_ms
-    assert file.advice.startswith(
-        f"Nothing nearer to {budget_name(world.budget_ms(0.5))} than {budget_name(nearest)} is kept now, and "
-    )
+    assert advice_of([file, other]) == [file.advice], "both budgets have it in common"
+    missed = ", ".join(map(budget_name, budgets))
+    assert file.advice.startswith(f"Nothing nearer to {missed} than {budget_name(nearest)} is kept now, and ")
     again = profile_again(world.job.table, "digits") + precision
     assert f": {slower} than when the table was measured. Type the same command in quiet, or " in file.advice
     assert file.advice.endswith(f"measure a new table to search by: {again}")
@@ -589,14 +589,13 @@ def test_before_a_verified_file_gives_way_to_one_with_another_teacher_this_is_sa
 def test_after_a_missed_budget_networks_that_learn_from_one_another_are_advised_to_be_exported_together(
     world: World,
 ) -> None:
-    changed = replace(
-        world, job=replace(world.job, config=export_config(world.job.config.runs, all=True, distill=True))
-    )
+    changed = with_options(world, all=True, distill=True)
     takes: Milliseconds = lambda one: 1.7 * world.latency.predict_ms(one)  # noqa: E731
-    (file,) = changed.derive(MadeUpBench(changed, takes, takes), world.budget_ms(1.0))
-    nearest = budget_name(file.manifest.nearest_ms or 0.0)
-    assert f": latnas export --budget {nearest} --all --run " in file.advice
-    assert file.advice.endswith(" --distill --epochs 1 --finalists 2 --rounds 4")
+    loose, *missed = changed.derive(MadeUpBench(changed, takes, takes), *map(world.budget_ms, (0.0, 0.95, 1.0)))
+    nearest, kept = budget_name(missed[0].manifest.nearest_ms or 0.0), budget_name(loose.manifest.budget_ms)
+    (advice,) = advice_of([loose, *missed])
+    assert f": latnas export --budget {nearest} --budget {kept} --run " in advice
+    assert advice.endswith(" --distill --epochs 1 --finalists 2 --rounds 4")
 
 
 def test_more_budgets_are_advised_for_a_network_without_a_teacher_only_where_they_come_to_another(world: World) -> None:
@@ -611,6 +610,30 @@ def test_more_budgets_are_advised_for_a_network_without_a_teacher_only_where_the
     every = replace(single, job=with_options(world, all=True, distill=True).job)
     every.derive(MadeUpBench(every, takes, takes), world.budget_ms(1.0), world.budget_ms(0.5))
     assert world.heard.warned.pop().endswith("All budgets come to the same one: leave --distill out.")
+
+
+def test_where_only_baselines_miss_a_budget_the_command_that_is_advised_makes_baselines_that_keep_theirs(
+    world: World,
+) -> None:
+    """A device that takes half as long again for all networks but the best one within the budget."""
+    changed, budget = with_options(world, all=True, baselines=True), world.budget_ms(0.5)
+    ranked = [network.as_architecture for network in world.front.within(budget)]
+    takes: Milliseconds = lambda one: (0.9 if one == ranked[0] else 1.6) * world.latency.predict_ms(one)  # noqa: E731
+    device: Any = MadeUpBench(changed, takes, takes)
+
+    def files(budget_ms: float) -> list[ExportedFile]:
+        targets = make_targets(
+            changed.job.config.model_copy(update={"all": False, "budgets": (f"{budget_ms!r}ms",)}),
+            world.front, world.job.space, world.latency, certain=False,
+        )  # fmt: skip
+        return derive(changed.job, world.front, targets, device, changed.lessons())
+
+    chosen, *baselines = files(budget)
+    assert chosen.manifest.status == "verified" and "missed" in {one.manifest.status for one in baselines}
+    (advice,) = advice_of([chosen, *baselines])
+    nearest = max(one.manifest.nearest_ms or 0.0 for one in baselines)
+    assert f": latnas export --budget {budget_name(nearest)} --baselines --run " in advice
+    assert {file.manifest.status for file in files(nearest)} == {"verified"}
 
 
 def test_a_verified_file_gives_way_to_none_of_the_same_options_that_cannot_be_measured(

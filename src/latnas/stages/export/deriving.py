@@ -32,6 +32,8 @@ from latnas.words.quantities import format_bytes
 TRAININGS = 4
 """How many networks are trained for a budget before it counts as missed."""
 
+_Place = tuple[float, Limits]
+
 
 def derive(
     job: Job, front: Front, targets: Sequence[Target], bench: Bench | None, lessons: Lessons
@@ -63,14 +65,14 @@ def derive(
             _train_and_measure(job, chosen, teacher, bench, lessons)
         for course in going:
             if course.over or trained == TRAININGS:
-                files[course.target.folder] = _write(job, front, course, lessons)
+                files[course.target.folder] = _write(job, course, lessons)
                 if not job.config.distill:
                     forget(job, course.target)
             else:
                 _say_again(job, course, lessons, trained + 1)
     for target in targets:
         forget(job, target)
-    return [files[course.target.folder] for course in courses]
+    return _with_advice(job, front, courses, [files[course.target.folder] for course in courses])
 
 
 def _new(courses: Sequence[Course], choices: Sequence[Choice | None]) -> list[tuple[Course, Choice]]:
@@ -138,16 +140,10 @@ def _say_again(job: Job, course: Course, lessons: Lessons, attempt: int) -> None
     )
 
 
-def _write(job: Job, front: Front, course: Course, lessons: Lessons) -> ExportedFile:
+def _write(job: Job, course: Course, lessons: Lessons) -> ExportedFile:
     outcome = _preferred(course.outcomes)
     nearest_ms = above_ms(nearest_budget_ms(course, lessons)) if outcome.too_slow else None
-    file = write(job, outcome.shipment, outcome.times, tuple(course.attempts), nearest_ms)
-    if file.manifest.status != "missed":
-        return file
-    if outcome.too_large or nearest_ms is None:
-        return replace(file, advice=_advice_on_size(job, course.target, len(outcome.shipment.file)))
-    faster = outcome.times is not None and outcome.times.is_device_faster
-    return replace(file, advice=_advice(job, front, course.target, nearest_ms, faster))
+    return write(job, outcome.shipment, outcome.times, tuple(course.attempts), nearest_ms)
 
 
 def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
@@ -158,15 +154,73 @@ def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
     return min(small, key=lambda outcome: 0.0 if outcome.times is None else outcome.times.lasting_ms)
 
 
-def _advice(job: Job, front: Front, target: Target, nearest_ms: float, faster: bool) -> str:
+def _with_advice(
+    job: Job, front: Front, courses: Sequence[Course], files: Sequence[ExportedFile]
+) -> list[ExportedFile]:
+    """The files, those that missed with what to type: the same for all budgets to which the same one is nearest.
+
+    Where the search's own choice missed a budget, it alone has advice, whatever the baselines reach.
+    """
+    pairs = list(zip(courses, files, strict=True))
+    missed = [course.target for course, file in pairs if file.manifest.status == "missed"]
+    by_search = {_place(target) for target in missed if target.kind == "search"}
+    told = {one.folder: one for one in missed if one.kind == "search" or _place(one) not in by_search}
+    sizes, nearest, faster = dict[str, int](), dict[_Place, float](), set[_Place]()
+    for course, file in pairs:
+        outcome, place, nearest_ms = _preferred(course.outcomes), _place(course.target), file.manifest.nearest_ms
+        if outcome.too_large or nearest_ms is None:
+            sizes[course.target.folder] = len(outcome.shipment.file)
+        elif course.target.folder in told:
+            nearest[place] = max(nearest_ms, nearest.get(place, 0.0))
+            faster |= {place} if outcome.times is not None and outcome.times.is_device_faster else set()
+    advice = {}
+    for folder, target in told.items():
+        others = _others(job, [course.target for course in courses], missed, target)
+        if folder in sizes:
+            advice[folder] = _advice_on_size(job, target, sizes[folder], others)
+        else:
+            near_ms = nearest[_place(target)]
+            alike = [one for one in told.values() if _as_asked(one) == _as_asked(target)]
+            same = [one for one in alike if nearest.get(_place(one)) == near_ms]
+            is_faster = any(_place(one) in faster for one in same)
+            advice[folder] = _advice(job, front, same, near_ms, is_faster, others)
+    return [replace(file, advice=advice.get(course.target.folder, "")) for course, file in pairs]
+
+
+def _place(target: Target) -> _Place:
+    """What the search's choice and the baselines have in common."""
+    return target.budget_ms, target.limits
+
+
+def _as_asked(target: Target) -> tuple[Limits, bool]:
+    """What budgets that one command exports have in common."""
+    return target.limits, target.kind == "search"
+
+
+def _others(job: Job, targets: Sequence[Target], missed: Sequence[Target], target: Target) -> list[str]:
+    """The budgets of the same command that are kept, where networks learn from one another: they have one teacher.
+
+    A budget that only baselines missed is kept, unless the command is to make baselines, as it does for every budget.
+    """
+    if not job.config.distill:
+        return []
+    again = {_place(one) for one in missed if target.kind != "search" or one.kind == "search"}
+    kept = [one for one in targets if one.limits == target.limits and _place(one) not in again]
+    return [budget_name(one.budget_ms) for one in kept]
+
+
+def _advice(
+    job: Job, front: Front, targets: Sequence[Target], nearest_ms: float, faster: bool, others: Sequence[str]
+) -> str:
     """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches.
 
     Where no network of the table is as slow as that, what its table is worth now.
     """
-    missed, near = budget_name(target.budget_ms), budget_name(nearest_ms)
+    missed = ", ".join(dict.fromkeys(budget_name(target.budget_ms) for target in targets))
+    near = budget_name(nearest_ms)
     within = f"The nearest budget to {missed} within reach is {near}: "
     if nearest_ms <= front.slowest_ms:
-        return within + _export(job, target, near)
+        return within + _export(job, targets[0], [near, *others])
     _, slowest = predicted_ends(job.space, job.latency)
     slowest_ms = job.latency.predict_ms(slowest)
     if nearest_ms < slowest_ms:
@@ -177,7 +231,7 @@ def _advice(job: Job, front: Front, target: Target, nearest_ms: float, faster: b
     )
 
 
-def _advice_on_size(job: Job, target: Target, size: int) -> str:
+def _advice_on_size(job: Job, target: Target, size: int, others: Sequence[str]) -> str:
     """What the file takes, the limit that it is over, and the command that allows it: an export, or a search."""
     missed, searched = budget_name(target.budget_ms), limits_of(job.run).file_bytes
     takes = f"The file for {missed} takes {format_bytes(size)}, more than "
@@ -186,7 +240,7 @@ def _advice_on_size(job: Job, target: Target, size: int) -> str:
         return f"{takes}{Limits(file_bytes=searched).typed} of the search. With its other options type: {again}"
     allowed = replace(target, limits=replace(target.limits, file_bytes=size))
     asked = Limits(file_bytes=target.limits.file_bytes).typed
-    return f"{takes}{asked}. To allow it: {_export(job, allowed, missed)}"
+    return f"{takes}{asked}. To allow it: {_export(job, allowed, [missed, *others])}"
 
 
 def _another_table(job: Job, faster: bool) -> str:
@@ -205,13 +259,14 @@ def _another_table(job: Job, faster: bool) -> str:
     )
 
 
-def _export(job: Job, target: Target, budget: str) -> str:
-    """The command for another budget, with the same recipe; of one budget alone none would learn from another."""
-    others = " --all" if job.config.distill else ""
+def _export(job: Job, target: Target, budgets: Sequence[str]) -> str:
+    """The command for other budgets, with the same recipe; with baselines where it is one of them that missed."""
+    named = "".join(f" --budget {budget}" for budget in dict.fromkeys(budgets))
+    baselines = "" if target.kind == "search" else " --baselines"
     limits = f" {target.limits.typed}" if target.limits.limited else ""
-    named = which_run(job.run) + which_front(job.run, job.exports.name)
+    front = which_run(job.run) + which_front(job.run, job.exports.name)
     recipe = sorted(ExportConfig.model_fields.keys() - WHICH)
-    return typed(f"latnas export --budget {budget}{others}{limits}{named}", job.config, *recipe)
+    return typed(f"latnas export{named}{baselines}{limits}{front}", job.config, *recipe)
 
 
 def _search(job: Job, tight_ms: float, slowest_ms: float) -> str:

@@ -43,15 +43,8 @@ class ExportedFile:
 
 
 def advice_of(files: Iterable[ExportedFile]) -> list[str]:
-    """What to type, once for each budget that is missed and each number of parameters that it was missed within: by the
-    search's own choice, if that is what missed it."""
-    found: dict[tuple[float, int | None], str] = {}
-    for file in sorted(files, key=lambda file: file.manifest.kind != "search"):
-        if file.advice:
-            limits = file.manifest.limits
-            most = None if limits is None else limits.params.most
-            found.setdefault((file.manifest.budget_ms, most), file.advice)
-    return list(found.values())
+    """What to type for files that are missed, each advice once."""
+    return list(dict.fromkeys(file.advice for file in files if file.advice))
 
 
 def write(
