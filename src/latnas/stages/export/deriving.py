@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from latnas.stages.common.options import typed
-from latnas.stages.common.reach import predicted_ends
-from latnas.stages.common.runs import limits_of, search_again, which_front, which_run
-from latnas.stages.common.tables import profile_again
+from latnas.stages.export.advice import Missed, advice_on
 from latnas.stages.export.choosing import Choice, choose
-from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import WHICH, warn_of_another_teacher
+from latnas.stages.export.kept import warn_of_another_teacher
 from latnas.stages.export.last_word import measure_files
 from latnas.stages.export.lessons import Lessons
 from latnas.stages.export.measuring import Bench
@@ -23,16 +19,13 @@ from latnas.stages.export.trainings import teacher_among
 from latnas.stages.export.unfinished import forget, note, take_up
 from latnas.stages.export.writing import ExportedFile, write
 from latnas.words.architecture import Architecture
-from latnas.words.budgets import above_ms, budget_name, format_ms
+from latnas.words.budgets import above_ms, format_ms
 from latnas.words.front import Front
-from latnas.words.limits import Limits
 from latnas.words.manifest import Attempt
 from latnas.words.quantities import format_bytes
 
 TRAININGS = 4
 """How many networks are trained for a budget before it counts as missed."""
-
-_Place = tuple[float, Limits]
 
 
 def derive(
@@ -157,119 +150,14 @@ def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
 def _with_advice(
     job: Job, front: Front, courses: Sequence[Course], files: Sequence[ExportedFile]
 ) -> list[ExportedFile]:
-    """The files, those that missed with what to type: the same for all budgets to which the same one is nearest.
-
-    Where the search's own choice missed a budget, it alone has advice, whatever the baselines reach.
-    """
+    """The files, those that missed with what to type."""
     pairs = list(zip(courses, files, strict=True))
-    missed = [course.target for course, file in pairs if file.manifest.status == "missed"]
-    by_search = {_place(target) for target in missed if target.kind == "search"}
-    told = {one.folder: one for one in missed if one.kind == "search" or _place(one) not in by_search}
-    sizes, nearest, faster = dict[str, int](), dict[_Place, float](), set[_Place]()
+    missed = []
     for course, file in pairs:
-        outcome, place, nearest_ms = _preferred(course.outcomes), _place(course.target), file.manifest.nearest_ms
-        if outcome.too_large or nearest_ms is None:
-            sizes[course.target.folder] = len(outcome.shipment.file)
-        elif course.target.folder in told:
-            nearest[place] = max(nearest_ms, nearest.get(place, 0.0))
-            faster |= {place} if outcome.times is not None and outcome.times.is_device_faster else set()
-    advice = {}
-    for folder, target in told.items():
-        others = _others(job, [course.target for course in courses], missed, target)
-        if folder in sizes:
-            advice[folder] = _advice_on_size(job, target, sizes[folder], others)
-        else:
-            near_ms = nearest[_place(target)]
-            alike = [one for one in told.values() if _as_asked(one) == _as_asked(target)]
-            same = [one for one in alike if nearest.get(_place(one)) == near_ms]
-            is_faster = any(_place(one) in faster for one in same)
-            advice[folder] = _advice(job, front, same, near_ms, is_faster, others)
+        if file.manifest.status == "missed":
+            outcome = _preferred(course.outcomes)
+            nearest_ms = None if outcome.too_large else file.manifest.nearest_ms
+            faster = outcome.times is not None and outcome.times.is_device_faster
+            missed.append(Missed(course.target, len(outcome.shipment.file), nearest_ms, faster))
+    advice = advice_on(job, front, missed, [course.target for course in courses])
     return [replace(file, advice=advice.get(course.target.folder, "")) for course, file in pairs]
-
-
-def _place(target: Target) -> _Place:
-    """What the search's choice and the baselines have in common."""
-    return target.budget_ms, target.limits
-
-
-def _as_asked(target: Target) -> tuple[Limits, bool]:
-    """What budgets that one command exports have in common."""
-    return target.limits, target.kind == "search"
-
-
-def _others(job: Job, targets: Sequence[Target], missed: Sequence[Target], target: Target) -> list[str]:
-    """The budgets of the same command that are kept, where networks learn from one another: they have one teacher.
-
-    A budget that only baselines missed is kept, unless the command is to make baselines, as it does for every budget.
-    """
-    if not job.config.distill:
-        return []
-    again = {_place(one) for one in missed if target.kind != "search" or one.kind == "search"}
-    kept = [one for one in targets if one.limits == target.limits and _place(one) not in again]
-    return [budget_name(one.budget_ms) for one in kept]
-
-
-def _advice(
-    job: Job, front: Front, targets: Sequence[Target], nearest_ms: float, faster: bool, others: Sequence[str]
-) -> str:
-    """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches.
-
-    Where no network of the table is as slow as that, what its table is worth now.
-    """
-    missed = ", ".join(dict.fromkeys(budget_name(target.budget_ms) for target in targets))
-    near = budget_name(nearest_ms)
-    within = f"The nearest budget to {missed} within reach is {near}: "
-    if nearest_ms <= front.slowest_ms:
-        return within + _export(job, targets[0], [near, *others])
-    _, slowest = predicted_ends(job.space, job.latency)
-    slowest_ms = job.latency.predict_ms(slowest)
-    if nearest_ms < slowest_ms:
-        return within + _search(job, nearest_ms, slowest_ms)
-    return (
-        f"Nothing nearer to {missed} than {near} is kept now, and by the table no network takes more than "
-        f"{format_ms(slowest_ms)}: {_another_table(job, faster)}"
-    )
-
-
-def _advice_on_size(job: Job, target: Target, size: int, others: Sequence[str]) -> str:
-    """What the file takes, the limit that it is over, and the command that allows it: an export, or a search."""
-    missed, searched = budget_name(target.budget_ms), limits_of(job.run).file_bytes
-    takes = f"The file for {missed} takes {format_bytes(size)}, more than "
-    if searched is not None and size > searched:
-        again = f"latnas search {Limits(file_bytes=size).typed}"
-        return f"{takes}{Limits(file_bytes=searched).typed} of the search. With its other options type: {again}"
-    allowed = replace(target, limits=replace(target.limits, file_bytes=size))
-    asked = Limits(file_bytes=target.limits.file_bytes).typed
-    return f"{takes}{asked}. To allow it: {_export(job, allowed, [missed, *others])}"
-
-
-def _another_table(job: Job, faster: bool) -> str:
-    """What to do where files take longer than the slowest network of the table, on a device that is faster or not."""
-    table, precision = job.table, job.config.form.precision
-    again = profile_again(table.model_copy(update={"precision": precision}), job.data.spec)
-    if faster:
-        return (
-            "the device is faster than when the table was measured, but files by less than the anchor network, and "
-            f"budgets go by the speed that it had then. Measure a new table to search by: {again}"
-        )
-    slower = "the device is" if precision == table.precision else f"the device, or {precision} on it, is"
-    return (
-        f"{slower} slower than when the table was measured. Type the same command in quiet, or measure a new table "
-        f"to search by: {again}"
-    )
-
-
-def _export(job: Job, target: Target, budgets: Sequence[str]) -> str:
-    """The command for other budgets, with the same recipe; with baselines where it is one of them that missed."""
-    named = "".join(f" --budget {budget}" for budget in dict.fromkeys(budgets))
-    baselines = "" if target.kind == "search" else " --baselines"
-    limits = f" {target.limits.typed}" if target.limits.limited else ""
-    front = which_run(job.run) + which_front(job.run, job.exports.name)
-    recipe = sorted(ExportConfig.model_fields.keys() - WHICH)
-    return typed(f"latnas export{named}{baselines}{limits}{front}", job.config, *recipe)
-
-
-def _search(job: Job, tight_ms: float, slowest_ms: float) -> str:
-    """The command for a front that begins with this budget, and ends before what the slowest network takes."""
-    loose_ms = min(2 * tight_ms, slowest_ms)
-    return f"{search_again(job.run, job.exports.name)} {budget_name(tight_ms)}:{budget_name(loose_ms)}"
