@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from latnas.data.randomness import generator
 from latnas.errors import LatnasError
-from latnas.spaces.choice import Choice
+from latnas.spaces.choice import Choice, path_of, selecting
+from latnas.spaces.context import LeafTracer, PathTracer
 from latnas.spaces.nasbench201 import EDGES
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
 from latnas.words.architecture import Architecture
@@ -276,3 +278,50 @@ def test_looking_at_contexts_draws_no_random_numbers_and_hooks_into_nothing() ->
     network = space.network(0)
     assert network.training
     assert space.context(cell(a03="nor_conv_3x3")) == first
+
+
+# Looking up once what torch.fx looks up in each trace
+
+
+class OfAllKinds(nn.Module):
+    """With a module, a parameter, a buffer and a plain tensor of its own beside a choice."""
+
+    def __init__(self, width: int, channels: int, classes: int, **_: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+        self.register_buffer("shift", torch.ones(channels, 1, 1))
+        self.table = torch.ones(channels, 1, 1)
+        self.choice = Choice({"conv": nn.Conv2d(channels, width, 1), "pooled": Pooled(channels, width)}, tie="choice")
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.choice((x * self.scale + self.shift) * self.table).mean((2, 3)))
+        return out
+
+
+class Pooled(nn.Module):
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.weight = torch.ones(channels, 1, 1)
+        self.pool = nn.AvgPool2d(2)
+        self.conv = nn.Conv2d(channels, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(self.pool(x) * self.weight)
+        return out
+
+
+def traced(graph: fx.Graph) -> list[str]:
+    return [node.format_node() or "" for node in graph.nodes]
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "mbconv", "darts", "of all kinds"])
+def test_a_path_is_traced_as_torch_fx_traces_the_supernet(name: str) -> None:
+    space = Space(name, OfAllKinds, OPTIONS) if name == "of all kinds" else make_space(name, **{**SMALL, "depth": 3})
+    network, random = space.network(seed=0), generator("paths", name)
+    tracer, before = PathTracer(network), {path: set(vars(one)) for path, one in network.named_modules()}
+    for _ in range(4):
+        with selecting(path_of(space.random(random), space.decisions)):
+            found = traced(tracer.trace_path())
+            assert {path: set(vars(one)) for path, one in network.named_modules()} == before, "constants were left"
+            assert found == traced(LeafTracer().trace(network))
