@@ -46,7 +46,7 @@ def as_trained(network: nn.Module) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize(("name", "width", "depth"), [("nasbench201", 4, 1), ("mbconv", 8, 1), ("darts", 8, 4)])
+@pytest.mark.parametrize(("name", "width", "depth"), [("nasbench201", 4, 1), ("mbconv", 8, 1), ("darts", 8, 3)])
 def test_the_estimated_size_of_a_file_is_a_few_percent_above_the_real_one(name: str, width: int, depth: int) -> None:
     space = make_space(name, image_size=28, channels=1, classes=10, width=width, depth=depth)
     space = space.limited(NO_LIMITS, metadata_bytes(space, CLASSES, "a-table"))

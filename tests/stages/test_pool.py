@@ -11,7 +11,7 @@ from latnas.errors import UsageError
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS, expression
 from latnas.spaces.solving import cheapest
 from latnas.spaces.space import SETTING, make_space
-from latnas.stages.search import SearchConfig
+from latnas.stages.search import SearchConfig, pool
 from latnas.stages.search.pool import LISTABLE, all_architectures, initial_pool
 from latnas.words.architecture import Architecture, count_architectures
 from latnas.words.costs import macs_cost, params_cost
@@ -30,12 +30,15 @@ def test_a_pool_as_large_as_the_space_is_one_of_each_computation() -> None:
     assert all(SPACE.is_canonical(architecture) for architecture in pool)
 
 
-def test_limits_that_leave_too_few_networks_to_learn_from_are_refused_before_anything_is_trained() -> None:
+def test_limits_that_leave_too_few_networks_to_learn_from_are_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "DRAWS_IN_VAIN", 20)
     space = make_space("mbconv", image_size=28, channels=1, classes=10, width=16, depth=3)
     cost = macs_cost(space.trace)
     least = int(cost.cost(cheapest(space, cost, 1)[0]))
     with pytest.raises(UsageError, match=f"--max-macs {least} leaves 1 of the networks .* learns from 4 at least"):
-        initial_pool(space.limited(Limits(macs=least)), SearchConfig(space="mbconv"))
+        initial_pool(space.limited(Limits(macs=least)), SearchConfig(space="mbconv", pool=16))
 
 
 def test_a_smaller_pool_is_drawn_with_the_seed() -> None:

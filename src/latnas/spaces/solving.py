@@ -129,7 +129,10 @@ def _best(
     limits: Sequence[Limit],
     allows: Callable[[Architecture], bool],
 ) -> list[Architecture]:
-    solver = Solver(scores, cost.vectors(SETTING), fixed=cost.fixed(SETTING))
+    vectors = cost.vectors(SETTING)
+    if budget == math.inf:  # what nothing asks for takes no tables over 4,096 steps of it
+        vectors = tuple(np.zeros_like(vector) for vector in vectors)
+    solver = Solver(scores, vectors, fixed=cost.fixed(SETTING))
 
     def architecture(indices: Sequence[int]) -> Architecture:
         return Architecture.from_indices(SETTING, space.decisions, indices)
