@@ -248,6 +248,16 @@ def test_a_file_that_is_faster_than_at_export_passes_with_a_warning(folder: Path
     assert warning.startswith(f"{loose.parent.name} takes 25% less than at export")
 
 
+def test_a_file_that_takes_more_than_at_export_is_not_said_to_take_less_because_the_device_was_faster_then(
+    folder: Path,
+) -> None:
+    (loose, _) = manifests_of(folder)
+    rewrite(loose, anchor_drift=0.8, measured_ms=times_slower(load_manifest(loose), 0.85 / 0.8))
+    file, _ = verify(verify_config(folder), heard := Heard()).files
+    assert (file.drift, file.lasting_drift) == pytest.approx((0.85 / 0.8 - 1, 0.85 - 1))
+    assert file.faults == () and heard.warned == []
+
+
 @pytest.mark.parametrize(("slow_looks", "passes"), [(1, True), (3, True), (4, False)])
 def test_a_device_that_was_busy_is_looked_at_again_up_to_three_times(
     folder: Path, monkeypatch: pytest.MonkeyPatch, slow_looks: int, passes: bool

@@ -277,7 +277,7 @@ def _warn(files: Sequence[VerifiedFile], tolerance: float, how: str, report: Rep
         name = file.folder.name
         for text in [] if file.load is None else file.load.warnings():
             report.warn(f"{name}: {text}")
-        if file.lasting_drift is not None and file.lasting_drift < -tolerance:
-            report.warn(f"{name} takes {-file.lasting_drift:.0%} less than at export: the device is not what it was")
+        if file.drift is not None and max(file.drift, file.lasting_drift or 0.0) < -tolerance:
+            report.warn(f"{name} takes {-file.drift:.0%} less than at export: the device is not what it was")
         if file.settled:
             report.say(f"{name}: its manifest said {file.before.status}; it was {how} and says {file.after.status}")
