@@ -328,16 +328,19 @@ def test_where_files_take_longer_than_the_table_knows_on_a_device_that_is_faster
     assert file.advice.endswith(f"Measure a new table to search by: {profile_again(world.job.table, 'digits')}")
 
 
-def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(world: World) -> None:
+@pytest.mark.parametrize(("options", "images"), [({}, ""), ({"data": "my digits.npz"}, " --data 'my digits.npz'")])
+def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(
+    world: World, options: dict[str, Any], images: str
+) -> None:
     """A front that was searched for tight budgets alone, on a device that takes half as long again."""
     tight = world.budget_ms(0.9)
     front = world.front.model_copy(update={"slowest_ms": tight})
-    changed = replace(world, front=front)
+    changed = replace(with_options(world, all=True, **options), front=front)
     takes: Milliseconds = lambda one: 1.5 * world.latency.predict_ms(one)  # noqa: E731
     (file,) = changed.derive(MadeUpBench(changed, takes, takes), tight)
     nearest = file.manifest.nearest_ms
     assert nearest is not None and nearest > tight
-    start = f": latnas search --from {world.job.run.path} --budget-range "
+    start = f": latnas search --from {world.job.run.path}{images} --budget-range "
     assert start in file.advice
     wanted = budget_range(file.advice.partition(start)[2], world.job.space, world.latency)
     assert wanted.fastest_ms == pytest.approx(nearest, rel=1e-3)

@@ -91,3 +91,15 @@ def test_a_run_whose_images_are_gone_is_exported_with_those_that_are_named(
     for file in made:
         as_before = load_manifest(next(exported_run.glob(f"runs/*/exports/*/{file.folder.name}/manifest.json")))
         assert file.manifest.sha256 == as_before.sha256
+
+
+def test_the_search_of_another_range_that_is_advised_names_the_images_where_they_are_now(
+    small_run: Path, moved: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    config = run_in(here) / "config.toml"
+    config.write_text(config.read_text().replace('data = "digits"', 'data = "/gone/digits.npz@unmirrored"'))
+    with pytest.raises(UsageError) as caught:
+        export(export_config(here, budgets=("1s",), data=f"{moved}@unmirrored"))
+    command = str(caught.value).partition("Or search another range: latnas search ")[2]
+    assert command == f"--from {run_in(here)} --data '{moved}@unmirrored' --budget-range FASTEST:SLOWEST"

@@ -86,12 +86,17 @@ def budget_range(written: str, space: Space, latency: LatencyModel, command: str
     return BudgetRange(*wanted)
 
 
-def check_in_range(budget_ms: float, budgets: BudgetRange, run: RunFolder, front: str) -> None:
-    """Raises UsageError where a budget is outside the range of a front; the message names the search of another."""
+def check_in_range(budget_ms: float, budgets: BudgetRange, run: RunFolder, front: str, data: str | None = None) -> None:
+    """Raises UsageError where a budget is outside the range of a front; the message names the search of another.
+
+    Args:
+        data: where the run's images lie by now, if that was typed.
+    """
     try:
         budgets.lam(budgets.meant(budget_ms))
     except UsageError as error:
-        raise UsageError(f"{error} Or search another range: {search_again(run, front)} FASTEST:SLOWEST") from error
+        again = search_again(run, front, data)
+        raise UsageError(f"{error} Or search another range: {again} FASTEST:SLOWEST") from error
 
 
 def _rounded(ms: float) -> str:

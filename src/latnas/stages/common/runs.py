@@ -210,10 +210,15 @@ def which_front(run: RunFolder, front: str) -> str:
     return f" --table {front}" if len(run.fronts()) > 1 else ""
 
 
-def search_again(run: RunFolder, front: str) -> str:
-    """The command that adds a front of another range by the table of this one; the range is to follow."""
+def search_again(run: RunFolder, front: str, data: str | None) -> str:
+    """The command that adds a front of another range by the table of this one; the range is to follow.
+
+    Args:
+        data: where the run's images lie by now, if that was typed.
+    """
     table = f" --table {quote(str(run.front(front) / TABLE))}" if len(run.fronts()) > 1 else ""
-    return f"latnas search --from {quote(str(run.path))}{table} --budget-range"
+    images = "" if data is None else f" --data {quote(data)}"
+    return f"latnas search --from {quote(str(run.path))}{table}{images} --budget-range"
 
 
 def images_of(run: RunFolder, named: str | None = None) -> ImageData:

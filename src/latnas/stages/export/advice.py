@@ -149,4 +149,5 @@ def _export(job: Job, target: Target, budgets: Sequence[str]) -> str:
 def _search(job: Job, tight_ms: float, slowest_ms: float) -> str:
     """The command for a front that begins with this budget, and ends before what the slowest network takes."""
     loose_ms = min(2 * tight_ms, slowest_ms)
-    return f"{search_again(job.run, job.exports.name)} {budget_name(tight_ms)}:{budget_name(loose_ms)}"
+    again = search_again(job.run, job.exports.name, job.config.data)
+    return f"{again} {budget_name(tight_ms)}:{budget_name(loose_ms)}"

@@ -60,7 +60,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     if software:
         report.warn(f"table {table.name} was measured with other software than files will be: {listed(software)}")
     for budget_ms in config.budgets_ms:
-        check_in_range(budget_ms, front.budget_range, run, name)
+        check_in_range(budget_ms, front.budget_range, run, name, config.data)
     job = Job(config, run, run.exports(name), space, latency, data, report)
     targets = make_targets(config, front, space, latency, absent is not None, budgets_in(job.exports))
     _say_limits(front, targets, report)
