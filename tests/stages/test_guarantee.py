@@ -23,10 +23,11 @@ from latnas.errors import LatnasError
 from latnas.spaces.space import Space
 from latnas.stages.common import runs
 from latnas.stages.common.largest import largest_within
-from latnas.stages.common.reach import budget_range
+from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, profile_again, space_of
 from latnas.stages.export import ExportConfig, ExportedFile, advice_of, deriving, export, kept, stage
+from latnas.stages.export.advice import Missed, advice_on
 from latnas.stages.export.deriving import TRAININGS, derive
 from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
@@ -344,6 +345,14 @@ def test_beyond_the_range_of_the_front_the_search_that_is_named_can_be_typed(
     assert start in file.advice
     wanted = budget_range(file.advice.partition(start)[2], world.job.space, world.latency)
     assert wanted.fastest_ms == pytest.approx(nearest, rel=1e-3)
+
+
+def test_no_search_is_advised_of_a_range_whose_ends_are_the_same_as_they_are_written(world: World) -> None:
+    slowest_ms = world.latency.predict_ms(predicted_ends(world.job.space, world.latency)[1])
+    target = Target("search", 0.5, world.budget_ms(0.5), (), world.job.space)
+    missed = Missed(target, size=1, nearest_ms=slowest_ms * (1 - 1e-6), faster=False)
+    (advice,) = advice_on(world.job, world.front.model_copy(update={"slowest_ms": 1e-3}), [missed], [target]).values()
+    assert "--budget-range" not in advice and "measure a new table to search by: latnas profile" in advice
 
 
 def test_without_the_device_a_network_that_the_search_did_not_score_is_exported_where_no_other_fits(

@@ -148,6 +148,7 @@ def test_a_range_within_reach_is_taken_as_it_was_given(found: Judged, tmp_path: 
         (0.5, 0.0, "wholly out of reach with table .*: no network is faster"),
         (0.5, 10.0, "partly out of reach with table .*: no network is faster"),
         (0.99, 0.999, "partly out of reach with table .*: no network is faster"),
+        (1.999998, 10.0, "partly out of reach with table .*: every network is faster than .*, so the loose end"),
         (1.2, 1.5, "partly out of reach with table .*: every network is faster than .*, so the loose end would be"),
         (3.0, 4.0, "wholly out of reach with table .*: every network is faster than [0-9.]+ ms. Keep"),
     ],

@@ -76,12 +76,12 @@ def budget_range(written: str, space: Space, latency: LatencyModel, command: str
             else f"every network is faster than {format_ms(slowest)}{wasted}"
         )
         within = "" if space.limits == NO_LIMITS else ", within the limits"
-        reachable = f"{_rounded(max(wanted[0], surely))}:{_rounded(min(wanted[1], slowest))}"
-        if max(wanted[0], surely) >= min(wanted[1], slowest):
-            reachable = f"{_rounded(surely)}:{_rounded(slowest)}"
+        tight, loose = max(wanted[0], surely), min(wanted[1], slowest)
+        if tight >= loose or _rounded(tight) == _rounded(loose):
+            tight, loose = surely, slowest
         raise UsageError(
             f"the range {written} is {share} out of reach with table {latency.table.name}: {side}{within}. "
-            f"Keep the other options and type: {command} --budget-range {reachable}"
+            f"Keep the other options and type: {command} --budget-range {_rounded(tight)}:{_rounded(loose)}"
         )
     return BudgetRange(*wanted)
 

@@ -91,7 +91,7 @@ def _others(job: Job, one: Missed, missed: Sequence[Missed], targets: Sequence[T
 def _on_time(job: Job, front: Front, missed: Sequence[Missed], nearest_ms: float, others: Sequence[str]) -> str:
     """The nearest budget within reach, and the command that exports it; beyond the run's range, one that searches.
 
-    Where no network of the table is as slow as that, what its table is worth now.
+    Where no network of the table is slower than that, what its table is worth now.
     """
     budgets = ", ".join(budget_name(one.target.budget_ms) for one in missed)
     near = budget_name(nearest_ms)
@@ -100,7 +100,7 @@ def _on_time(job: Job, front: Front, missed: Sequence[Missed], nearest_ms: float
         return within + _export(job, missed[0].target, [near, *others])
     _, slowest = predicted_ends(job.space, job.latency)
     slowest_ms = job.latency.predict_ms(slowest)
-    if nearest_ms < slowest_ms:
+    if nearest_ms < slowest_ms and near != budget_name(slowest_ms):
         return within + _search(job, nearest_ms, slowest_ms)
     return (
         f"Nothing nearer to {budgets} than {near} is kept now, and by the table no network takes more than "
