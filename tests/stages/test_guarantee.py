@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ from latnas.words.export_set import ExportedNetwork
 from latnas.words.files import append_line
 from latnas.words.front import Estimate, Front, ScoredNetwork, load_front
 from latnas.words.latency import LatencyModel
+from latnas.words.limits import Limits
 from latnas.words.manifest import Check, Manifest, Measured, RawTimes, ReachedAccuracy, load_manifest
 from latnas.words.table import load_table
 
@@ -313,7 +315,7 @@ def test_where_files_take_longer_than_any_network_of_the_table_quiet_or_another_
     assert nearest is not None and nearest > world.front.slowest_ms
     assert advice_of([file, other]) == [file.advice], "both budgets have it in common"
     missed = ", ".join(map(budget_name, budgets))
-    assert file.advice.startswith(f"Nothing nearer to {missed} than {budget_name(nearest)} is kept now, and ")
+    assert file.advice.startswith(f"Nothing nearer to {missed} than {budget_name(nearest)} is within reach now, and ")
     again = profile_again(world.job.table, "digits") + precision
     assert f": {slower} than when the table was measured. Type the same command in quiet, or " in file.advice
     assert file.advice.endswith(f"measure a new table to search by: {again}")
@@ -644,8 +646,24 @@ def test_where_only_baselines_miss_a_budget_the_command_that_is_advised_makes_ba
     assert chosen.manifest.status == "verified" and "missed" in {one.manifest.status for one in baselines}
     (advice,) = advice_of([chosen, *baselines])
     nearest = max(one.manifest.nearest_ms or 0.0 for one in baselines)
-    assert f": latnas export --budget {budget_name(nearest)} --baselines --run " in advice
+    start = f"The nearest budget to {budget_name(budget)} within reach of both baselines is {budget_name(nearest)}: "
+    assert advice.startswith(f"{start}latnas export --budget {budget_name(nearest)} --baselines --run ")
     assert {file.manifest.status for file in files(nearest)} == {"verified"}
+
+
+def test_where_only_a_baseline_is_too_slow_or_too_large_the_message_says_that_it_is_one(
+    world: World, small_run: Path
+) -> None:
+    shutil.copy(run_in(small_run) / "config.toml", world.job.run.config)
+    budget, space = world.budget_ms(0.5), world.job.space.limited(Limits(file_bytes=1000), 0)
+    target = Target("random", 0.5, budget, (), space, Limits(file_bytes=1000))
+    for nearest_ms, text in (
+        (None, f"A baseline's file for {budget_name(budget)} takes 2.00 kB, more than --max-size 1.00kB. "),
+        (1e3, f"Nothing nearer to {budget_name(budget)} than 1000ms is within reach of both baselines now, and "),
+    ):
+        missed = Missed(target, size=2000, nearest_ms=nearest_ms, faster=False)
+        (advice,) = advice_on(world.job, world.front, [missed], [target]).values()
+        assert advice.startswith(text)
 
 
 def test_a_verified_file_gives_way_to_none_of_the_same_options_that_cannot_be_measured(

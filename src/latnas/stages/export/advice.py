@@ -45,7 +45,7 @@ def advice_on(job: Job, front: Front, missed: Sequence[Missed], targets: Sequenc
     """What to type, by the folder of a target: one text for all budgets to which the same one is nearest.
 
     Where the search's own choice missed a budget, it alone has advice, whatever the baselines reach; else the baseline
-    that is furthest off has.
+    that is furthest off has, and the text says that it is of baselines.
 
     Args:
         missed: those of the targets that no file keeps.
@@ -95,7 +95,8 @@ def _on_time(job: Job, front: Front, missed: Sequence[Missed], nearest_ms: float
     """
     budgets = ", ".join(budget_name(one.target.budget_ms) for one in missed)
     near = budget_name(nearest_ms)
-    within = f"The nearest budget to {budgets} within reach is {near}: "
+    whose = "" if missed[0].of_search else " of both baselines"
+    within = f"The nearest budget to {budgets} within reach{whose} is {near}: "
     if nearest_ms <= front.slowest_ms:
         return within + _export(job, missed[0].target, [near, *others])
     _, slowest = predicted_ends(job.space, job.latency)
@@ -103,15 +104,16 @@ def _on_time(job: Job, front: Front, missed: Sequence[Missed], nearest_ms: float
     if nearest_ms < slowest_ms and near != budget_name(slowest_ms):
         return within + _search(job, nearest_ms, slowest_ms)
     return (
-        f"Nothing nearer to {budgets} than {near} is kept now, and by the table no network takes more than "
-        f"{format_ms(slowest_ms)}: {_another_table(job, any(one.faster for one in missed))}"
+        f"Nothing nearer to {budgets} than {near} is within reach{whose} now, and by the table no network takes more "
+        f"than {format_ms(slowest_ms)}: {_another_table(job, any(one.faster for one in missed))}"
     )
 
 
 def _on_size(job: Job, target: Target, size: int, others: Sequence[str]) -> str:
     """What the file takes, the limit that it is over, and the command that allows it: an export, or a search."""
     budget, searched = budget_name(target.budget_ms), limits_of(job.run).file_bytes
-    takes = f"The file for {budget} takes {format_bytes(size)}, more than "
+    file = "The file" if target.kind == "search" else "A baseline's file"
+    takes = f"{file} for {budget} takes {format_bytes(size)}, more than "
     if searched is not None and size > searched:
         again = f"latnas search {Limits(file_bytes=size).typed}"
         return f"{takes}{Limits(file_bytes=searched).typed} of the search. With its other options type: {again}"
