@@ -124,18 +124,14 @@ def _on_size(job: Job, target: Target, size: int, others: Sequence[str]) -> str:
 
 def _another_table(job: Job, faster: bool) -> str:
     """What to do where files take longer than the slowest network of the table, on a device that is faster or not."""
-    table, precision = job.table, job.config.form.precision
-    again = profile_again(table.model_copy(update={"precision": precision}), job.data.spec)
+    again = profile_again(job.table.model_copy(update={"precision": job.config.form.precision}), job.data.spec)
+    as_long = "files come to about as much or more"
     if faster:
         return (
-            "the device is faster than when the table was measured, but files by less than the anchor network, and "
-            f"budgets go by the speed that it had then. Measure a new table to search by: {again}"
+            f"{as_long} at the speed that the device had when the table was measured, by which budgets go; it is "
+            f"faster now. Measure a new table to search by: {again}"
         )
-    slower = "the device is" if precision == table.precision else f"the device, or {precision} on it, is"
-    return (
-        f"{slower} slower than when the table was measured. Type the same command in quiet, or measure a new table "
-        f"to search by: {again}"
-    )
+    return f"{as_long}. Type the same command in quiet, or measure a new table to search by: {again}"
 
 
 def _export(job: Job, target: Target, budgets: Sequence[str]) -> str:
