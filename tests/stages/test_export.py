@@ -473,7 +473,9 @@ def test_single_calls_that_take_much_longer_than_what_budgets_go_by_are_warned_o
     measured, raw = file.manifest.measured_ms, file.manifest.raw_ms
     assert measured is not None and raw is not None
     assert raw.p50 == pytest.approx(late * measured.p50)
-    assert any("single calls take up to 1.50 times" in line for line in heard.warned) == said
+    told = [line for line in heard.warned if "single calls take up to 1.50 times" in line]
+    assert bool(told) == said
+    assert not any("budgets" in line for line in told), "they may be held against another time, as of a faster device"
 
 
 # What is refused

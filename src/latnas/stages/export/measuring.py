@@ -149,12 +149,12 @@ class Bench:
         return result
 
     def warn_of_slow_calls(self, found: Iterable[Times]) -> None:
-        """Says where single calls as they came are far slower than what budgets are held against."""
+        """Says where single calls as they came are far slower than on a calm device."""
         over = max((times.single_over(self._table.quote) for times in found), default=0.0)
         if over > BUSY:
             self._report.warn(
-                f"single calls take up to {over:.2f} times what they take on a calm device, which is what budgets are "
-                "held against: other programs slow the device now, and whoever runs the files meanwhile will see that"
+                f"single calls take up to {over:.2f} times what they take on a calm device: other programs slow the "
+                "device now, and whoever runs the files meanwhile will see that"
             )
 
     def _warn_of_another_speed(self, drift: float) -> None:
