@@ -26,7 +26,7 @@ from latnas.spaces import resources
 from latnas.spaces.choice import Choice
 from latnas.spaces.solving import cheapest, extremes
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
-from latnas.stages.common.limits import check_enough, end_networks, limited_space
+from latnas.stages.common.limits import PLAN, SEARCH, check_enough, end_networks, limited_space, too_few
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import deriving, export
 from latnas.stages.export.targets import make_targets
@@ -78,6 +78,11 @@ def test_limits_that_leave_too_few_networks_are_refused_before_anything_is_writt
     offered = f"Keep the other options and type: latnas {command} --max-size 1.00MB --max-params {enough}"
     assert typed.stderr.strip().endswith(offered)
     check_enough(space.limited(Limits(params=enough)))
+
+
+@pytest.mark.parametrize(("command", "more"), [(SEARCH, "; latnas plan says what limits leave"), (PLAN, "")])
+def test_where_no_single_limit_is_at_fault_a_search_is_told_of_plan_and_plan_is_not(command: str, more: str) -> None:
+    assert too_few(small(Limits(params=10**9)), 3, command).endswith(f" at least. Allow more{more}.")
 
 
 def test_where_a_limit_on_multiply_adds_binds_the_space_has_ends_all_the_same() -> None:

@@ -61,7 +61,7 @@ def too_few(space: Space, left: int, command: str = SEARCH) -> str:
         fewest = _fewest(_amounts_within(space, space.limits.without(resource)), resource, LEAST_LABELS)
         if len(fewest) == LEAST_LABELS and fewest[-1] > (space.limits.most(resource) or 0):
             return f"{refused} {_instead(space, command, resource, fewest[-1])}"
-    return f"{refused} Allow more; latnas plan says what limits leave."
+    return f"{refused} Allow more{'' if command == PLAN else '; latnas plan says what limits leave'}."
 
 
 def _refused_if_empty(space: Space, command: str) -> Space:
