@@ -70,11 +70,11 @@ def named_table(named: Path, folder: Path) -> Path:
             return path
     names = sorted(path.stem for path in folder.glob("*.json"))
     if not names:
-        raise UsageError(f"there is no table {named}. Measure one: latnas profile")
+        raise UsageError(f"there is no table {named}. Measure one: latnas profile{written_to(folder)}")
     alike = get_close_matches(named.stem, names, MOST_NAMED, cutoff=0.0)
     raise UsageError(
         f"there is no table {named}. Tables in {folder}: {', '.join(alike)}{_and_more(names)}. "
-        "Name one of them, or measure another: latnas profile"
+        f"Name one of them, or measure another: latnas profile{written_to(folder)}"
     )
 
 
