@@ -211,7 +211,7 @@ def faster(here: Path) -> Path:
     return here
 
 
-EXPLAINED = "lasting: at the speed that the device had when its table was measured; budgets go by it\n"
+EXPLAINED = "lasting: at the speed that the device had for its table, where it is faster now; budgets go by it\n"
 
 
 def test_an_export_by_a_table_of_a_busier_machine_shows_the_time_for_which_a_budget_is_missed(faster: Path) -> None:

@@ -21,7 +21,7 @@ from latnas.words.manifest import ReachedAccuracy
 from latnas.words.sites import SpaceTrace
 
 KINDS = {"search": "search", "random": "random", "most-macs": "most multiply-adds"}
-LASTING = "lasting: at the speed that the device had when its table was measured; budgets go by it"
+LASTING = "lasting: at the speed that the device had for its table, where it is faster now; budgets go by it"
 
 
 def print_json(value: Any) -> None:
