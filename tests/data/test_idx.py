@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,19 @@ def begins(name: str, start: bytes) -> Callable[[Path], object]:
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
     damage(saved(tmp_path))
     assert message in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(10, 12, "10"), (12, 12, "12"), (7, 7, "32")], ids=["oblong", "unlike", "small"]
+)
+def test_where_sizes_do_not_do_as_they_are_the_folder_is_named_with_one_that_does(
+    tmp_path: Path, height: int, width: int, size: str
+) -> None:
+    folder = saved(tmp_path / "my digits")
+    (folder / IMAGES).write_bytes(idx(noise(0, 12, height, width)))
+    offered = refusal(folder).partition(": --data ")[2]
+    assert shlex.split(offered) == [f"{folder}@{size}"]
+    assert load_images(f"{folder}@{size}").size == int(size)
 
 
 def test_a_compressed_file_that_was_cut_or_changed_is_damaged(tmp_path: Path) -> None:

@@ -320,7 +320,7 @@ def grey(count: int, *shape: int) -> Any:
         ({"x_train": grey(1, 1025, 1025)}, "1025x1025 pixels; a side has 8 to 1024"),
         (
             {"x_test": grey(6, 9, 9)},
-            "x_test of 9x9x1. Name a size to have both resized: --data FILE@8",
+            "x_test of 9x9x1. Name a size to have both resized: --data ",
         ),
         (
             {"x_test": grey(6, 8, 8, 3)},

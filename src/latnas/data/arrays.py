@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
+from shlex import quote
 
 from latnas.data.classes import as_labels, check_labelled, class_names, given_names, imbalance_note, untested_note
 from latnas.data.images import ImageData, LabelledImages
@@ -30,7 +31,7 @@ def from_arrays(arrays: dict[str, Array], name: str, file: str, size: int | None
     """
     keys = [key for key in ("x_train", "x_test") if key in arrays]
     for key in keys:
-        check_images(arrays[key], f"{file}: {key}", any_size=size is not None)
+        check_images(arrays[key], file, key, any_size=size is not None)
     _check_alike(arrays["x_train"], arrays[keys[-1]], file, any_size=size is not None)
     pixel_type = arrays["x_train"].dtype
     unit = pixel_type.kind == "f" and _is_unit({key: arrays[key] for key in keys}, file)
@@ -75,7 +76,7 @@ def _check_alike(train: Array, test: Array, file: str, any_size: bool) -> None:
     shapes = [(*x.shape[1:], 1)[:3] for x in (train, test)]
     if shapes[0][2 if any_size else 0 :] != shapes[1][2 if any_size else 0 :]:
         of_train, of_test = ("x".join(map(str, shape)) for shape in shapes)
-        sized = f"Name a size to have both resized: --data FILE@{shapes[0][0]}"
+        sized = f"Name a size to have both resized: --data {quote(f'{file}@{shapes[0][0]}')}"
         alike = sized if shapes[0][2] == shapes[1][2] else "Save both in colour, or both in grey."
         raise LatnasError(f"{file}: x_train has images of {of_train}, x_test of {of_test}. {alike}")
     if train.dtype != test.dtype:

@@ -1,9 +1,12 @@
 """From an array that may be anything to uint8 images, or one sentence on what is wrong with it.
 
-`where` names the file and the array in messages. Shapes: N images, C channels, H rows, W columns.
+`where` names the file and the array in messages, `file` the file or folder alone. Shapes: N images, C channels, H rows,
+W columns.
 """
 
 from __future__ import annotations
+
+from shlex import quote
 
 import numpy as np
 import torch
@@ -18,13 +21,14 @@ SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
 ACCEPTED = "uint8, or float in [0, 1] or [0, 255]"
 
 
-def check_images(x: Array, where: str, any_size: bool) -> None:
+def check_images(x: Array, file: str, key: str, any_size: bool) -> None:
     """Refuses what is not a stack of images, grey or RGB, with pixels within 0 and 255; square ones unless any_size."""
+    where = f"{file}: {key}"
     if x.size == 0:
         raise LatnasError(f"{where} is empty (shape {list(x.shape)}). Save at least one image.")
     _check_layout(x, where)
     if not any_size:
-        _check_size(x.shape[1], x.shape[2], where)
+        _check_size(x.shape[1], x.shape[2], where, file)
     _check_pixels(x, where)
 
 
@@ -47,16 +51,16 @@ def resized_arrays(images: Tensor, size: int) -> Tensor:
     return result
 
 
-def _check_size(height: int, width: int, where: str) -> None:
+def _check_size(height: int, width: int, where: str, file: str) -> None:
     if height != width:
         raise LatnasError(
             f"{where} has images of {height}x{width} pixels; only square ones are taken as they are. "
-            f"Name a size to have them resized and cropped: --data FILE@{min(height, width)}"
+            f"Name a size to have them resized and cropped: --data {quote(f'{file}@{min(height, width)}')}"
         )
     if not SMALLEST_SIDE <= height <= LARGEST_SIDE:
         raise LatnasError(
             f"{where} has images of {height}x{width} pixels; a side has {SMALLEST_SIDE} to {LARGEST_SIDE}. "
-            "Name a size to have them resized: --data FILE@32"
+            f"Name a size to have them resized: --data {quote(f'{file}@32')}"
         )
 
 
