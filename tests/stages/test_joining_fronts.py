@@ -153,6 +153,23 @@ def test_a_front_that_joins_goes_on_after_a_stop_and_comes_out_the_same(small_ru
     assert contents(run_in(here)).keys() >= contents(run_in(whole)).keys()
 
 
+@pytest.mark.parametrize("resumes", [True, False], ids=["goes on", "joins"])
+def test_shared_weights_that_are_gone_are_made_again_by_the_command_that_is_named_whatever_else_is_unfinished(
+    resumes: bool, small_run: Path, tmp_path: Path, plain_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here := copied(small_run, tmp_path / "here"))
+    own, lost = front_in(here).name, run_in(here) / "supernet" / "weights.safetensors"
+    stopped(joined(here, table=other_table(here)), "proposals-0.json", 1)
+    lost.unlink()
+    (name,) = (name for name in RunFolder(run_in(here)).begun() if name != own)
+    resumed = joined(here, from_run=None, resume=run_in(here).name, table=name)
+    with pytest.raises(LatnasError) as caught:
+        search(resumed if resumes else joined(here, table=here / "other.json"))
+    command = shlex.split(str(caught.value).partition(": latnas ")[2])
+    assert command == ["search", "--resume", str(run_in(here)), "--table", own]
+    assert latnas(*command, "--quiet").code == 0 and lost.exists()
+
+
 def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keeps(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

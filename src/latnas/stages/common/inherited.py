@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from torch import Tensor
 
 from latnas.errors import LatnasError
+from latnas.stages.common.runs import RunFolder, resume_own
 from latnas.training.checkpoint import load_tensors
 
 
@@ -18,7 +18,7 @@ def supernet_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         LatnasError: it is missing or damaged; the message names the command that makes it again.
     """
-    again = f"The search makes it again: latnas search --resume {quote(str(path.parent.parent))}"
+    again = f"The search makes it again: {resume_own(RunFolder(path.parent.parent))}"
     if not path.exists():
         raise LatnasError(f"there is no {path}. {again}")
     return load_tensors(path, f"Delete it. {again}")

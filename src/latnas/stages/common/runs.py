@@ -192,8 +192,7 @@ def choose_front(run: RunFolder, named: str | None) -> str:
             f"run {run.path} has no finished front for table {named!r}. It has: {', '.join(known) or 'none'}."
         )
     if not known:
-        command = f"latnas search --resume {quote(str(run.path))}"
-        raise UsageError(f"the search of {run.path} is not finished. Go on: {command}")
+        raise UsageError(f"the search of {run.path} is not finished. Go on: {resume_own(run)}")
     if named is None and len(known) > 1:
         raise UsageError(f"run {run.path} has several fronts; name one: --table {' | --table '.join(known)}")
     return named or known[0]
@@ -208,6 +207,12 @@ def which_run(run: RunFolder, flag: str = "--run ") -> str:
 def which_front(run: RunFolder, front: str) -> str:
     """The flag that names a front, where its run has several."""
     return f" --table {front}" if len(run.fronts()) > 1 else ""
+
+
+def resume_own(run: RunFolder) -> str:
+    """The command that goes on with the front that began a run, whichever of others are not finished either."""
+    begun = run.begun()
+    return f"latnas search --resume {quote(str(run.path))}" + (f" --table {begun[0]}" if len(begun) > 1 else "")
 
 
 def search_again(run: RunFolder, front: str, data: str | None) -> str:

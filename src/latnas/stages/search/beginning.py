@@ -23,6 +23,7 @@ from latnas.stages.common.runs import (
     images_of,
     open_run,
     read_toml,
+    resume_own,
     to_toml,
 )
 from latnas.stages.common.tables import check_images, find_table, profile_again
@@ -143,8 +144,7 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     """A front for another table, or another range of the run's own one, beside those that a finished run has."""
     begun = run.begun()
     if not begun or not _is_finished(run, begun[0], begun[0]):
-        command = f"latnas search --resume {quote(str(run.path))}"
-        raise UsageError(f"the search of {run.path} is not finished. Go on first: {command}")
+        raise UsageError(f"the search of {run.path} is not finished. Go on first: {resume_own(run)}")
     own = begun[0]
     typed = {name: getattr(config, name) for name in OF_A_FRONT if name in config.model_fields_set}
     full = _as_recorded(config, run, {"budget_range": "auto", **typed})
