@@ -13,7 +13,7 @@ from latnas.ranking.features import Reduction
 from latnas.spaces.space import make_space
 from latnas.stages.common.estimate import ExportSizes, export_seconds, profile_seconds, search_seconds, time_steps
 from latnas.stages.common.options import SearchOptions
-from latnas.stages.export import ExportConfig, export
+from latnas.stages.export import ExportConfig, advice_of, export
 from latnas.stages.profile import ProfileConfig, Profiled, profile, setting_of
 from latnas.stages.search import SearchConfig, search
 from latnas.words.reporting import Reporter
@@ -91,10 +91,13 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
     seconds = time.monotonic() - began
     if json:
         show.print_json({"seconds": seconds, **show.exported_json(files)})
-        return
-    show.print_exported("one search, a network for each budget, beside two baselines with the same training", files)
-    print(f"The whole demo took {seconds:.0f} s.")
-    show.show_where(files)
+    else:
+        show.print_exported("one search, a network for each budget, beside two baselines with the same training", files)
+        show.show_missed(files)
+        print(f"The whole demo took {seconds:.0f} s.")
+        show.show_where(files)
+    for advice in advice_of(files):
+        report.warn(advice)
 
 
 def _profiled(config: ProfileConfig, report: Reporter) -> Profiled:

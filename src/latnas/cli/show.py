@@ -81,6 +81,12 @@ def exported_json(files: Sequence[ExportedFile]) -> dict[str, Any]:
 def show_exported(files: Sequence[ExportedFile]) -> None:
     """The final table, and what is not as it was asked for."""
     print_exported("exported networks", files)
+    show_missed(files)
+    show_where(files)
+
+
+def show_missed(files: Sequence[ExportedFile]) -> None:
+    """How many files are over their budgets, and which are over a limit."""
     over = [file for file in files if file.manifest.within_budget is False]
     if over:
         print(f"{len(over)} of {len(files)} over budget")
@@ -88,7 +94,6 @@ def show_exported(files: Sequence[ExportedFile]) -> None:
         limits = file.manifest.limits
         if limits is not None and limits.exceeded:
             print(f"{file.folder.name} is over the limit on its {', '.join(limits.exceeded)}")
-    show_where(files)
 
 
 def show_where(files: Sequence[ExportedFile]) -> None:
