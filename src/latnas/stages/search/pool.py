@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import chain, islice, product
+
+import torch
 
 from latnas.data.randomness import generator
 from latnas.errors import UsageError
 from latnas.ranking.judge import LEAST_LABELS
-from latnas.spaces.solving import cheapest, dearest, random_within
+from latnas.spaces.solving import cheapest, dearest, extremes, random_within
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.limits import too_few
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.search.config import SearchConfig
 from latnas.words.architecture import Architecture, count_architectures
-from latnas.words.costs import generic_costs, params_cost
+from latnas.words.costs import AdditiveCost, generic_costs, params_cost
 from latnas.words.latency import LatencyModel
 
 MIXTURES = 6
 DRAWS_IN_VAIN = 300
 """So many random architectures that are known already end the pool: there are hardly any others."""
+
+DRAWS = 100
+"""So many are drawn for one that fits, before the solver finds one under noise: where few fit, it is faster."""
 
 LISTABLE = 20_000
 """Spaces of no more combinations than this are looked through one by one, in a second."""
@@ -38,7 +43,9 @@ class Pool:
 def initial_pool(space: Space, config: SearchConfig, tables: Sequence[LatencyModel] = ()) -> Pool:
     """Distinct canonical architectures within the space's limits: all, where there are no more than `config.pool`.
 
-    Elsewhere random ones, the ends of every generic cost, and the fastest and slowest of each table.
+    Elsewhere random ones, of the whole space and within budgets of each table by turns, the ends of every generic cost,
+    and the fastest and slowest of each table. Of all networks hardly any are within a tight budget, and of those that
+    are, proposals are no fair sample: so a judge would learn nothing of them.
 
     Raises:
         UsageError: the limits leave too few to learn from.
@@ -53,21 +60,41 @@ def _pool(space: Space, config: SearchConfig, tables: Sequence[LatencyModel]) ->
     listed = all_architectures(space, config.pool)
     if listed is not None:
         return Pool(tuple(listed), is_whole_space=True)
-    random, cost = generator(config.seed, "pool"), params_cost(space.trace)
+    random = generator(config.seed, "pool")
     costs = generic_costs(space.trace, MIXTURES, config.seed)
     ends = chain.from_iterable((*cheapest(space, cost, 1), *dearest(space, cost, 1)) for cost in costs)
     pool = {one.key: one for one in ends}  # one that lies too deep among what limits leave is done without
     in_vain = 0
-    for _ in range(10 * config.pool):
+    for drawn in islice(_draws(space, config, tables, random), 10 * config.pool):
         if len(pool) >= config.pool or in_vain == DRAWS_IN_VAIN:
             break
-        drawn = random_within(space, cost, math.inf, random, draws=100)  # where limits leave few, the solver is faster
         in_vain = in_vain + 1 if drawn.key in pool else 0
         pool.setdefault(drawn.key, drawn)
     for latency in tables:
         for end in predicted_ends(space, latency):
             pool.setdefault(end.key, end)
     return Pool(tuple(pool.values()), is_whole_space=False)
+
+
+def _draws(
+    space: Space, config: SearchConfig, tables: Sequence[LatencyModel], random: torch.Generator
+) -> Iterator[Architecture]:
+    """Random architectures without end: one of the whole space, then one within a random budget of each table."""
+    ranges = [(latency.cost, *_range_of(space, latency.cost, config)) for latency in tables]
+    while True:
+        yield random_within(space, params_cost(space.trace), math.inf, random, DRAWS)
+        for cost, low, high in ranges:
+            budget = low * (high / low) ** float(torch.rand((), generator=random))
+            yield random_within(space, cost, budget, random, DRAWS)
+
+
+def _range_of(space: Space, cost: AdditiveCost, config: SearchConfig) -> tuple[float, float]:
+    """The least and the most of a latency's cost in ms that a budget of the search may be."""
+    low, high = (cost.cost(one) for one in extremes(space, cost))
+    if config.wanted_range is not None:
+        tight, loose = config.wanted_range
+        low, high = max(low, tight), min(high, loose)
+    return low, max(low, high)
 
 
 def all_architectures(space: Space, most: int) -> list[Architecture] | None:
