@@ -49,7 +49,7 @@ from latnas.words.files import read_json, write_json
 from latnas.words.pareto import hypervolume
 from latnas.words.table import LatencyTable, load_table
 
-VERSION = 1
+VERSION = 2
 """Of what is measured: methods, judge and costs.
 Raise it when that changes: results of another version are not mixed with these."""
 

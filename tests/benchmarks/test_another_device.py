@@ -74,7 +74,14 @@ def test_what_the_results_file_has_is_not_searched_again_unless_another_judge_is
         if stopping:
             raise OutOfTimeError
         return [
-            {"space": space, "seed": seed, "judged_by": judge, "difference": -0.002 * (seed + 1), "minutes": 1.0}
+            {
+                "space": space,
+                "seed": seed,
+                "judged_by": judge,
+                "difference": -0.002 * (seed + 1),
+                "minutes": 1.0,
+                "version": another_device.VERSION,
+            }
             for judge in judges_of(space, given.truth)
         ]
 

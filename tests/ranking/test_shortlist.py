@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -18,11 +20,11 @@ def made_up(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return costs, sizes + random.normal(size=NETWORKS), sizes
 
 
-def best_within(costs: np.ndarray, scores: np.ndarray, k: int) -> set[int]:
+def best_within(costs: np.ndarray, scores: np.ndarray, k: int, budgets: Sequence[float] = ()) -> set[int]:
     """The k best within each budget of each cost, one budget after the other."""
     found = set()
     for cost in costs:
-        for budget in np.exp(np.linspace(np.log(cost.min()), np.log(cost.max()), BUDGETS)):
+        for budget in budgets or np.exp(np.linspace(np.log(cost.min()), np.log(cost.max()), BUDGETS)):
             within = [index for index in range(len(scores)) if cost[index] <= budget * (1 + 1e-9)]
             found |= set(sorted(within, key=lambda index: -scores[index])[:k])
     return found
@@ -33,6 +35,15 @@ def test_a_shortlist_of_the_right_length_is_the_k_best_within_each_budget(k: int
     costs, scores, sizes = made_up(seed=k)
     expected = best_within(costs, scores, k)
     assert shortlist(costs, scores, sizes, len(expected)) == sorted(expected)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_budgets_that_are_given_are_the_only_ones(k: int) -> None:
+    costs, scores, sizes = made_up(seed=k)
+    budgets = tuple(np.quantile(costs[0], (0.02, 0.1, 0.5)).tolist())
+    expected = best_within(costs[:1], scores, k, budgets)
+    assert shortlist(costs[:1], scores, sizes, len(expected), budgets=budgets) == sorted(expected)
+    assert costs[0][sorted(expected)].max() <= budgets[-1]
 
 
 @pytest.mark.parametrize("count", [40, 77, 110])

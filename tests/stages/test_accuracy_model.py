@@ -22,14 +22,15 @@ from latnas.spaces.solving import dearest
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search import SearchConfig, trainings
-from latnas.stages.search.accuracy import AccuracyModel, accuracy_model
-from latnas.stages.search.trainings import first_trainings, train_first, train_rest
+from latnas.stages.search.accuracy import MIXTURES, AccuracyModel, accuracy_model
+from latnas.stages.search.trainings import Candidates, first_trainings, train_first, train_rest
 from latnas.words.architecture import Architecture
 from latnas.words.costs import generic_costs, params_cost
 from latnas.words.reporting import Silent
 
 DATA = load_images("digits")
 SPACE = make_space("nasbench201", image_size=8, channels=1, classes=10, width=4, depth=1)
+COSTS = generic_costs(SPACE.trace, MIXTURES, seed=0)
 SIZES: dict[str, Any] = {
     "data": "digits", "pool": 32, "trainings": 12, "training_steps": 2, "halvings": 1, "reduced_width": 4,
     "reduced_size": 8, "executor": "local:0",
@@ -52,7 +53,7 @@ def made(folder: Path, **changes: Any) -> AccuracyModel:
     model = begun(folder, **changes)
     proposed = found(model)
     model.of(proposed, "features", Silent())
-    model = model.completed(proposed)
+    model = model.completed(Candidates.of(proposed, model.scores, COSTS))
     model.tell(Silent())
     return model
 
@@ -105,6 +106,24 @@ def test_half_of_the_trainings_wait_for_the_proposals_and_the_best_of_these_are_
     assert best.key in later
 
 
+def test_within_budgets_that_are_given_each_gets_as_many_of_the_other_half(tmp_path: Path) -> None:
+    """The best by the judge within each: hardly a budget is left to networks that were not trained."""
+    first = begun(tmp_path, trainings=18, halvings=0)
+    proposed, cost = found(first), params_cost(SPACE.trace)
+    values = {
+        one.key: first.judge.score(one.key, first.scores.of(one.key), caution=0.0).value
+        for one, _ in zip(proposed, first.of(proposed, "features", Silent()), strict=True)
+    }
+    costs = {one.key: cost.cost(one) for one in proposed}
+    budgets = np.quantile(list(costs.values()), (0.2, 0.5, 1.0)).tolist()
+    first.completed(Candidates.within(proposed, first.scores, list(costs.values()), budgets))
+    likes = [sorted((k for k in values if costs[k] <= most), key=lambda k: -values[k]) for most in budgets]
+    everything = trained(tmp_path)[2]
+    assert len(everything) == 18 and first.first < everything
+    reached = [next(rank for rank, key in enumerate(best) if key not in everything) for best in likes]
+    assert min(reached) >= 3 and max(reached) <= min(reached) + 1, "the best are trained to the same rank, or nearly"
+
+
 def test_where_the_pool_is_the_whole_space_nothing_waits() -> None:
     assert [first_trainings(count, whole_space=True) for count in (4, 12, 130)] == [4, 12, 130]
     assert [first_trainings(count, whole_space=False) for count in (4, 5, 8, 12, 130)] == [4, 4, 4, 6, 65]
@@ -147,7 +166,7 @@ def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes:
     labels = dict(zip((one.key for one in pool), values.tolist(), strict=True))
     made_up = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", labels)
     judge, first = train_first(pool, model.scores, made_up, costs, config.trainings)
-    judge = train_rest(pool, pool, model.scores, made_up, costs, judge, first)
+    judge = train_rest(pool, Candidates.of(pool, model.scores, costs), model.scores, made_up, judge, first)
     return judge, np.array([[cost.cost(architecture) for architecture in pool] for cost in costs])
 
 

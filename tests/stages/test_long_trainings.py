@@ -18,7 +18,7 @@ from latnas.ranking.long_model import DOUBT, LEAST_LONG
 from latnas.spaces.space import make_space
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.search import SearchConfig
-from latnas.stages.search.accuracy import AccuracyModel, accuracy_model
+from latnas.stages.search.accuracy import MIXTURES, AccuracyModel, accuracy_model
 from latnas.stages.search.long_trainings import (
     Contest,
     Opinions,
@@ -29,8 +29,9 @@ from latnas.stages.search.long_trainings import (
     values_of,
     with_known,
 )
+from latnas.stages.search.trainings import Candidates
 from latnas.words.architecture import Architecture
-from latnas.words.costs import macs_cost
+from latnas.words.costs import generic_costs, macs_cost
 from latnas.words.reporting import Reporter, Silent
 
 DATA = load_images("digits")
@@ -46,7 +47,8 @@ LONG_STEPS = 5
 def judged(tmp_path_factory: pytest.TempPathFactory) -> AccuracyModel:
     run = RunFolder(tmp_path_factory.mktemp("judged"))
     model = accuracy_model(SearchConfig(**SIZES), SPACE, DATA, run, Silent())
-    return model.completed(model.pool.architectures)
+    pool = model.pool.architectures
+    return model.completed(Candidates.of(pool, model.scores, generic_costs(SPACE.trace, MIXTURES, seed=0)))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,12 @@ BUDGETS = 24
 
 
 def shortlist(
-    costs_CN: np.ndarray, scores_N: np.ndarray, sizes_N: np.ndarray, count: int, sure: Sequence[int] = ()
+    costs_CN: np.ndarray,
+    scores_N: np.ndarray,
+    sizes_N: np.ndarray,
+    count: int,
+    sure: Sequence[int] = (),
+    budgets: Sequence[float] = (),
 ) -> list[int]:
     """Positions of `count` networks (of all, if there are fewer), in increasing order.
 
@@ -25,12 +30,15 @@ def shortlist(
     more than `count`; then, of those that the next k adds, as many as are still wanted, evenly spaced over size. Where
     the best alone are too many, only the first costs count, as many as there are networks for: the most important cost
     comes first.
+
+    Args:
+        budgets: of every cost; `BUDGETS` of each unless given.
     """
-    ranks_N = best_ranks(costs_CN, scores_N)
+    ranks_N = best_ranks(costs_CN, scores_N, budgets)
     for costs in range(len(costs_CN) - 1, 0, -1):
         if np.count_nonzero(ranks_N == 0) <= count:
             break
-        ranks_N = best_ranks(costs_CN[:costs], scores_N)
+        ranks_N = best_ranks(costs_CN[:costs], scores_N, budgets)
     ranks_N[list(sure)] = -1
     count = min(count, len(ranks_N))
     upto = np.searchsorted(np.sort(ranks_N), np.arange(len(ranks_N) + 1))  # [k]: how many have a rank below k
@@ -42,12 +50,12 @@ def shortlist(
     return sorted([*chosen.tolist(), *following[spread].tolist()])
 
 
-def best_ranks(costs_CN: np.ndarray, scores_N: np.ndarray) -> np.ndarray:
+def best_ranks(costs_CN: np.ndarray, scores_N: np.ndarray, budgets: Sequence[float] = ()) -> np.ndarray:
     """[N]: for each network its best rank by score, from 0, within any budget of any cost. Ties go to the first."""
     order = np.argsort(-scores_N, kind="stable")
     ranks_N = np.full(len(scores_N), len(scores_N))
     for costs in costs_CN:
-        for budget in np.geomspace(costs.min(), costs.max(), BUDGETS):
+        for budget in budgets or np.geomspace(costs.min(), costs.max(), BUDGETS).tolist():
             fits = order[costs[order] <= budget * (1 + 1e-9)]
             ranks_N[fits] = np.minimum(ranks_N[fits], np.arange(len(fits)))
     return ranks_N

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
 from latnas.data.images import ImageData
 from latnas.data.splits import splits_of
 from latnas.ranking.features import PROXY_BATCH, Reduction
@@ -17,6 +19,7 @@ from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.pool import Pool, initial_pool
 from latnas.stages.search.trainings import (
+    Candidates,
     ShortTrainings,
     common_config,
     first_trainings,
@@ -110,7 +113,6 @@ class AccuracyModel:
         pool: what was looked at first.
         scores: the features.
         trainings: the short trainings of the run.
-        costs: along whose fronts they are placed; none where `completed` is not asked for.
         judge: fitted to them.
         first: keys of those that came before the proposals.
         long: fitted to long trainings, where there are any that count: networks are ranked by it then.
@@ -119,7 +121,6 @@ class AccuracyModel:
     pool: Pool
     scores: Scores
     trainings: ShortTrainings
-    costs: tuple[CostModel, ...]
     judge: Judge
     first: frozenset[str]
     long: LongModel | None = None
@@ -150,11 +151,17 @@ class AccuracyModel:
             view = View.of(self.judge, {one.key: self.scores.of(one.key) for one in self.pool.architectures})
         return replace(self, long=fit_long_model(view, labels))
 
-    def completed(self, found: Sequence[Architecture]) -> AccuracyModel:
-        """After the short trainings that are left for `found`, all of which was scored, and the longer ones."""
+    def completed(self, candidates: Candidates, values_N: np.ndarray | None = None) -> AccuracyModel:
+        """After the short trainings that are left for these, all of which were scored, and the longer ones.
+
+        Args:
+            candidates: what to choose from.
+            values_N: what they are chosen by; the judge's scores unless given.
+        """
         pool = self.pool.architectures
-        judge = train_rest(pool, found, self.scores, self.trainings, self.costs, self.judge, self.first)
-        return self.judged_by(judge)
+        return self.judged_by(
+            train_rest(pool, candidates, self.scores, self.trainings, self.judge, self.first, values_N)
+        )
 
     def tell(self, report: Reporter) -> None:
         """Says how good the judge is, and leaves that in the run."""
@@ -205,9 +212,9 @@ def accuracy_model(
     costs, trainings = _costs_of(config, space, tables), ShortTrainings(config, space, data, run, report, device)
     count = first_trainings(config.trainings, pool.is_whole_space)
     judge, first = train_first(pool.architectures, scores, trainings, costs, count)
-    model = AccuracyModel(pool, scores, trainings, costs, judge, first)
+    model = AccuracyModel(pool, scores, trainings, judge, first)
     if pool.is_whole_space:
-        model = model.completed(pool.architectures)
+        model = model.completed(Candidates.of(pool.architectures, scores, costs))
     model.tell(report)
     return model
 

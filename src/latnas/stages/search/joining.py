@@ -58,7 +58,7 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     scores.compute(pool.architectures, report, "features")
     trainings = ShortTrainings(config, space, data, run, report, "cpu")
     judge = fitted(pool.architectures, scores, trainings, _longest(begun))
-    model = AccuracyModel(pool, scores, trainings, (), judge, first=frozenset())
+    model = AccuracyModel(pool, scores, trainings, judge, first=frozenset())
     trainer = supernet_trainer(space, data, recipe, config.seed)
     weights, state = supernet_weights(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)

@@ -111,7 +111,7 @@ def trained_long(
         if model.long is None:
             wanted = contest.next(opinions(model, contest), known, most - len(known), LEAST_LONG)
         else:
-            wanted = contest.next([values_of(model, contest, caution=-DOUBT)], known, most - len(known))
+            wanted = contest.next([hopeful_values(model, contest)], known, most - len(known))
         if not wanted:
             break
         known |= {one.key for one in wanted}
@@ -137,6 +137,14 @@ def values_of(model: AccuracyModel, contest: Contest, caution: float = DOUBT) ->
     if model.long is None:
         return np.array([model.judge.score(key, model.scores.of(key)).value for key in keys])
     return np.array([model.long.score(key, model.scores.of(key), caution).value for key in keys])
+
+
+def hopeful_values(model: AccuracyModel, contest: Contest) -> np.ndarray:
+    """[N]: what to train next goes by: with hope for what is in doubt, or by the judge alone without its caution."""
+    if model.long is None:
+        scores = (model.judge.score(one.key, model.scores.of(one.key), caution=0.0) for one in contest.found)
+        return np.array([score.value for score in scores])
+    return values_of(model, contest, caution=-DOUBT)
 
 
 def _told(model: AccuracyModel) -> str:

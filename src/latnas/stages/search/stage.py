@@ -23,9 +23,16 @@ from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.front import make_front
 from latnas.stages.search.joining import Shared, inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds, with_largest
-from latnas.stages.search.long_trainings import contest_of, every_opinion, favourites, first_long, trained_long
+from latnas.stages.search.long_trainings import (
+    contest_of,
+    every_opinion,
+    favourites,
+    first_long,
+    hopeful_values,
+    trained_long,
+)
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
-from latnas.stages.search.trainings import common_config
+from latnas.stages.search.trainings import Candidates, common_config
 from latnas.training.checkpoint import save_tensors
 from latnas.training.tasks import RESULT, Task, one_thread, workers_kept
 from latnas.training.trainer import Recipe
@@ -99,14 +106,15 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
             weights = network_of(trainer).state_dict()
             save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
         model.scores.compute(found, report, "last features")
+        contest = contest_of(found, problem, config.budgets)
         if not (begun.joins or model.pool.is_whole_space):
-            model = model.completed(found)
+            within = Candidates.within(found, model.scores, contest.latencies_N.tolist(), contest.budgets_ms)
+            model = model.completed(within, hopeful_values(model, contest))
             model.tell(report)
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
             model.tell(report)
         if config.long_trainings and not begun.joins:
-            contest = contest_of(found, problem, config.budgets)
             model = trained_long(model, contest, favourites, config.long_trainings, report)
         scores = model.of(found, "scores", report)
         front = make_front(space, latency, budgets, found, scores, config)

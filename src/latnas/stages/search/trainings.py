@@ -98,29 +98,51 @@ class ShortTrainings:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Networks that may be trained: their features, what they cost [C, N], and their sizes [N]."""
+    """Networks that may be trained: their features, what they cost [C, N], their sizes [N]; budgets, of each cost."""
 
     architectures: Sequence[Architecture]
     rows: Sequence[dict[str, float]]
     costs_CN: np.ndarray
     sizes_N: np.ndarray
+    budgets: Sequence[float] = ()
 
     @classmethod
     def of(cls, architectures: Sequence[Architecture], features: Features, costs: Sequence[CostModel]) -> Candidates:
-        """With every cost of every network."""
+        """With every cost of every network, and many budgets of each."""
+        return cls._of(architectures, features, [[cost.cost(one) for one in architectures] for cost in costs], ())
+
+    @classmethod
+    def within(
+        cls,
+        architectures: Sequence[Architecture],
+        features: Features,
+        latencies_ms: Sequence[float],
+        budgets_ms: Sequence[float],
+    ) -> Candidates:
+        """For these budgets alone."""
+        return cls._of(architectures, features, [latencies_ms], budgets_ms)
+
+    @classmethod
+    def _of(
+        cls,
+        architectures: Sequence[Architecture],
+        features: Features,
+        costs: Sequence[Sequence[float]],
+        budgets: Sequence[float],
+    ) -> Candidates:
         rows = [features.of(architecture.key) for architecture in architectures]
-        costs_CN = np.array([[cost.cost(architecture) for architecture in architectures] for cost in costs])
-        return cls(architectures, rows, costs_CN, np.array([row["log_macs"] for row in rows]))
+        return cls(architectures, rows, np.array(costs), np.array([row["log_macs"] for row in rows]), budgets)
 
     def best(self, values_N: np.ndarray, count: int, sure: Collection[str] = ()) -> Candidates:
         """Those along the fronts of these values, the ones of the keys in `sure` among them."""
         certain = [position for position, one in enumerate(self.architectures) if one.key in sure]
-        chosen = shortlist(self.costs_CN, values_N, self.sizes_N, count, certain)
+        chosen = shortlist(self.costs_CN, values_N, self.sizes_N, count, certain, self.budgets)
         return Candidates(
             [self.architectures[position] for position in chosen],
             [self.rows[position] for position in chosen],
             self.costs_CN[:, chosen],
             self.sizes_N[chosen],
+            self.budgets,
         )
 
     def judged(self, judge: Judge) -> np.ndarray:
@@ -166,26 +188,26 @@ def train_first(
 
 def train_rest(
     pool: Sequence[Architecture],
-    found: Sequence[Architecture],
+    candidates: Candidates,
     features: Features,
     trainings: ShortTrainings,
-    costs: Sequence[CostModel],
     judge: Judge,
     trained: Collection[str],
+    values_N: np.ndarray | None = None,
 ) -> Judge:
-    """Trains the shortlist of everything found, then the best of it anew and longer, and again; returns the last judge.
+    """Trains the shortlist of candidates, then the best of it anew and longer, and again; returns the last judge.
 
     Longer trainings start anew: the learning rate of a shorter one has ended at zero.
 
     Args:
         pool: sets the scale of features.
-        found: what to choose from.
-        judge: by whose scores the first are chosen.
+        candidates: everything found, to choose from.
+        judge: by whose scores the first are chosen, unless `values_N` are given.
         trained: keys of what `train_first` trained.
+        values_N: what else the first are chosen by.
     """
     (count, steps), *longer = trainings.config.lengths
-    candidates = Candidates.of(found, features, costs)
-    chosen = candidates.best(candidates.judged(judge), count, trained)
+    chosen = candidates.best(candidates.judged(judge) if values_N is None else values_N, count, trained)
     trainings.train(chosen.architectures, steps)
     judge = fitted(pool, features, trainings, steps)
     for count, steps in longer:
