@@ -57,6 +57,15 @@ def test_any_length_is_kept_to_and_everything_better_is_in_it(count: int) -> Non
     assert best_within(costs, scores, k) <= set(chosen) <= best_within(costs, scores, k + 1)
 
 
+def test_a_cost_below_zero_counts_as_a_thousandth_of_the_dearest() -> None:
+    """As the linear cost of a fast network may come out that was fitted to measurements."""
+    costs, scores, sizes = made_up(seed=2)
+    shifted = costs[:1] - 1.5 * costs[0].min()
+    assert shifted.min() < 0 < shifted.max()
+    chosen = shortlist(shifted, scores, sizes, 40)
+    assert len(chosen) == 40 and int(scores.argmax()) in chosen
+
+
 @pytest.mark.parametrize("count", [NETWORKS, 1000])
 def test_a_shortlist_as_long_as_all_there_is_holds_it(count: int) -> None:
     assert shortlist(*made_up(seed=0), count) == list(range(NETWORKS))

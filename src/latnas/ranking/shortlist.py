@@ -15,6 +15,9 @@ import numpy as np
 BUDGETS = 24
 """Budgets of each cost, logarithmic from the least to the most that a network takes."""
 
+WIDEST = 1000.0
+"""The tightest is no less than this part of the loosest: a cost fitted to measurements may come out below zero."""
+
 
 def shortlist(
     costs_CN: np.ndarray,
@@ -55,7 +58,8 @@ def best_ranks(costs_CN: np.ndarray, scores_N: np.ndarray, budgets: Sequence[flo
     order = np.argsort(-scores_N, kind="stable")
     ranks_N = np.full(len(scores_N), len(scores_N))
     for costs in costs_CN:
-        for budget in budgets or np.geomspace(costs.min(), costs.max(), BUDGETS).tolist():
+        low, high = max(costs.min(), costs.max() / WIDEST), costs.max()
+        for budget in budgets or np.geomspace(low, high, BUDGETS).tolist():
             fits = order[costs[order] <= budget * (1 + 1e-9)]
             ranks_N[fits] = np.minimum(ranks_N[fits], np.arange(len(fits)))
     return ranks_N

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
+from latnas.data.randomness import generator
 from latnas.hypernet.supernet import supernet_trainer
 from latnas.ranking.features import Reduction
 from latnas.ranking.shortlist import shortlist
@@ -20,7 +22,7 @@ from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search.accuracy import AccuracyModel, Scores
 from latnas.stages.search.beginning import WEIGHTS, Beginning
 from latnas.stages.search.long_trainings import with_known
-from latnas.stages.search.pool import initial_pool
+from latnas.stages.search.pool import initial_pool, within_budgets
 from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
 from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture, distinct
@@ -47,13 +49,14 @@ class Shared:
 def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
     """From the run's own front: everything that it scored, its weights, and a judge of all short trainings there are.
 
-    Nothing is trained.
+    Networks are drawn within budgets of the new table, as the run's pool was within its own. Nothing is trained.
     """
     config, data, run = begun.config, begun.data, begun.run
     own = run.front(begun.own)
     table = load_table(own / TABLE)
     own_space = limited_space(space_of(table), config.limits, data.classes, table.name)
-    pool = initial_pool(own_space, config, [latency_of(table, own_space)])
+    of_run = config.model_copy(update={"budget_range": str(begun.run.read_config()["budget_range"])})
+    pool = initial_pool(own_space, of_run, [latency_of(table, own_space)])
     scores = Scores(config, space, data, run)
     scores.compute(pool.architectures, report, "features")
     trainings = ShortTrainings(config, space, data, run, report, "cpu")
@@ -63,7 +66,9 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     weights, state = supernet_weights(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
     scored = [network.as_architecture for network in load_front(own / FRONT).networks]
-    known = distinct(one for one in [*scored, *predicted_ends(space, latency)] if space.keeps(one))
+    random = generator(config.seed, "joining", latency.table.name)
+    drawn = [] if pool.is_whole_space else islice(within_budgets(space, config, latency, random), config.pool // 2)
+    known = distinct(one for one in [*scored, *predicted_ends(space, latency), *drawn] if space.keeps(one))
     report.say(f"accuracy model of {run.path}: {len(judge.labels)} networks trained briefly, {len(known)} known")
     scores.compute(known, report, "features of what is known")
     model = with_known(model, {one.key for one in known}, report)

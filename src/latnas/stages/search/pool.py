@@ -12,13 +12,14 @@ import torch
 from latnas.data.randomness import generator
 from latnas.errors import UsageError
 from latnas.ranking.judge import LEAST_LABELS
+from latnas.ranking.shortlist import WIDEST
 from latnas.spaces.solving import cheapest, dearest, extremes, random_within
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.limits import too_few
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.search.config import SearchConfig
 from latnas.words.architecture import Architecture, count_architectures
-from latnas.words.costs import AdditiveCost, generic_costs, params_cost
+from latnas.words.costs import generic_costs, params_cost
 from latnas.words.latency import LatencyModel
 
 MIXTURES = 6
@@ -80,21 +81,25 @@ def _draws(
     space: Space, config: SearchConfig, tables: Sequence[LatencyModel], random: torch.Generator
 ) -> Iterator[Architecture]:
     """Random architectures without end: one of the whole space, then one within a random budget of each table."""
-    ranges = [(latency.cost, *_range_of(space, latency.cost, config)) for latency in tables]
+    streams = [within_budgets(space, config, latency, random) for latency in tables]
     while True:
         yield random_within(space, params_cost(space.trace), math.inf, random, DRAWS)
-        for cost, low, high in ranges:
-            budget = low * (high / low) ** float(torch.rand((), generator=random))
-            yield random_within(space, cost, budget, random, DRAWS)
+        yield from map(next, streams)
 
 
-def _range_of(space: Space, cost: AdditiveCost, config: SearchConfig) -> tuple[float, float]:
-    """The least and the most of a latency's cost in ms that a budget of the search may be."""
+def within_budgets(
+    space: Space, config: SearchConfig, latency: LatencyModel, random: torch.Generator
+) -> Iterator[Architecture]:
+    """Random architectures without end, each within a budget of its own, log-uniform over the range of the search."""
+    cost = latency.cost
     low, high = (cost.cost(one) for one in extremes(space, cost))
+    low = max(low, high / WIDEST)
     if config.wanted_range is not None:
         tight, loose = config.wanted_range
         low, high = max(low, tight), min(high, loose)
-    return low, max(low, high)
+    while True:
+        budget = low * (max(low, high) / low) ** float(torch.rand((), generator=random))
+        yield random_within(space, cost, budget, random, DRAWS)
 
 
 def all_architectures(space: Space, most: int) -> list[Architecture] | None:
