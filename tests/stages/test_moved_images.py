@@ -63,6 +63,13 @@ def test_images_that_are_gone_are_looked_for_where_one_says_with_the_same_ending
 # Export
 
 
+def without_its_images(folder: Path, here: Path) -> Path:
+    """A copy, whose run records images in a place where nothing is."""
+    config = run_in(copied(folder, here)) / "config.toml"
+    config.write_text(config.read_text().replace('data = "digits"', 'data = "/gone/digits.npz@unmirrored"'))
+    return here
+
+
 def test_images_that_were_moved_do_not_make_an_export_train_again(
     exported_run: Path, moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,9 +88,7 @@ def test_images_that_were_moved_do_not_make_an_export_train_again(
 def test_a_run_whose_images_are_gone_is_exported_with_those_that_are_named(
     exported_run: Path, moved: Path, tmp_path: Path
 ) -> None:
-    here = copied(exported_run, tmp_path / "here")
-    config = run_in(here) / "config.toml"
-    config.write_text(config.read_text().replace('data = "digits"', 'data = "/gone/digits.npz@unmirrored"'))
+    here = without_its_images(exported_run, tmp_path / "here")
     shutil.rmtree(run_in(here) / "exports")
     with pytest.raises(UsageError, match="type the same command with --data PLACE@unmirrored"):
         export(export_config(here, all=True))
@@ -96,9 +101,7 @@ def test_a_run_whose_images_are_gone_is_exported_with_those_that_are_named(
 def test_the_search_of_another_range_that_is_advised_names_the_images_where_they_are_now(
     small_run: Path, moved: Path, tmp_path: Path
 ) -> None:
-    here = copied(small_run, tmp_path / "here")
-    config = run_in(here) / "config.toml"
-    config.write_text(config.read_text().replace('data = "digits"', 'data = "/gone/digits.npz@unmirrored"'))
+    here = without_its_images(small_run, tmp_path / "here")
     with pytest.raises(UsageError) as caught:
         export(export_config(here, budgets=("1s",), data=f"{moved}@unmirrored"))
     command = str(caught.value).partition("Or search another range: latnas search ")[2]
