@@ -140,10 +140,7 @@ def values_of(model: AccuracyModel, contest: Contest, caution: float = DOUBT) ->
 
 
 def hopeful_values(model: AccuracyModel, contest: Contest) -> np.ndarray:
-    """[N]: what to train next goes by: with hope for what is in doubt, or by the judge alone without its caution."""
-    if model.long is None:
-        scores = (model.judge.score(one.key, model.scores.of(one.key), caution=0.0) for one in contest.found)
-        return np.array([score.value for score in scores])
+    """[N]: what to train next goes by, where long trainings count: with hope for what is in doubt."""
     return values_of(model, contest, caution=-DOUBT)
 
 

@@ -109,7 +109,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         contest = contest_of(found, problem, config.budgets)
         if not (begun.joins or model.pool.is_whole_space):
             within = Candidates.within(found, model.scores, contest.latencies_N.tolist(), contest.budgets_ms)
-            model = model.completed(within, hopeful_values(model, contest))
+            model = model.completed(within, None if model.long is None else hopeful_values(model, contest))
             model.tell(report)
         if config.extra_minutes:
             model = trained_further(begun, model, found, space, latency, report)
