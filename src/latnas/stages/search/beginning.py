@@ -29,6 +29,7 @@ from latnas.stages.common.runs import (
 from latnas.stages.common.tables import check_images, find_table, profile_again
 from latnas.stages.search import accuracy
 from latnas.stages.search.config import OF_A_FRONT, PLACES, SearchConfig
+from latnas.training.trainer import Recipe
 from latnas.words.budgets import budget_name, parse_range
 from latnas.words.files import write_atomically
 from latnas.words.table import LatencyTable, load_table
@@ -118,6 +119,11 @@ def begin(config: SearchConfig) -> Beginning:
     recorded = config.recorded(table.space, data.fingerprint)
     run = RunFolder(config.out / (config.name or default_name(table.space, {**recorded, "table": table.name})))
     return Beginning(config, data, path, table, run, table.name, table.name, recorded)
+
+
+def recipe_of(begun: Beginning) -> Recipe:
+    """How the shared weights are trained."""
+    return Recipe(begun.config.warmup_steps + begun.config.joint_steps, pad=0, flip=begun.data.mirrors)
 
 
 def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -12,7 +11,6 @@ from latnas.data.randomness import generator
 from latnas.hypernet.supernet import supernet_trainer
 from latnas.ranking.features import Reduction
 from latnas.ranking.shortlist import shortlist
-from latnas.spaces.space import Space
 from latnas.stages.common.estimate import time_steps, trainings_within
 from latnas.stages.common.inherited import supernet_weights
 from latnas.stages.common.limits import limited_space
@@ -20,16 +18,15 @@ from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search.accuracy import AccuracyModel, Scores
-from latnas.stages.search.beginning import WEIGHTS, Beginning
+from latnas.stages.search.beginning import WEIGHTS, Beginning, recipe_of
+from latnas.stages.search.learning import Problem, Shared
 from latnas.stages.search.long_trainings import with_known
 from latnas.stages.search.pool import initial_pool, within_budgets
 from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
-from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.files import write_json
 from latnas.words.forms import Architectures, read_as
 from latnas.words.front import load_front
-from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 from latnas.words.table import load_table
 
@@ -37,21 +34,12 @@ EXTRA = "extra.json"
 """Which networks are trained briefly for this front: chosen once, by a clock."""
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What knows no device: accuracy model and shared weights; and the architectures that a front starts from."""
-
-    model: AccuracyModel
-    trainer: Trainer
-    pool: list[Architecture]
-
-
-def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
+def inherited(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
     """From the run's own front: everything that it scored, its weights, and a judge of all short trainings there are.
 
     Networks are drawn within budgets of the new table, as the run's pool was within its own. Nothing is trained.
     """
-    config, data, run = begun.config, begun.data, begun.run
+    config, data, run, space, latency = begun.config, begun.data, begun.run, problem.space, problem.latency
     own = run.front(begun.own)
     table = load_table(own / TABLE)
     own_space = limited_space(space_of(table), config.limits, data.classes, table.name)
@@ -62,7 +50,7 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
     trainings = ShortTrainings(config, space, data, run, report, "cpu")
     judge = fitted(pool.architectures, scores, trainings, _longest(begun))
     model = AccuracyModel(pool, scores, trainings, judge, first=frozenset())
-    trainer = supernet_trainer(space, data, recipe, config.seed)
+    trainer = supernet_trainer(space, data, recipe_of(begun), config.seed)
     weights, state = supernet_weights(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
     scored = [network.as_architecture for network in load_front(own / FRONT).networks]
@@ -76,36 +64,36 @@ def inherited(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyMo
 
 
 def trained_further(
-    begun: Beginning,
-    model: AccuracyModel,
-    found: Sequence[Architecture],
-    space: Space,
-    latency: LatencyModel,
-    report: Reporter,
+    begun: Beginning, problem: Problem, shared: Shared, found: Sequence[Architecture], report: Reporter
 ) -> AccuracyModel:
     """The accuracy model after short trainings along the front of a table, for about `config.extra_minutes`.
 
     Only how many these are depends on a clock, which is looked at once: the choice is kept in `extra.json`.
 
     Args:
-        model: what the choice goes by; every one of `found` has been scored.
+        shared: has the model that the choice goes by; every one of `found` has been scored.
         found: the architectures to choose from, those trained before apart.
     """
-    config, trainings, kept = begun.config, model.trainings, begun.folder / EXTRA
+    config, model = begun.config, shared.model
+    if not config.extra_minutes:
+        return model
+    trainings, kept = model.trainings, begun.folder / EXTRA
     if kept.exists():
         extra = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
     else:
         fresh = [one for one in found if one.key not in model.judge.labels]
         reduction = Reduction(config.reduced_width, config.reduced_size)
-        each = time_steps(space, begun.data, reduction, SHORT_BATCH)
+        each = time_steps(problem.space, begun.data, reduction, SHORT_BATCH)
         count = trainings_within(60 * config.extra_minutes, _longest(begun), each, config.workers)
-        costs_1N = np.array([[latency.predict_ms(one) for one in fresh]])
+        costs_1N = np.array([[problem.latency.predict_ms(one) for one in fresh]])
         values_N = np.array([model.judge.score(one.key, model.scores.of(one.key)).value for one in fresh])
         sizes_N = np.array([model.scores.of(one.key)["log_macs"] for one in fresh])
         extra = [fresh[position] for position in shortlist(costs_1N, values_N, sizes_N, count)] if fresh else []
         write_json(kept, [one.to_json() for one in extra])
     trainings.train(extra, _longest(begun))
-    return model.judged_by(fitted(model.pool.architectures, model.scores, trainings, _longest(begun)))
+    model = model.judged_by(fitted(model.pool.architectures, model.scores, trainings, _longest(begun)))
+    model.tell(report)
+    return model
 
 
 def _longest(begun: Beginning) -> int:

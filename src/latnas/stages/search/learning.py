@@ -16,6 +16,7 @@ from latnas.hypernet.supernet import network_of
 from latnas.hypernet.surrogate import Surrogate, fit_surrogate
 from latnas.spaces.space import Space
 from latnas.stages.common.largest import largest_within
+from latnas.stages.search.accuracy import AccuracyModel
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.metrics import Metrics, Writer
 from latnas.training.checkpoint import load_tensors, save_tensors, step_in
@@ -49,6 +50,15 @@ class Problem:
     def cost(self) -> AdditiveCost:
         """For gradients and the solver, which need a cost that is linear in the items."""
         return self.latency.cost
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a front starts from: accuracy model and shared weights, which know no device, and architectures."""
+
+    model: AccuracyModel
+    trainer: Trainer
+    pool: list[Architecture]
 
 
 class Rounds:

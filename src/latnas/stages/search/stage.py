@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
 
 from latnas.data.images import ImageData
 from latnas.data.sources import mirroring
-from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
 from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space
 from latnas.stages.common.estimate import STEPS_WORTH_TIMING, search_seconds, time_steps
@@ -18,27 +17,16 @@ from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import FRONT
 from latnas.stages.common.tables import latency_of, space_of, warn_if_stale
 from latnas.stages.search import accuracy
-from latnas.stages.search.beginning import WEIGHTS, Beginning, begin
+from latnas.stages.search.beginning import Beginning, begin
 from latnas.stages.search.config import SearchConfig
+from latnas.stages.search.founding import learnt, taught
 from latnas.stages.search.front import make_front
-from latnas.stages.search.joining import Shared, inherited, trained_further
+from latnas.stages.search.joining import inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds, with_largest
-from latnas.stages.search.long_trainings import (
-    contest_of,
-    every_opinion,
-    favourites,
-    first_long,
-    hopeful_values,
-    trained_long,
-)
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
-from latnas.stages.search.trainings import Candidates, common_config
-from latnas.training.checkpoint import save_tensors
-from latnas.training.tasks import RESULT, Task, one_thread, workers_kept
-from latnas.training.trainer import Recipe
+from latnas.training.tasks import one_thread, workers_kept
 from latnas.words.budgets import BudgetRange, format_ms
 from latnas.words.front import Front, load_front
-from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter, Silent, duration
 
 
@@ -93,53 +81,17 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         begun.record()
         if not begun.joins and not run.accuracy.exists():
             _say_how_long(config, space, data, report)
-        shared = (inherited if begun.joins else _learnt)(begun, _recipe(begun), space, latency, report)
-        model, trainer = shared.model, shared.trainer
         problem = Problem(space, latency, budgets)
-        if not begun.joins and (first := first_long(config.long_trainings)):
-            contest = contest_of(shared.pool, problem, config.budgets)
-            model = trained_long(model, contest, every_opinion, first, report)
-        rounds = Rounds(problem, config, data, trainer, folder, writer)
-        found = rounds.run(shared.pool, partial(model.of, report=report), report)
+        shared = (inherited if begun.joins else learnt)(begun, problem, report)
+        rounds = Rounds(problem, config, data, shared.trainer, folder, writer)
+        found = rounds.run(shared.pool, partial(shared.model.of, report=report), report)
         found = with_largest(found, problem, config.budgets, report)
-        if not begun.joins and not (run.supernet / WEIGHTS).exists():
-            weights = network_of(trainer).state_dict()
-            save_tensors(run.supernet / WEIGHTS, weights, {"step": trainer.done})
-        model.scores.compute(found, report, "last features")
-        contest = contest_of(found, problem, config.budgets)
-        if not (begun.joins or model.pool.is_whole_space):
-            within = Candidates.within(found, model.scores, contest.latencies_N.tolist(), contest.budgets_ms)
-            model = model.completed(within, None if model.long is None else hopeful_values(model, contest))
-            model.tell(report)
-        if config.extra_minutes:
-            model = trained_further(begun, model, found, space, latency, report)
-            model.tell(report)
-        if config.long_trainings and not begun.joins:
-            model = trained_long(model, contest, favourites, config.long_trainings, report)
+        shared.model.scores.compute(found, report, "last features")
+        model = (trained_further if begun.joins else taught)(begun, problem, shared, found, report)
         scores = model.of(found, "scores", report)
         front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
     return Searched(run.path, folder / FRONT, front, model.judge.helps)
-
-
-def _learnt(begun: Beginning, recipe: Recipe, space: Space, latency: LatencyModel, report: Reporter) -> Shared:
-    """From nothing, or from what a search that was stopped has left."""
-    config, data, run = begun.config, begun.data, begun.run
-    warm_up = Task(
-        "latnas.hypernet.supernet:warm_up_task",
-        {**common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
-        run.supernet,
-    )
-    if not (run.supernet / CHECKPOINT).exists():
-        (run.supernet / RESULT).unlink(missing_ok=True)  # a warm-up whose weights were deleted is not done
-    model = accuracy.accuracy_model(config, space, data, run, report, [latency], beside=[warm_up])
-    trainer = supernet_trainer(space, data, recipe, config.seed)
-    trainer.load(run.supernet / CHECKPOINT)
-    return Shared(model, trainer, list(model.pool.architectures))
-
-
-def _recipe(begun: Beginning) -> Recipe:
-    return Recipe(begun.config.warmup_steps + begun.config.joint_steps, pad=0, flip=begun.data.mirrors)
 
 
 def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: Reporter) -> None:
