@@ -290,8 +290,23 @@ def test_a_night_s_log_is_some_dozen_lines_and_parts_of_tasks_are_told_to_a_tent
             bar.update(5 * second / (8 * 3600), 5, "networks")
     lines = capsys.readouterr().err.splitlines()
     assert 80 < len(lines) < 160
-    assert lines[0] == "training: 0/5 networks, about 8.0 h left"
+    assert lines[0] == "training: 0/5 networks"
+    assert lines[5] == "training: 0/5 networks, about 8.0 h left"
     assert any(re.fullmatch(r"training: 2\.\d/5 networks, about [34]\.\d h left", line) for line in lines), lines
+
+
+def test_no_time_left_is_told_where_hardly_anything_is_done(
+    capsys: pytest.CaptureFixture[str], now: list[float]
+) -> None:
+    """Of eleven tasks one tells its share, and the ten short ones are not told of before they are done."""
+    with ConsoleReporter().bar("features") as bar:
+        for second, done in ((0, 0.0), (10, 0.003), (20, 3.1)):
+            now[0] = float(second)
+            bar.update(done, 11, "tasks")
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "features: 0/11 tasks",
+        "features: 3.1/11 tasks, about 51 s left",
+    ]
 
 
 def test_a_bar_that_was_told_nothing_says_how_long_it_took(

@@ -18,6 +18,9 @@ from latnas.words.reporting import duration
 PLAIN_INTERVAL_SECONDS, PLAIN_INTERVAL_SHARE = 10.0, 0.05
 """Between lines of a log: at least so long, and such a share of the time so far, or nights would fill thousands."""
 
+LEAST_SHARE = 0.001
+"""Of what there is to do: before so much of it is done, tasks that do not tell how far they are belie the time left."""
+
 
 UNLIMITED = 10_000
 """Columns, where nobody says how many there are. A table takes no more of them than its cells do."""
@@ -89,7 +92,8 @@ class _PlainBar(_Bar):
         interval = max(PLAIN_INTERVAL_SECONDS, PLAIN_INTERVAL_SHARE * (now - self._began))
         if now - self._said >= interval and done < total:
             began, before = self._start
-            seconds = (now - began) * (total - done) / (done - before) if done > before else None
+            is_told = done - before > LEAST_SHARE * (total - before)
+            seconds = (now - began) * (total - done) / (done - before) if is_told else None
             left = "" if seconds is None else f", about {duration(seconds)} left"
             self._console.print(f"{self._name}: {self._last}{left}")
             self._said = now
