@@ -11,7 +11,7 @@ selects what a model under-predicts. They are measured beside some of the networ
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -188,20 +188,10 @@ def coverage(sets: Sequence[Drawn], ratios: Sequence[np.ndarray]) -> float:
     return float(np.mean(np.concatenate([(one.fit.low <= own) & (own <= one.fit.high) for one, own in pairs])))
 
 
-def weighted_mean(pairs: Iterable[tuple[float, float]]) -> float:
-    """Of values with weights."""
-    values, weights = zip(*pairs, strict=True)
-    return float(np.average(values, weights=weights))
-
-
 def reach(rows: Sequence[Mapping[str, Any]]) -> list[Reach]:
     """What issue and README promise, space by space; coverage pooled over the spaces."""
     ours = [row for row in rows if row["method"] == OURS]
-    found = [
-        Reach(f"{row['space']}: {what}", row[name], to, better)
-        for row in ours
-        for what, name, to, better in REACH
-    ]  # fmt: skip
+    found = [Reach(f"{row['space']}: {what}", row[name], to, how) for row in ours for what, name, to, how in REACH]
     random = np.average(
         [row["coverage_random"] for row in ours], weights=[row["held_out"] * row["draws"] for row in ours]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer
@@ -45,7 +46,7 @@ def learnt(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
 
 
 def taught(
-    begun: Beginning, problem: Problem, shared: Shared, found: list[Architecture], report: Reporter
+    begun: Beginning, problem: Problem, shared: Shared, found: Sequence[Architecture], report: Reporter
 ) -> AccuracyModel:
     """What the front is decided by: after the trainings that were left for what was proposed, short, then long.
 

@@ -82,8 +82,9 @@ def _draws(
 ) -> Iterator[Architecture]:
     """Random architectures without end: one of the whole space, then one within a random budget of each table."""
     streams = [within_budgets(space, config, latency, random) for latency in tables]
+    cost = params_cost(space.trace)
     while True:
-        yield random_within(space, params_cost(space.trace), math.inf, random, DRAWS)
+        yield random_within(space, cost, math.inf, random, DRAWS)
         yield from map(next, streams)
 
 
