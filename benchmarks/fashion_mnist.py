@@ -74,7 +74,8 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Preset:
-    """How large and how long everything is. `search` and `export` are options of these stages."""
+    """How large and how long everything is. `search` and `export` are options of these stages; exports train as many
+    epochs as the search goes by."""
 
     seeds: int
     space: Mapping[str, Any]
@@ -85,10 +86,10 @@ class Preset:
 MBCONV = {"space": "mbconv", "width": 16, "depth": 3}
 PRESETS = {
     "two-hours": Preset(
-        1, MBCONV, {"max_macs": "5M", "pool": 400, "trainings": 40, "training_steps": 300}, {"epochs": 10}
+        1, MBCONV, {"max_macs": "5M", "pool": 400, "trainings": 40, "training_steps": 300, "epochs": 10}, {}
     ),
     "reach": Preset(
-        3, MBCONV, {"max_macs": "5M", "pool": 1000, "trainings": 60, "training_steps": 300}, {"epochs": 16}
+        3, MBCONV, {"max_macs": "5M", "pool": 1000, "trainings": 60, "training_steps": 300, "epochs": 16}, {}
     ),
     "tiny": Preset(
         1,
@@ -96,8 +97,9 @@ PRESETS = {
         {
             "pool": 8, "trainings": 4, "training_steps": 2, "long_trainings": 0, "reduced_width": 4, "reduced_size": 8,
             "warmup_steps": 2, "joint_steps": 2, "hypernetwork_steps": 4, "rounds": 1, "draws": 1,
+            "epochs": 1,
         },
-        {"epochs": 1, "rounds": 4, "finalists": 1},
+        {"rounds": 4, "finalists": 1},
     ),
 }  # fmt: skip
 

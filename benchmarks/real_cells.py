@@ -41,7 +41,7 @@ from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Progress, Reporter
 from latnas.words.table import load_table
 
-VERSION = 3
+VERSION = 4
 """Of what search_real.py measures: the search and all trainings.
 Raise it when that changes: results of another version are not mixed with these."""
 
@@ -78,6 +78,10 @@ class Sizes:
     def digest(self) -> str:
         """Eight hexadecimal digits that differ where anything does, or the version."""
         return digest_of(VERSION, asdict(self))
+
+    def epochs(self, data: ImageData) -> int:
+        """Of the trainings that are compared, to the nearest whole one."""
+        return round(self.final_steps * self.batch / len(data.train))
 
     def recipe(self, steps: int, data: ImageData) -> Recipe:
         """Of every training here: what `latnas export` does for fewer than 30 epochs."""
@@ -201,7 +205,8 @@ def searched(cell: Cell, report: Reporter) -> tuple[Front, float]:
     if not done.exists():
         config = SearchConfig(
             data=cell.problem.data.spec, table=cell.problem.table, out=cell.folder, name="search", seed=cell.seed,
-            budgets=cell.sizes.budgets, executor=cell.executor, **cell.sizes.search,
+            budgets=cell.sizes.budgets, epochs=cell.sizes.epochs(cell.problem.data), executor=cell.executor,
+            **cell.sizes.search,
         )  # fmt: skip
         meter = Meter(cell.folder / "search-cpu.json")
         with meter.running(report) as noticing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,10 +43,12 @@ def view_of(pool: Sequence[Row], structure: Structure = alone) -> View:
     return View.of(judge, {str(index): row for index, row in enumerate(pool)})
 
 
-def fitted(view: View, pool: Sequence[Row], reached: Sequence[float] | np.ndarray, images: int = MANY) -> LongModel:
+def fitted(
+    view: View, pool: Sequence[Row], reached: Sequence[float] | np.ndarray, images: int = MANY, longer: float = 1.0
+) -> LongModel:
     """From the accuracies of the first networks of a pool, called by their position."""
     labels = {str(index): LongLabel(pool[index], float(one), images) for index, one in enumerate(reached)}
-    return fit_long_model(view, labels)
+    return fit_long_model(view, labels, longer)
 
 
 def sizes(pool: Sequence[Row]) -> np.ndarray:
@@ -60,7 +63,7 @@ def test_the_opinions_say_nothing_that_size_says() -> None:
     pool = rows(200, seed=0)
     view = view_of(pool)
     seen = [view.at(str(index), row) for index, row in enumerate(pool)]
-    size_N, others_NA = np.array([size for size, _ in seen]), np.array([others_A for _, others_A in seen])
+    size_N, others_NA = np.array([one.size for one in seen]), np.array([one.others_A for one in seen])
     for power in (1, 2):
         assert others_NA.T @ size_N**power == pytest.approx(0.0, abs=1e-6)
     assert others_NA.std(0) == pytest.approx(1.0)
@@ -102,7 +105,7 @@ def test_which_feature_tells_networks_of_a_size_apart_is_learnt_and_in_which_dir
 ) -> None:
     pool = rows(150, seed=3)
     view = view_of(pool)
-    own = np.array([view.at(str(index), row)[1][1 + OTHERS.index(feature)] for index, row in enumerate(pool)])
+    own = np.array([view.at(str(index), row).others_A[1 + OTHERS.index(feature)] for index, row in enumerate(pool)])
     truth = 0.5 + 0.02 * sizes(pool) + worth * own
     model = fitted(view, pool, truth[:16])
     judged = [view.judge.score(str(index), row).value for index, row in enumerate(pool)]
@@ -158,7 +161,7 @@ def test_left_out_errors_are_those_of_models_that_never_saw_the_network(count: i
     reached = 0.5 + 0.03 * sizes(pool[:count]) + np.random.default_rng(3).normal(0, 0.02, count)
     model = fitted(view, pool, reached)
     seen = [view.at(str(index), row) for index, row in enumerate(pool[:count])]
-    size_M, others_MA = np.array([size for size, _ in seen]), np.array([others_A for _, others_A in seen])
+    size_M, others_MA = np.array([one.size for one in seen]), np.array([one.others_A for one in seen])
     known = Known.of(others_MA, [alone(str(index)) for index in range(count)])
     gram_MM = model.corrections.kernel(*known.among())
     for left in range(count):
@@ -201,6 +204,37 @@ def test_the_interval_of_a_network_that_was_trained_holds_what_another_training_
             score = model.score(str(index), pool[index])
             within.append(score.low <= again <= score.high)
     assert 0.85 < np.mean(within) < 0.97
+
+
+def test_the_longer_the_trainings_of_what_ships_the_more_prior_and_size_say_and_no_less_if_they_are_shorter() -> None:
+    pool = rows(60, seed=11)
+    view, reached = view_of(pool), 0.6 + np.random.default_rng(4).normal(0, 0.03, 16)
+    by_length = {
+        longer: fitted(view, pool, reached, longer=longer) for longer in (0.0, 0.5, 1.0, math.sqrt(10), 10.0, 100.0)
+    }
+    plain = predicted(by_length[1.0], pool)
+    opinions_N3 = np.array([view.judge.opinions(str(index), row) for index, row in enumerate(pool)])
+    each_N = reached.std() * opinions_N3[:, :2].sum(1)
+    for longer, share in ((0.0, 0.0), (0.5, 0.0), (math.sqrt(10), 0.5), (10.0, 1.0), (100.0, 2.0)):
+        assert predicted(by_length[longer], pool) == pytest.approx(plain + share * each_N)
+    intervals = [
+        [(one.low, one.high) for one in (model.score(str(index), row) for index, row in enumerate(pool))]
+        for model in by_length.values()
+    ]
+    assert all(other == intervals[0] for other in intervals)
+
+
+def test_long_trainings_that_mislead_choose_better_where_it_is_known_that_those_of_what_ships_are_longer() -> None:
+    """Small networks are ahead at first, and large ones in the end."""
+    gained = []
+    for seed in range(10):
+        pool = rows(80, seed=200 + seed)
+        noise = np.random.default_rng(seed).normal(0, 0.02, 80)
+        view, at_first, in_the_end = view_of(pool), noise - 0.03 * sizes(pool), noise + 0.03 * sizes(pool)
+        models = [fitted(view, pool, 0.5 + at_first[:12], longer=longer) for longer in (1.0, 10.0)]
+        blind, told = (stats.spearmanr(predicted(model, pool), in_the_end).statistic for model in models)
+        gained.append(told - blind)
+    assert min(gained) > 0.2
 
 
 def test_equal_networks_of_equal_accuracy_are_all_expected_to_reach_it() -> None:

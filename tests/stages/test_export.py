@@ -23,8 +23,9 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Classifier, Space
+from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import open_profiler, space_of
-from latnas.stages.export import ExportedFile, export, stage
+from latnas.stages.export import ExportConfig, ExportedFile, export, stage
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.targets import make_targets
 from latnas.stages.search import search
@@ -353,6 +354,37 @@ def test_trainings_of_few_steps_are_warned_of_once_with_the_epochs_that_would_be
         export(export_config(copied(exported_run, tmp_path / "here"), all=True, epochs=epochs), heard)
     text = f"a training of {epochs * 22} steps, 22 an epoch, is too short to learn much: --epochs 23 makes 506"
     assert [told for told in heard.warned if "too short" in told] == ([text] if said else [])
+
+
+@pytest.mark.parametrize(("asked", "trained"), [({}, 7), ({"epochs": 20}, 20), ({"epochs": 3}, 3)])
+def test_an_export_trains_as_long_as_the_search_went_by_unless_it_is_told_otherwise(
+    small_run: Path, tmp_path: Path, asked: dict[str, int], trained: int
+) -> None:
+    run = RunFolder(run_in(copied(small_run, tmp_path / "here")))
+    with_epochs(run, "7")
+    config = ExportConfig(all=True, finalists=2, **asked).in_run(run)
+    assert (config.epochs, config.finalists, config.starts_from) == (trained, 2, "scratch")
+
+
+def test_of_a_search_for_inherited_weights_exports_ship_these(small_run: Path, tmp_path: Path) -> None:
+    run = RunFolder(run_in(copied(small_run, tmp_path / "here")))
+    with_epochs(run, "0")
+    assert ExportConfig(all=True).in_run(run).starts_from == "supernet"
+    with pytest.raises(UsageError, match="--epochs 0 trains nothing, so there is nothing to --distill"):
+        ExportConfig(all=True, distill=True).in_run(run)
+
+
+def test_epochs_of_a_run_that_are_no_number_are_a_damaged_config(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    with_epochs(RunFolder(run_in(here)), '"many"')
+    with pytest.raises(LatnasError, match=r"config\.toml: epochs.*integer"):
+        export(ExportConfig(all=True, runs=here / "runs"))
+
+
+def with_epochs(run: RunFolder, value: str) -> None:
+    text = run.config.read_text()
+    assert "epochs = 20" in text
+    run.config.write_text(text.replace("epochs = 20", f"epochs = {value}"))
 
 
 # A device that is not here, or fails

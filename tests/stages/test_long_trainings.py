@@ -29,7 +29,7 @@ from latnas.stages.search.long_trainings import (
     values_of,
     with_known,
 )
-from latnas.stages.search.trainings import Candidates
+from latnas.stages.search.trainings import SHORT_BATCH, Candidates
 from latnas.words.architecture import Architecture
 from latnas.words.costs import generic_costs, macs_cost
 from latnas.words.reporting import Reporter, Silent
@@ -228,6 +228,23 @@ def test_a_front_that_joins_counts_the_long_trainings_of_what_it_knows(
     some = set(sorted(known)[:5])
     joined = with_known(model, some, Silent())
     assert joined.long is not None and joined.long.own.keys() == some
+
+
+def test_what_is_known_without_trainings_says_more_where_exports_train_longer(
+    judged: AccuracyModel, contest: Contest, tmp_path: Path
+) -> None:
+    """As many images as the trainings of exports see are as many epochs of all that there are to train on."""
+    images, seen = len(DATA.train), LONG_STEPS * SHORT_BATCH
+    model = learnt(told(judged, contest, truths_of(judged, contest, 8), tmp_path), contest, 6)
+    added = {}
+    for epochs in (0, 2, 20):
+        config = SearchConfig(**SIZES, long_trainings=LEAST_LONG, epochs=epochs)
+        again = replace(model, trainings=replace(model.trainings, config=config)).taught_by(trained(tmp_path))
+        assert again.long is not None
+        added[epochs] = again.long.untrained
+    labels = [model.trainings.long()[key]["accuracy"] for key in trained(tmp_path)]
+    expected = [np.std(labels) * np.log10(epochs * images / seen) for epochs in (2, 20)]
+    assert added == pytest.approx({0: 0.0, 2: expected[0], 20: expected[1]})
 
 
 def test_another_judge_leaves_the_long_trainings_that_count(

@@ -17,6 +17,7 @@ from latnas.cli.options import (
     Data,
     Depth,
     Draws,
+    Epochs,
     Executor,
     Halvings,
     HypernetworkSteps,
@@ -179,6 +180,7 @@ def search(
     hypernetwork_steps: HypernetworkSteps = None,
     rounds: Rounds = None,
     draws: Draws = None,
+    epochs: Epochs = None,
     from_run: Annotated[
         str | None,
         typer.Option("--from", help="A finished run: add a front for another table or range, in a few minutes."),

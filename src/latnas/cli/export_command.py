@@ -38,7 +38,7 @@ def export(
         int | None,
         typer.Option(help="Least bursts of each measured network, in 60 s at most; few networks get more. Default 60."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Training of each network. Default 20.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Training of each network. Default: as the search, 20.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 64.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. Default 0.1.")] = None,
     init: Annotated[

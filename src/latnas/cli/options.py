@@ -55,6 +55,9 @@ JointSteps = Annotated[
 HypernetworkSteps = Annotated[int | None, typer.Option(help="Steps of the hypernetwork a round. Default 120.")]
 Rounds = Annotated[int | None, typer.Option(help="Rounds of learning and proposing. Default 3.")]
 Draws = Annotated[int | None, typer.Option(help="Networks to score for each budget and round. Default 8.")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Training of each exported network, by which networks are chosen. Default 20.")
+]
 Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
 
 

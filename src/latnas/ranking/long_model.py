@@ -6,6 +6,9 @@ a curve in size, plus what networks of one size differ by: a regression on the s
 without what size says of it, and a Gaussian process on the parts that run, so that networks built alike are corrected
 alike. Of what is left a part is a network's own, and a part is chance. Long trainings still under-rate large networks,
 which converge later: size counts by that curve, but never against a network.
+
+And the longer the trainings of what ships are than these, the less these say of them. So what the judge goes by beside
+trainings, features and size, is added, the more the longer those are: nothing where they are no longer.
 `docs/search-results.md` has the figures.
 
 Shapes: A opinions that are no measure of size, M networks with a long training, N networks.
@@ -13,8 +16,10 @@ Shapes: A opinions that are no measure of size, M networks with a long training,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -47,14 +52,31 @@ LEAST_DOUBT = 0.3
 """In standard deviations of the accuracies: what a network may have of its own, even if those that were trained, which
 the same judge chose, are all alike."""
 
+EQUAL_SAY = 10.0
+"""Where trainings of what ships are so many times as long, prior and size have as much say each as long trainings."""
+
 DOUBT = 1.0
 """Standard deviations for which a network in doubt counts for less in the end; for more while it is decided what to
 train next."""
 
 
+class Seen(NamedTuple):
+    """What a judge knows of a network.
+
+    Attributes:
+        size: standardised log multiply-adds.
+        others_A: what the other opinions say that size does not.
+        untrained: what is known without any training: prior plus size, each as an opinion of the judge.
+    """
+
+    size: float
+    others_A: np.ndarray
+    untrained: float
+
+
 @dataclass(frozen=True)
 class View:
-    """What a judge knows of a network: its size, and what the other opinions of it say that size does not.
+    """How a judge sees networks.
 
     Attributes:
         curves_3A: what size says of each opinion, as coefficients of a parabola, over the pool.
@@ -69,16 +91,17 @@ class View:
     def of(cls, judge: Judge, pool: Mapping[str, Mapping[str, float]]) -> View:
         """By the features of a pool of networks."""
         opinions = [_opinions(judge, key, features) for key, features in pool.items()]
-        sizes_N3 = _powers(np.array([size for size, _ in opinions]))
-        opinions_NA = np.array([others_A for _, others_A in opinions])
+        sizes_N3 = _powers(np.array([one.size for one in opinions]))
+        opinions_NA = np.array([one.others_A for one in opinions])
         curves_3A = np.linalg.lstsq(sizes_N3, opinions_NA, rcond=None)[0]
         left_A = (opinions_NA - sizes_N3 @ curves_3A).std(0)
         return cls(judge, curves_3A, np.maximum(left_A, LEAST_SPREAD * np.maximum(opinions_NA.std(0), LEAST_SPREAD)))
 
-    def at(self, key: str, features: Mapping[str, float]) -> tuple[float, np.ndarray]:
-        """Size, and the others [A], of the network called `key`."""
-        size, opinions_A = _opinions(self.judge, key, features)
-        return size, (opinions_A - _powers(np.array([size]))[0] @ self.curves_3A) / self.spread_A
+    def at(self, key: str, features: Mapping[str, float]) -> Seen:
+        """What the judge knows of the network called `key`."""
+        seen = _opinions(self.judge, key, features)
+        beyond_A = seen.others_A - _powers(np.array([seen.size]))[0] @ self.curves_3A
+        return seen._replace(others_A=beyond_A / self.spread_A)
 
 
 def _powers(sizes_N: np.ndarray) -> np.ndarray:
@@ -87,10 +110,11 @@ def _powers(sizes_N: np.ndarray) -> np.ndarray:
     return powers_N3
 
 
-def _opinions(judge: Judge, key: str, features: Mapping[str, float]) -> tuple[float, np.ndarray]:
+def _opinions(judge: Judge, key: str, features: Mapping[str, float]) -> Seen:
+    """With the other opinions as they are, size and all."""
     standard = judge.scale.standard([features], (SIZE, *OTHERS))[0]
-    short = judge.short.standard(judge.short_accuracy(key, features).value)
-    return float(standard[0]), np.array([short, *cut(standard[1:])])
+    prior, size, short = judge.opinions(key, features, caution=0.0)
+    return Seen(float(standard[0]), np.array([short, *cut(standard[1:])]), prior + size)
 
 
 @dataclass(frozen=True)
@@ -109,6 +133,7 @@ class LongModel:
     Attributes:
         size: the accuracy that a network of some size reaches, among the sizes that were trained.
         leaning: what each of the other opinions is worth at first.
+        untrained: what is added for each standard deviation of prior and of size.
         corrections: of that, by these opinions and by parts.
         own: by key, how much further a network is that was trained.
         own_doubt: standard deviation of that, where it is unknown.
@@ -120,6 +145,7 @@ class LongModel:
     view: View
     size: Polynomial
     leaning: float
+    untrained: float
     corrections: Corrections
     own: Mapping[str, float]
     own_doubt: float
@@ -145,25 +171,30 @@ class LongModel:
 
     def score(self, key: str, features: Mapping[str, float], caution: float = DOUBT) -> Estimate:
         """What the network called `key` is ranked by: its accuracy after a long training, but for size counting against
-        it, and less what is in doubt. With the 90 percent interval of that accuracy, in which the value need not lie.
+        it, less what is in doubt, and with what prior and size say of trainings that are longer. With the 90 percent
+        interval of that accuracy, in which the value need not lie.
 
         Args:
             caution: how many standard deviations of doubt a network counts for less, of which a training leaves little.
         """
-        size, others_A = self.view.at(key, features)
+        size, others_A, untrained = self.view.at(key, features)
         correction, doubt = self.corrections.at(others_A, self.view.judge.structure(key))
         own_doubt = 0.0 if key in self.own else self.own_doubt
         beyond = self.leaning * float(others_A.sum()) + correction + self.own.get(key, 0.0)
-        value = self.worth(size) + beyond - caution * float(np.hypot(doubt, own_doubt))
+        value = self.worth(size) + beyond - caution * float(np.hypot(doubt, own_doubt)) + self.untrained * untrained
         expected = self.reached(size) + beyond
         spread = self.own_spread if key in self.own else self.spread
         return Estimate(value=value, low=expected - spread, high=expected + spread)
 
 
-def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
-    """Of at least `LEAST_LONG` networks, by key, all trained for as long."""
+def fit_long_model(view: View, labels: Mapping[str, LongLabel], longer: float = 1.0) -> LongModel:
+    """Of at least `LEAST_LONG` networks, by key, all trained for as long.
+
+    Args:
+        longer: how many times as long trainings are of what ships.
+    """
     seen = [view.at(key, label.features) for key, label in labels.items()]
-    sizes_M, others_MA = np.array([size for size, _ in seen]), np.array([others_A for _, others_A in seen])
+    sizes_M, others_MA = np.array([one.size for one in seen]), np.array([one.others_A for one in seen])
     accuracies_M = np.array([label.accuracy for label in labels.values()])
     degree = 2 if len(labels) >= CURVED_FROM else 1
     size = _curve(sizes_M, accuracies_M, degree)
@@ -183,15 +214,17 @@ def fit_long_model(view: View, labels: Mapping[str, LongLabel]) -> LongModel:
     unexplained = scale**2 * corrections.process.unexplained
     share = max(1 - chance / unexplained, 0.0)
     own = {key: share * float(left) for key, left in zip(labels, left_M, strict=True)}
-    own_doubt = max(float(np.sqrt(share * unexplained)), LEAST_DOUBT * float(accuracies_M.std()))
+    spread = max(float(accuracies_M.std()), LEAST_LABEL_SPREAD)
+    own_doubt = max(float(np.sqrt(share * unexplained)), LEAST_DOUBT * spread)
+    untrained = spread * math.log(max(longer, 1.0), EQUAL_SAY)
 
     without_MM = np.array([_beyond_curve(sizes_M, accuracies_M, degree, index) for index in range(len(labels))])
     without_MM -= leaning_M
     left_out = np.diagonal(without_MM) - scale * corrections.process.without_each(without_MM / scale)
     quantile = float(stats.t.ppf(0.5 + COVERAGE / 2, len(labels) - 1))
-    spread = quantile * root_mean_square(left_out)
-    own_spread = min(quantile * float(np.sqrt(2 * chance)), spread)  # its training had as much chance as another has
-    return LongModel(view, size, scale * LEANING, corrections, own, own_doubt, left_out, spread, own_spread)
+    likely = quantile * root_mean_square(left_out)
+    own_likely = min(quantile * float(np.sqrt(2 * chance)), likely)  # its training had as much chance as another has
+    return LongModel(view, size, scale * LEANING, untrained, corrections, own, own_doubt, left_out, likely, own_likely)
 
 
 def _curve(sizes_M: np.ndarray, accuracies_M: np.ndarray, degree: int) -> Polynomial:

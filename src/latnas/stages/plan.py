@@ -65,7 +65,6 @@ class PlanConfig(WithWorkers, SearchOptions):
     data: str = DEFAULT
     table: Path | None = None
     tables: Path = FOLDER
-    epochs: int = Field(20, ge=0, le=10_000)
     seeds: int = Field(1, ge=1, le=100)
     distill: bool = False
     baselines: bool = False

@@ -41,6 +41,11 @@ BudgetRange = Annotated[str, _checked_by(parse_range)]
 Budget = Annotated[str, _checked_by(parse_ms)]
 
 
+EPOCHS = 20
+"""Of the training of every exported network, by which a search goes too."""
+
+Epochs = Annotated[int, Field(ge=0, le=10_000)]
+
 KEPT = 3
 """At each halving one network of so many is trained on, so many times as long."""
 
@@ -76,6 +81,7 @@ class SearchOptions(BaseModel):
     training_steps: int = Field(240, ge=1, le=10_000_000)
     halvings: int = Field(0, ge=0, le=6)
     long_trainings: int = Field(12, ge=0, le=10_000)
+    epochs: Epochs = EPOCHS
     reduced_width: int = Field(8, ge=1, le=1024)
     reduced_size: int = Field(16, ge=8, le=1024)
     warmup_steps: int = Field(300, ge=0, le=10_000_000)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from latnas.errors import UsageError
-from latnas.stages.common.options import Budget, MaxMacs, MaxMemory, MaxSize, MostParams, WithWorkers
-from latnas.stages.common.runs import RUNS
+from latnas.errors import LatnasError, UsageError
+from latnas.stages.common.options import EPOCHS, Budget, Epochs, MaxMacs, MaxMemory, MaxSize, MostParams, WithWorkers
+from latnas.stages.common.runs import RUNS, RunFolder
 from latnas.stages.export.form import Form
 from latnas.words.budgets import parse_ms
 from latnas.words.limits import Limits
+from latnas.words.versioned import first_problem
 
 
 class WhichExports(BaseModel):
@@ -44,7 +45,7 @@ class ExportConfig(WhichExports, WithWorkers):
     baselines: bool = False
     finalists: int = Field(3, ge=1, le=50)
     rounds: int = Field(60, ge=4, le=100_000)
-    epochs: int = Field(20, ge=0, le=10_000)
+    epochs: Epochs = EPOCHS
     batch_size: int = Field(64, ge=2, le=65_536)
     learning_rate: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
     init: Literal["scratch", "supernet"] | None = None
@@ -92,6 +93,21 @@ class ExportConfig(WhichExports, WithWorkers):
         """What files keep to beside a budget and the limits of the run: one for each number of parameters."""
         others = {"macs": self.max_macs, "file_bytes": self.max_size, "memory_bytes": self.max_memory}
         return tuple(Limits(params=most, **others) for most in dict.fromkeys(self.max_params or (None,)))
+
+    def in_run(self, run: RunFolder) -> ExportConfig:
+        """With as many epochs as the run's search went by, unless others were asked for.
+
+        Raises:
+            UsageError: the options contradict these.
+            LatnasError: the run's config was edited into something that is no number of epochs.
+        """
+        epochs = run.read_config().get("epochs", EPOCHS)
+        if epochs == self.epochs or "epochs" in self.model_fields_set:
+            return self
+        try:
+            return ExportConfig(**{**self.model_dump(exclude_unset=True), "epochs": epochs})
+        except ValidationError as error:
+            raise LatnasError(f"{run.config}: {first_problem(error)}") from error
 
     @property
     def usual_start(self) -> Literal["scratch", "supernet"]:

@@ -45,6 +45,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     """
     report = report or Silent()
     run = open_run(config.run, config.runs)
+    config = config.in_run(run)
     name = choose_front(run, config.table)
     folder = run.front(name)
     table, front = load_table(folder / TABLE), load_front(folder / FRONT)

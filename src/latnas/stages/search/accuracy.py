@@ -149,7 +149,7 @@ class AccuracyModel:
             view = self.long.view
         else:
             view = View.of(self.judge, {one.key: self.scores.of(one.key) for one in self.pool.architectures})
-        return replace(self, long=fit_long_model(view, labels))
+        return replace(self, long=fit_long_model(view, labels, self.trainings.longer))
 
     def completed(self, candidates: Candidates, values_N: np.ndarray | None = None) -> AccuracyModel:
         """After the short trainings that are left for these, all of which were scored, and the longer ones.

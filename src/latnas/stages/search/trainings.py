@@ -84,6 +84,11 @@ class ShortTrainings:
         """The long ones that there are, by the architecture's key."""
         return self.known(self.config.long_steps).get(self.config.long_steps, {})
 
+    @property
+    def longer(self) -> float:
+        """How many times as many images a network sees in the training of an export as in a long one."""
+        return self.config.epochs * len(self.data.train) / (self.config.long_steps * SHORT_BATCH)
+
     def _task(self, architecture: Architecture, steps: int) -> Task:
         config = {
             **common_config(self.config, self.space),
