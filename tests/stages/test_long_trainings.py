@@ -238,10 +238,13 @@ def test_what_is_known_without_trainings_says_more_where_exports_train_longer(
     model = learnt(told(judged, contest, truths_of(judged, contest, 8), tmp_path), contest, 6)
     added = {}
     for epochs in (0, 2, 20):
-        config = SearchConfig(**SIZES, long_trainings=LEAST_LONG, epochs=epochs)
-        again = replace(model, trainings=replace(model.trainings, config=config)).taught_by(trained(tmp_path))
+        config, heard = SearchConfig(**SIZES, long_trainings=LEAST_LONG, epochs=epochs), Heard()
+        told_so = replace(model, trainings=replace(model.trainings, config=config), long=None)
+        again = with_known(told_so, trained(tmp_path), heard)
         assert again.long is not None
         added[epochs] = again.long.untrained
+        beside = f", beside prior and size as exports train {epochs * images / seen:.1f} times as long"
+        assert (beside in heard.said[-1]) == (epochs > 0)
     labels = [model.trainings.long()[key]["accuracy"] for key in trained(tmp_path)]
     expected = [np.std(labels) * np.log10(epochs * images / seen) for epochs in (2, 20)]
     assert added == pytest.approx({0: 0.0, 2: expected[0], 20: expected[1]})

@@ -145,5 +145,9 @@ def hopeful_values(model: AccuracyModel, contest: Contest) -> np.ndarray:
 
 
 def _told(model: AccuracyModel) -> str:
-    count, error = (0, "") if model.long is None else (len(model.long.own), f", left-out error {model.long.error:.1%}")
-    return f"{count} networks trained {model.trainings.config.long_steps} steps each{error}"
+    long, longer = model.long, model.trainings.longer
+    told = f"{0 if long is None else len(long.own)} networks trained {model.trainings.config.long_steps} steps each"
+    if long is None:
+        return told
+    beside = f", beside prior and size as exports train {longer:.1f} times as long" if long.untrained else ""
+    return f"{told}, left-out error {long.error:.1%}{beside}"
