@@ -95,7 +95,7 @@ def common_judge(runs: Sequence[Searched], config: SearchConfig, folder: Path, r
     for found in runs:
         shutil.copytree(RunFolder(found.run).accuracy, both.accuracy, dirs_exist_ok=True)
     space, data = space_of(load_table(runs[0].front_path.parent / "table.json")), load_images(config.data)
-    scores, trainings = Scores(config, space, data, both), ShortTrainings(config, space, data, both, report, "cpu")
+    scores, trainings = Scores(config, space, data, both), ShortTrainings(config, space, data, both, report)
     pool = {n.as_architecture.key: n.as_architecture for found in runs for n in found.front.networks}
     judge = fitted(list(pool.values()), scores, trainings, max(steps for _, steps in config.lengths))
     return lambda architecture: judge.score(architecture.key, scores.of(architecture.key)).value

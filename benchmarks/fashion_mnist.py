@@ -107,21 +107,17 @@ PRESETS = {
 def exported(seed: int, given: argparse.Namespace, preset: Preset, report: Reporter) -> list[ExportedFile]:
     """The eight networks of a seed, those by parameters first; what is there of them is not made again."""
     tables, runs, name = given.work / "tables", given.work / "runs", f"seed{seed}"
+    how = {"seed": seed, "executor": given.executor, "train_on": given.train_on}
     profile_once(ProfileConfig(device=given.device, data=given.data, out=tables, **preset.space), report)
     search(
-        SearchConfig(
-            space="mbconv", data=given.data, tables=tables, out=runs, name=name, seed=seed, executor=given.executor,
-            **preset.search,
-        ),
+        SearchConfig(space="mbconv", data=given.data, tables=tables, out=runs, name=name, **how, **preset.search),
         report,
-    )  # fmt: skip
+    )
     which: list[dict[str, Any]] = [{"max_params": tuple(one.params for one in PUBLISHED)}, {"lambdas": BY_BUDGET}]
     return [
         file
         for wanted in which
-        for file in export(
-            ExportConfig(run=name, runs=runs, seed=seed, executor=given.executor, **wanted, **preset.export), report
-        )
+        for file in export(ExportConfig(run=name, runs=runs, **how, **wanted, **preset.export), report)
     ]
 
 
@@ -193,6 +189,7 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--data", required=True, metavar="FILE.npz", help="Fashion-MNIST, as latnas --data takes it")
     made.add_argument("--preset", choices=list(PRESETS), default="two-hours", help="tiny: whether it works, in minutes")
     made.add_argument("--device", default="cpu", help="as latnas profile takes it")
+    made.add_argument("--train-on", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:1 (default cpu)")
     return made
 
 

@@ -89,7 +89,7 @@ def values_of(run: RunFolder, data: ImageData, preset: str) -> tuple[list[Archit
     unknown = sum(not scores.knows(one.key) for one in pool)
     if unknown:
         raise LatnasError(f"{run.path} lacks the features of {unknown} cells. Go on: search_nasbench201.py --runs")
-    trainings = ShortTrainings(config, space, data, run, Silent(), "cpu")
+    trainings = ShortTrainings(config, space, data, run, Silent())
     judge = fitted(pool, scores, trainings, config.lengths[-1][1])
     found = {name: [piece(judge, one.key, scores.of(one.key)) for one in pool] for name, piece in PIECES.items()}
     return list(pool), found

@@ -61,6 +61,7 @@ from latnas.stages.common.runs import RunFolder
 from latnas.stages.search.accuracy import accuracy_model
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.pool import all_architectures
+from latnas.training.devices import check_trainable, parse_train_on
 from latnas.training.tasks import one_thread
 from latnas.words.costs import params_cost
 from latnas.words.files import append_line, read_lines
@@ -82,7 +83,7 @@ class Preset:
 
     width: int
     depth: int
-    device: str
+    train_on: str
     executor: str
     sizes: dict[str, Any] = field(default_factory=dict)
 
@@ -117,14 +118,14 @@ def search(preset: Preset, seed: int, data: ImageData, run: RunFolder, report: R
         LatnasError: the folder holds a search of another config, a file is broken, or a training diverged.
     """
     space = space_for(preset, data.size, data.channels, len(data.classes))
-    config = SearchConfig(data=data.spec, seed=seed, executor=preset.executor, **preset.sizes)
+    config = SearchConfig(data=data.spec, seed=seed, executor=preset.executor, train_on=preset.train_on, **preset.sizes)
     recorded = config.recorded(space.name, data.fingerprint)
     if run.config.exists() and run.read_config() != recorded:
         raise LatnasError(f"{run.path} holds a search of another size or other images. Name another folder: --runs")
     run.create(recorded)
     report.say(f"seed {seed}: {run.path}")
     with run.lock(), one_thread(), timed(run):
-        model = accuracy_model(config, space, data, run, report, device=preset.device)
+        model = accuracy_model(config, space, data, run, report)
         pool = model.pool.architectures
         scores = model.of(pool, "scores", report)
         prior = prior_scores([model.scores.of(architecture.key) for architecture in pool])
@@ -164,24 +165,10 @@ def search_missing(given: argparse.Namespace, preset: Preset, known: Sequence[in
         return
     if given.data is None:
         raise UsageError(f"seed {missing[0]} is not searched yet, which takes images. Name CIFAR-10: --data FOLDER")
-    if preset.device != "cpu":
-        check_device(preset.device)
+    check_trainable(parse_train_on(preset.train_on))
     data = load_images(given.data)
     for seed in missing:
         search(preset, seed, data, run_of(given.runs, given.preset, seed), report)
-
-
-def check_device(device: str) -> None:
-    """Raises UsageError where torch cannot train on `device`."""
-    import torch
-
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"nothing can be trained on {device!r} ({reason}). Use --preset cpu, or --train-on cpu"
-        ) from error
 
 
 def params_by_expression(space: Space) -> dict[str, float]:
@@ -231,7 +218,7 @@ def judge(given: argparse.Namespace, found: Sequence[Found], earlier: Earlier) -
 def main() -> None:
     given = arguments().parse_args()
     preset = PRESETS[given.preset]
-    changed = {"device": given.train_on, "executor": given.executor}
+    changed = {"train_on": given.train_on, "executor": given.executor}
     preset = replace(preset, **{name: value for name, value in changed.items() if value is not None})
     report = ConsoleReporter()
     try:

@@ -45,7 +45,7 @@ def test_paths_of_a_space_with_invalid_architectures_all_reach_the_output() -> N
 def test_the_warm_up_leaves_a_checkpoint_that_the_joint_phase_goes_on_from_bit_for_bit(tmp_path: Path) -> None:
     config = {
         "data": "digits", "space": "mbconv", "options": vars(SPACE.options).copy(), "seed": 3,
-        "recipe": asdict(RECIPE), "until": 5,
+        "recipe": asdict(RECIPE), "until": 5, "train_on": "cpu",
     }  # fmt: skip
     assert warm_up_task(config, tmp_path) == {"steps": 5}
     data = load_images("digits")

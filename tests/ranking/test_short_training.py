@@ -32,7 +32,7 @@ def config(steps: int, **changes: Any) -> dict[str, Any]:
     return {
         "data": "digits", "space": "mbconv", "options": vars(SPACE.options).copy(), "seed": 0,
         "reduction": {"width": 4, "image_size": 8}, "architecture": SPACE.random(generator(1)).to_json(),
-        "recipe": asdict(Recipe(steps, 64, flip=False)), "device": "cpu", **changes,
+        "recipe": asdict(Recipe(steps, 64, flip=False)), "train_on": "cpu", **changes,
     }  # fmt: skip
 
 
@@ -48,9 +48,9 @@ def test_a_short_training_is_measured_on_the_split_select_and_beats_chance(tmp_p
 def test_of_a_large_split_only_the_first_images_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[Tensor] = []
 
-    def look(network: nn.Module, images: LabelledImages, device: str) -> Accuracy:
+    def look(network: nn.Module, images: LabelledImages) -> Accuracy:
         looked_at.append(images.labels)
-        return accuracy(network, images, device)
+        return accuracy(network, images)
 
     labels = load_images("digits").train.labels
     monkeypatch.setattr(short_training, "MOST_EVALUATED", 50)
@@ -83,9 +83,9 @@ def test_who_stops_it_while_it_is_measured_loses_no_step(tmp_path: Path, monkeyp
 def test_a_copy_is_as_narrow_and_small_as_it_was_asked_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, torch.Size]] = []
 
-    def look(network: nn.Module, images: LabelledImages, device: str) -> Accuracy:
+    def look(network: nn.Module, images: LabelledImages) -> Accuracy:
         seen.append((next(network.parameters()).shape[0], images.images.shape[1:]))
-        return accuracy(network, images, device)
+        return accuracy(network, images)
 
     monkeypatch.setattr(short_training, "accuracy", look)
     options = {**vars(SPACE.options), "image_size": 12}

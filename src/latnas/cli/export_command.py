@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from latnas.cli.options import ConfigFile, Executor, Json, MaxMacs, MaxMemory, MaxSize, Quiet, Seed, reporting, typed
+from latnas.cli.options import (
+    ConfigFile,
+    Executor,
+    Json,
+    MaxMacs,
+    MaxMemory,
+    MaxSize,
+    Quiet,
+    Seed,
+    TrainOn,
+    reporting,
+    typed,
+)
 from latnas.errors import TargetMissedError
 
 
@@ -76,6 +88,7 @@ def export(
     ] = None,
     seed: Seed = None,
     executor: Executor = None,
+    train_on: TrainOn = None,
     config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,

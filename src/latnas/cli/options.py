@@ -59,6 +59,9 @@ Epochs = Annotated[
     int | None, typer.Option(help="Training of each exported network, by which networks are chosen. Default 20.")
 ]
 Executor = Annotated[str | None, typer.Option(help="Where trainings run: local:N processes. Default local:2.")]
+TrainOn = Annotated[
+    str | None, typer.Option(help="What each of them trains on: cpu, cuda, or cuda:1 for a second GPU. Default cpu.")
+]
 
 
 @contextmanager

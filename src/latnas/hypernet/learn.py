@@ -34,6 +34,7 @@ from latnas.hypernet.supernet import uniform_paths
 from latnas.spaces.choice import Selection, path_of, selecting
 from latnas.spaces.space import SETTING, Space
 from latnas.training.checkpoint import load_weights
+from latnas.training.devices import device_of
 from latnas.training.evaluate import batch_statistics
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange
@@ -197,7 +198,8 @@ class Learner:
     ) -> tuple[Tensor, float]:
         pool = torch.arange(len(held_out))
         chosen, labels = held_out.batch(batch_indices(pool, self._learning.supernet_batch, self._seed, step))
-        images, decisions = to_unit(chosen), self._space.decisions
+        device, decisions = device_of(supernet), self._space.decisions
+        images, labels = to_unit(chosen.to(device)), labels.to(device)
         drawn = [self._draw(logits, row, random) for _ in range(2)]
         paths = [self._space.random(random) if one is None else self._space.canonical(one) for one in drawn]
         losses = []

@@ -20,14 +20,19 @@ CHECKPOINT = "warm-up.safetensors"
 
 
 def supernet_trainer(
-    space: Space, data: ImageData, recipe: Recipe, seed: int, images: LabelledImages | None = None
+    space: Space,
+    data: ImageData,
+    recipe: Recipe,
+    seed: int,
+    images: LabelledImages | None = None,
+    train_on: str = "cpu",
 ) -> Trainer:
     """A trainer of fresh shared weights on the split `train`, or on these images."""
     own_seed = training_seed(seed, "supernet")
     network = space.network(own_seed)
     images = data.train.take(splits_of(data, seed).train) if images is None else images
     network.normalise.set_statistics(*channel_statistics(images.images))
-    return Trainer(network, images, recipe, own_seed)
+    return Trainer(network, images, recipe, own_seed, train_on)
 
 
 def uniform_paths(space: Space, seed: int, step: int) -> Sequence[Selection]:
@@ -40,7 +45,7 @@ def warm_up_task(config: Mapping[str, Any], folder: Path) -> dict[str, int]:
     """Trains the shared weights along uniform paths and leaves a checkpoint, which the joint phase goes on from."""
     data = images_of_task(config["data"])
     space = make_space(config["space"], **config["options"])
-    trainer = supernet_trainer(space, data, Recipe(**config["recipe"]), config["seed"])
+    trainer = supernet_trainer(space, data, Recipe(**config["recipe"]), config["seed"], train_on=config["train_on"])
     trainer.run(lambda step: uniform_paths(space, config["seed"], step), folder / CHECKPOINT, until=config["until"])
     if not trainer.done:  # a search may do without
         trainer.save(folder / CHECKPOINT)

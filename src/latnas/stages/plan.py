@@ -24,7 +24,7 @@ from latnas.stages.common.estimate import (
     time_steps,
 )
 from latnas.stages.common.limits import PLAN, check_enough, end_networks, ends_of, limited_space
-from latnas.stages.common.options import SearchOptions, WithWorkers, typed
+from latnas.stages.common.options import SearchOptions, WithTrainings, typed
 from latnas.stages.common.reach import budget_range, predicted_ends
 from latnas.stages.common.tables import (
     FOLDER,
@@ -38,6 +38,7 @@ from latnas.stages.common.tables import (
     why_stale,
     written_to,
 )
+from latnas.training.devices import check_trainable
 from latnas.training.tasks import one_thread
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.budgets import parse_range
@@ -56,7 +57,7 @@ PROFILED_NETWORKS, PROFILE_SECONDS = 40, 180.0
 """What `latnas profile` measures by default, and for how long at most."""
 
 
-class PlanConfig(WithWorkers, SearchOptions):
+class PlanConfig(WithTrainings, SearchOptions):
     """A search and an export that might follow. `width` and `depth` choose among tables, or a space without a table."""
 
     space: str | None = None
@@ -134,11 +135,13 @@ def plan(config: PlanConfig, report: Reporter | None = None) -> Planned:
     """Looks at the space, the table and this machine for some seconds; writes nothing.
 
     Raises:
-        UsageError: several tables fit, the named one does not, or the range or a limit is out of reach.
+        UsageError: several tables fit, the named one does not, the range or a limit is out of reach, or nothing can be
+            trained on what was asked for.
         LatnasError: a file is broken.
     """
     report = report or Silent()
     parse_range(config.budget_range)
+    check_trainable(config.train_on)
     data = load_images(config.data)
     table = _table(config, data)
     stale = None if table is None else why_stale(table[1])
@@ -257,7 +260,7 @@ def _limits(
 
 
 def _seconds(config: PlanConfig, space: Space, data: ImageData, has_table: bool) -> Seconds:
-    each = time_steps(space, data, Reduction(config.reduced_width, config.reduced_size))
+    each = time_steps(space, data, Reduction(config.reduced_width, config.reduced_size), train_on=config.train_on)
     operations = len(space.trace.operations)
     return Seconds(
         0.0 if has_table else profile_seconds(operations, PROFILED_NETWORKS, PROFILE_SECONDS),

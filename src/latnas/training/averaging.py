@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from latnas.data.batches import batch_indices, to_unit
 from latnas.data.images import Images
 from latnas.data.randomness import seed_of
+from latnas.training.devices import device_of
 
 MOST_IMAGES = 10_240
 BATCH = 256
@@ -46,12 +47,12 @@ def recalibrate(network: nn.Module, images: Images, seed: int) -> None:
         images: training images, of which at most 10,240 are looked at.
         seed: which of them, and in which batches.
     """
-    own, size = seed_of(seed, "recalibration"), min(BATCH, len(images))
+    own, size, device = seed_of(seed, "recalibration"), min(BATCH, len(images)), device_of(network)
     pool = torch.arange(len(images))
 
     def batches() -> Iterator[Tensor]:
         for step in range(min(MOST_IMAGES, len(images)) // size):
-            yield to_unit(images[batch_indices(pool, size, own, step)])
+            yield to_unit(images[batch_indices(pool, size, own, step)].to(device))
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(own)  # for what draws in training mode, as dropout does

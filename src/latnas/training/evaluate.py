@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from latnas.data.batches import evaluation_batches, to_unit
 from latnas.data.images import Images, LabelledImages
+from latnas.training.devices import device_of
 
 BATCH = 256
 
@@ -44,14 +45,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def accuracy(network: nn.Module, data: LabelledImages, device: str = "cpu") -> Accuracy:
+def accuracy(network: nn.Module, data: LabelledImages) -> Accuracy:
     """Accuracy of a network as it will be used: in evaluation mode."""
     network.eval()
-    return Accuracy(int((predictions(network, data.images, device) == data.labels).sum()), len(data))
+    return Accuracy(int((predictions(network, data.images) == data.labels).sum()), len(data))
 
 
-def predictions(network: nn.Module, images: Images, device: str = "cpu") -> Tensor:
-    """The likeliest class of each image: int64 [N]."""
+def predictions(network: nn.Module, images: Images) -> Tensor:
+    """The likeliest class of each image: int64 [N], on the CPU wherever the network is."""
+    device = device_of(network)
     with torch.inference_mode():
         outputs = [network(to_unit(batch.to(device))).argmax(1).cpu() for batch in evaluation_batches(images, BATCH)]
     return torch.cat(outputs)

@@ -18,6 +18,7 @@ from latnas.ranking.short_training import MOST_EVALUATED
 from latnas.spaces.solving import random_within
 from latnas.spaces.space import Space
 from latnas.stages.common.options import SearchOptions
+from latnas.training.devices import wait_for
 from latnas.training.trainer import Recipe, Trainer
 from latnas.words.architecture import Architecture
 from latnas.words.costs import params_cost
@@ -164,16 +165,22 @@ def speed_of(workers: int) -> float:
     return 1.0 + BESIDE_ONE_ANOTHER * (max(min(workers, os.cpu_count() or 1), 1) - 1)
 
 
-def time_steps(space: Space, data: ImageData, reduction: Reduction, batch_size: int = BATCH_SIZE) -> StepSeconds:
-    """Times a few steps of random networks within the space's limits; takes some seconds itself."""
+def time_steps(
+    space: Space, data: ImageData, reduction: Reduction, batch_size: int = BATCH_SIZE, train_on: str = "cpu"
+) -> StepSeconds:
+    """Times a few steps of random networks within the space's limits; takes some seconds itself.
+
+    Args:
+        train_on: where trainings will run; features are computed on the CPU.
+    """
     random, size = generator(0, "estimate"), params_cost(space.trace)
     sample = [random_within(space, size, math.inf, random, draws=100) for _ in range(SAMPLE)]
     small = space.reduced(reduction.width, reduction.image_size)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        full = _seconds_of_step(space, sample[:3], data, batch_size)
-        reduced = _seconds_of_step(small, sample[:3], data, batch_size)
+        full = _seconds_of_step(space, sample[:3], data, batch_size, train_on)
+        reduced = _seconds_of_step(small, sample[:3], data, batch_size, train_on)
         images = data.train.images[:64]
         features = _seconds(lambda: features_of(sample, space, reduction, images, 0)) / SAMPLE
     finally:
@@ -182,19 +189,24 @@ def time_steps(space: Space, data: ImageData, reduction: Reduction, batch_size: 
     return StepSeconds(full, reduced, features, evaluated / batch_size * FORWARD * reduced)
 
 
-def _seconds_of_step(space: Space, architectures: Sequence[Architecture], data: ImageData, batch_size: int) -> float:
+def _seconds_of_step(
+    space: Space, architectures: Sequence[Architecture], data: ImageData, batch_size: int, train_on: str
+) -> float:
     images = LabelledImages(
         resized(data.train.images[:batch_size], space.options.image_size), data.train.labels[:batch_size]
     )
     seconds = 0.0
     for architecture in architectures:
-        trainer = Trainer(space.derive(space.network(0), architecture), images, Recipe(STEPS + 1, batch_size), 0)
+        network = space.derive(space.network(0), architecture)
+        trainer = Trainer(network, images, Recipe(STEPS + 1, batch_size), 0, train_on)
         trainer.step()
-        seconds += _seconds(trainer.run) / STEPS
+        wait_for(train_on)
+        seconds += _seconds(trainer.run, train_on) / STEPS
     return seconds / len(architectures)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object], device: str = "cpu") -> float:
     began = time.perf_counter()
     work()
+    wait_for(device)
     return time.perf_counter() - began

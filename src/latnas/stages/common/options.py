@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from latnas.errors import UsageError
 from latnas.ranking.long_model import LEAST_LONG
+from latnas.training.devices import parse_train_on
 from latnas.training.tasks import parse_executor
 from latnas.words.budgets import parse_ms, parse_range
 from latnas.words.limits import RESOURCES, Limits
@@ -37,6 +38,7 @@ MaxMacs = Annotated[int | None, BeforeValidator(_limit("max_macs"))]
 MaxSize = Annotated[int | None, BeforeValidator(_limit("max_size"))]
 MaxMemory = Annotated[int | None, BeforeValidator(_limit("max_memory"))]
 Executor = Annotated[str, _checked_by(parse_executor)]
+TrainOn = Annotated[str, _checked_by(parse_train_on)]
 BudgetRange = Annotated[str, _checked_by(parse_range)]
 Budget = Annotated[str, _checked_by(parse_ms)]
 
@@ -54,10 +56,11 @@ LONG = 5
 """Long trainings, by which budgets are decided, take so many times the steps of the longest short ones."""
 
 
-class WithWorkers(BaseModel):
-    """A stage that hands independent trainings to other processes."""
+class WithTrainings(BaseModel):
+    """A stage that hands independent trainings to other processes, in which they run on the CPU or a GPU."""
 
     executor: Executor = "local:2"
+    train_on: TrainOn = "cpu"
 
     @property
     def workers(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from latnas.stages.common.options import typed
+from latnas.stages.common.options import WithTrainings, typed
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import limits_of, search_again, which_front, which_run
 from latnas.stages.common.tables import profile_again
@@ -140,7 +140,7 @@ def _export(job: Job, target: Target, budgets: Sequence[str]) -> str:
     baselines = "" if target.kind == "search" else " --baselines"
     limits = f" {target.limits.typed}" if target.limits.limited else ""
     front = which_run(job.run) + which_front(job.run, job.exports.name)
-    recipe = sorted(ExportConfig.model_fields.keys() - WHICH)
+    recipe = sorted(ExportConfig.model_fields.keys() - WHICH) + sorted(WithTrainings.model_fields)
     return typed(f"latnas export{named}{baselines}{limits}{front}", job.config, *recipe)
 
 

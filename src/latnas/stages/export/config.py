@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from latnas.errors import LatnasError, UsageError
-from latnas.stages.common.options import EPOCHS, Budget, Epochs, MaxMacs, MaxMemory, MaxSize, MostParams, WithWorkers
+from latnas.stages.common.options import EPOCHS, Budget, Epochs, MaxMacs, MaxMemory, MaxSize, MostParams, WithTrainings
 from latnas.stages.common.runs import RUNS, RunFolder
 from latnas.stages.export.form import Form
 from latnas.words.budgets import parse_ms
@@ -33,7 +33,7 @@ class WhichExports(BaseModel):
         return tuple(parse_ms(text) for text in self.budgets)
 
 
-class ExportConfig(WhichExports, WithWorkers):
+class ExportConfig(WhichExports, WithTrainings):
     """Which budgets, and how to measure and train."""
 
     all: bool = False

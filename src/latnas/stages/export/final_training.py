@@ -64,7 +64,7 @@ def final_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, An
         patience = Patience(config["patience"], epoch, data.train.take(held_out))
     teacher = None if config["teacher"] is None else teacher_of(config["teacher"], space)
     images = data.train if patience is None else data.train.take(trained_on)
-    stopped_after = fit(network, images, recipe, seed, folder, teacher, patience)
+    stopped_after = fit(network, images, recipe, seed, folder, teacher, patience, config["train_on"])
     reached = accuracy(network, data.test)
     low, high = reached.interval
     save_tensors(folder / WEIGHTS, network.state_dict(), {"steps": recipe.steps})
@@ -90,25 +90,27 @@ def fit(
     folder: Path,
     teacher: Classifier | None = None,
     patience: Patience | None = None,
+    train_on: str = "cpu",
 ) -> int | None:
     """Trains a network in place, from the checkpoint in `folder` on if there is one, and leaves it as it is to be used.
 
-    That is with the average of its weights if the recipe takes one, and with statistics of batch normalisation that are
-    those of its weights.
+    That is on the CPU, with the average of its weights if the recipe takes one, and with statistics of batch
+    normalisation that are those of its weights.
 
     Args:
         teacher: whose logits count in the loss, by `recipe.distill`.
         patience: when to stop early.
+        train_on: the device.
 
     Returns:
         the epochs that were trained if it was stopped early.
     """
-    own_loss = plain_loss if teacher is None else distilled_loss(teacher)
+    own_loss = plain_loss if teacher is None else distilled_loss(teacher.to(train_on))
     whole: nn.Module = network
     loss: Loss = own_loss
     if recipe.auxiliary:
         whole, loss = _with_auxiliary(network, seed, int(images.labels.max()) + 1), auxiliary_loss(own_loss)
-    trainer = Trainer(whole, images, recipe, seed, loss=loss, advice=ADVICE)
+    trainer = Trainer(whole, images, recipe, seed, train_on, loss, ADVICE)
     finish = partial(recalibrate, images=images.images, seed=seed) if is_recalibrated(recipe) else None
     stopped_after = None
     if patience is None:
@@ -121,7 +123,7 @@ def fit(
         whole.plain()
     if finish is not None:
         finish(network)
-    network.eval()
+    network.cpu().eval()
     return stopped_after
 
 

@@ -20,10 +20,10 @@ from latnas.words.files import read_bytes
 from latnas.words.manifest import Manifest, load_manifest
 
 WHICH = {
-    "run", "runs", "table", "lambdas", "budgets", "all", "baselines", "executor", "max_params", "max_macs", "max_size",
-    "max_memory",
+    "run", "runs", "table", "lambdas", "budgets", "all", "baselines", "executor", "train_on", "max_params", "max_macs",
+    "max_size", "max_memory",
 }  # fmt: skip
-"""Options that say which files are made, or on how many processes, and not what comes out."""
+"""Options that say which files are made, or what trainings run on, and not what comes out."""
 
 LABELS = "labels alone"
 """What a network learns from that has no teacher."""

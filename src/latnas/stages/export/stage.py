@@ -21,6 +21,7 @@ from latnas.stages.export.on_device import leave_anchor, leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
+from latnas.training.devices import check_trainable
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import SCRIPT, exported_folders, listed_anchor, still_listed
 from latnas.words.front import Front, load_front
@@ -39,13 +40,15 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     A file over its budget gives way to the next best network. Files that are verified already are left as they are.
 
     Raises:
-        UsageError: no such run, its images are not there, a budget outside its range.
+        UsageError: no such run, its images are not there, a budget outside its range, or nothing can be trained on what
+            was asked for.
         LatnasError: a file is broken, or a network cannot be exported.
         TargetMissedError: an exported file does not compute what the network computes.
     """
     report = report or Silent()
     run = open_run(config.run, config.runs)
     config = config.in_run(run)
+    check_trainable(config.train_on)
     name = choose_front(run, config.table)
     folder = run.front(name)
     table, front = load_table(folder / TABLE), load_front(folder / FRONT)

@@ -127,8 +127,9 @@ def training_task(job: Job, architecture: Architecture, seed: int, teacher: Task
     kept = job.exports / KEPT / _identity(job, training, teacher)
     if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
         (kept / RESULT).unlink(missing_ok=True)  # a training whose files were deleted is not done
-    # Images that lie elsewhere by now are the same: their place decides nothing.
-    return Task(TRAINING, {**training, "data": job.data.spec}, kept, TrainingResult, CHECKPOINTS)
+    # Images that lie elsewhere by now are the same: neither their place nor that of the training decides anything.
+    how = {"data": job.data.spec, "train_on": config.train_on}
+    return Task(TRAINING, {**training, **how}, kept, TrainingResult, CHECKPOINTS)
 
 
 def _identity(job: Job, training: Mapping[str, Any], teacher: Task | None) -> str:

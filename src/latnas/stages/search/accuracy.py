@@ -186,7 +186,6 @@ def accuracy_model(
     report: Reporter,
     tables: Sequence[LatencyModel] = (),
     beside: Sequence[Task] = (),
-    device: str = "cpu",
 ) -> AccuracyModel:
     """Pool, features, short trainings and the judge fitted to them; what the run has of these already is not redone.
 
@@ -194,14 +193,13 @@ def accuracy_model(
     proposed: see `AccuracyModel.completed`.
 
     Args:
-        config: `data`, `seed`, `executor` and the sizes of pool and trainings count here.
+        config: `data`, `seed`, `executor`, `train_on` and the sizes of pool and trainings count here.
         space: with its limits.
         data: the images that `config.data` names.
         run: where everything is kept, in `accuracy/`.
         report: what is told of it.
         tables: latencies at hand, for the shortlist and the pool beside the costs that know no device.
         beside: tasks to run beside the features.
-        device: where the short trainings run.
 
     Raises:
         LatnasError: a file is broken, or a training diverged.
@@ -209,7 +207,7 @@ def accuracy_model(
     scores = Scores(config, space, data, run)
     pool = initial_pool(space, config, tables)
     scores.compute(pool.architectures, report, "features", beside)
-    costs, trainings = _costs_of(config, space, tables), ShortTrainings(config, space, data, run, report, device)
+    costs, trainings = _costs_of(config, space, tables), ShortTrainings(config, space, data, run, report)
     count = first_trainings(config.trainings, pool.is_whole_space)
     judge, first = train_first(pool.architectures, scores, trainings, costs, count)
     model = AccuracyModel(pool, scores, trainings, judge, first)

@@ -8,19 +8,19 @@ from typing import Any
 from pydantic import Field
 
 from latnas.data.sources import DEFAULT, absolute
-from latnas.stages.common.options import SearchOptions, WithWorkers
+from latnas.stages.common.options import SearchOptions, WithTrainings
 from latnas.stages.common.runs import RUNS
 from latnas.stages.common.tables import FOLDER
 from latnas.words.budgets import parse_range
 
-PLACES = {"name", "out", "table", "tables", "executor", "from_run", "resume", "tensorboard"}
+PLACES = {"name", "out", "table", "tables", "executor", "train_on", "from_run", "resume", "tensorboard"}
 """Where things lie and how they are run: the same search under another of these is the same search."""
 
 OF_A_FRONT = ("budget_range", "budgets", "hypernetwork_steps", "rounds", "draws", "extra_minutes")
 """What a front that joins a finished run may have otherwise: all that is done after the accuracy model is made."""
 
 
-class SearchConfig(WithWorkers, SearchOptions):
+class SearchConfig(WithTrainings, SearchOptions):
     """One search."""
 
     space: str | None = None

@@ -29,15 +29,16 @@ def learnt(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
     """What a front is proposed by, from nothing, or from what a search that was stopped has left."""
     config, run, space = begun.config, begun.run, problem.space
     recipe = recipe_of(begun)
+    how = {"recipe": asdict(recipe), "until": config.warmup_steps, "train_on": config.train_on}
     warm_up = Task(
         "latnas.hypernet.supernet:warm_up_task",
-        {**common_config(config, space), "recipe": asdict(recipe), "until": config.warmup_steps},
+        common_config(config, space) | how,
         run.supernet,
     )
     if not (run.supernet / CHECKPOINT).exists():
         (run.supernet / RESULT).unlink(missing_ok=True)  # a warm-up whose weights were deleted is not done
     model = accuracy.accuracy_model(config, space, begun.data, run, report, [problem.latency], beside=[warm_up])
-    trainer = supernet_trainer(space, begun.data, recipe, config.seed)
+    trainer = supernet_trainer(space, begun.data, recipe, config.seed, train_on=config.train_on)
     trainer.load(run.supernet / CHECKPOINT)
     pool = list(model.pool.architectures)
     if first := first_long(config.long_trainings):

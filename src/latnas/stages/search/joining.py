@@ -47,10 +47,10 @@ def inherited(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
     pool = initial_pool(own_space, of_run, [latency_of(table, own_space)])
     scores = Scores(config, space, data, run)
     scores.compute(pool.architectures, report, "features")
-    trainings = ShortTrainings(config, space, data, run, report, "cpu")
+    trainings = ShortTrainings(config, space, data, run, report)
     judge = fitted(pool.architectures, scores, trainings, _longest(begun))
     model = AccuracyModel(pool, scores, trainings, judge, first=frozenset())
-    trainer = supernet_trainer(space, data, recipe_of(begun), config.seed)
+    trainer = supernet_trainer(space, data, recipe_of(begun), config.seed, train_on=config.train_on)
     weights, state = supernet_weights(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
     scored = [network.as_architecture for network in load_front(own / FRONT).networks]
@@ -83,7 +83,7 @@ def trained_further(
     else:
         fresh = [one for one in found if one.key not in model.judge.labels]
         reduction = Reduction(config.reduced_width, config.reduced_size)
-        each = time_steps(problem.space, begun.data, reduction, SHORT_BATCH)
+        each = time_steps(problem.space, begun.data, reduction, SHORT_BATCH, config.train_on)
         count = trainings_within(60 * config.extra_minutes, _longest(begun), each, config.workers)
         costs_1N = np.array([[problem.latency.predict_ms(one) for one in fresh]])
         values_N = np.array([model.judge.score(one.key, model.scores.of(one.key)).value for one in fresh])

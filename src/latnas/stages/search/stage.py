@@ -13,6 +13,7 @@ from latnas.ranking.features import Reduction
 from latnas.spaces.space import Space
 from latnas.stages.common.estimate import STEPS_WORTH_TIMING, search_seconds, time_steps
 from latnas.stages.common.limits import check_enough, limited_space
+from latnas.stages.common.options import WithTrainings, typed
 from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import FRONT
 from latnas.stages.common.tables import latency_of, space_of, warn_if_stale
@@ -24,6 +25,7 @@ from latnas.stages.search.front import make_front
 from latnas.stages.search.joining import inherited, trained_further
 from latnas.stages.search.learning import Problem, Rounds, with_largest
 from latnas.stages.search.metrics import Metrics, summary_writer, tensorboard_writer
+from latnas.training.devices import check_trainable
 from latnas.training.tasks import one_thread, workers_kept
 from latnas.words.budgets import BudgetRange, format_ms
 from latnas.words.front import Front, load_front
@@ -47,13 +49,15 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     made, in that run; with `resume` a run goes on by the config that it records.
 
     Raises:
-        UsageError: no table or run fits, the range is out of reach, or limits leave too few networks.
+        UsageError: no table or run fits, the range is out of reach, limits leave too few networks, or nothing can be
+            trained on what was asked for.
         LatnasError: a file is broken, a training diverged, another process works on this run.
     """
     report = report or Silent()
     if config.tensorboard:
         tensorboard_writer()  # refused now where it is not installed
     begun = begin(config)
+    check_trainable(begun.config.train_on)
     config, run, data, folder = begun.config, begun.run, begun.data, begun.folder
     warn_if_stale(begun.table, report)
     space = limited_space(space_of(begun.table), config.limits, data.classes, begun.table.name)
@@ -99,7 +103,7 @@ def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: R
     if config.all_training_steps < STEPS_WORTH_TIMING:
         return
     with report.bar("timing a few steps"):
-        each = time_steps(space, data, Reduction(config.reduced_width, config.reduced_size))
+        each = time_steps(space, data, Reduction(config.reduced_width, config.reduced_size), train_on=config.train_on)
     seconds = search_seconds(config, each, config.workers).total
     report.say(
         f"this search will take about {duration(seconds)} here, of which "
@@ -110,7 +114,8 @@ def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: R
 def _introduce(begun: Beginning, budgets: BudgetRange, is_named: bool, report: Reporter) -> None:
     config, shown = begun.config, "reachable" if begun.config.wanted_range is None else "given"
     run = begun.run.path
-    report.say(f"run {run}, table {begun.table_path}; after a stop: latnas search --resume {quote(str(run))}")
+    again = typed(f"latnas search --resume {quote(str(run))}", config, *WithTrainings.model_fields)
+    report.say(f"run {run}, table {begun.table_path}; after a stop: {again}")
     report.say(f"budgets from {format_ms(budgets.fastest_ms)} to {format_ms(budgets.slowest_ms)} ({shown} range)")
     for resource in config.limits.limited:
         report.say(f"limit on {resource.label}: {resource.shown(config.limits.most(resource) or 0)}")

@@ -62,7 +62,6 @@ class ShortTrainings:
     data: ImageData
     run: RunFolder
     report: Reporter
-    device: str
 
     def train(self, architectures: Sequence[Architecture], steps: int) -> None:
         """Runs what the run does not have yet."""
@@ -95,7 +94,7 @@ class ShortTrainings:
             "reduction": asdict(Reduction(self.config.reduced_width, self.config.reduced_size)),
             "architecture": architecture.to_json(),
             "recipe": asdict(Recipe(steps, SHORT_BATCH, pad=0, flip=self.data.mirrors)),
-            "device": self.device,
+            "train_on": self.config.train_on,
         }
         folder = self.run.accuracy / "short" / f"{architecture.key}-{steps}"
         return Task("latnas.ranking.short_training:short_training_task", config, folder, Label, (CHECKPOINT,))
