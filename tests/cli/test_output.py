@@ -115,7 +115,8 @@ def test_files_that_were_never_measured_are_to_be_verified_on_the_device_of_thei
     unmeasured = {"measured_ms": None, "measured_artifact": "onnx"}
     manifests = {path.parent: load_manifest(path).model_copy(update=unmeasured) for path in paths}
     show.show_where([ExportedFile(folder.relative_to(here), manifest) for folder, manifest in manifests.items()])
-    assert capsys.readouterr().out.endswith("\nnext, on the device of the table: latnas verify\n")
+    told = "next, copied to the device of the table: latnas verify; or, in the folder of a file: python measure.py"
+    assert capsys.readouterr().out.endswith(f"\n{told}\n")
 
 
 def test_verified_files_as_json_have_what_was_promised_beside_what_is(here: Path) -> None:

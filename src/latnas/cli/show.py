@@ -17,6 +17,7 @@ from latnas.stages.search import Searched
 from latnas.words.architecture import Decision
 from latnas.words.budgets import format_ms
 from latnas.words.estimate import Estimate
+from latnas.words.export_set import SCRIPT
 from latnas.words.manifest import ReachedAccuracy
 from latnas.words.sites import SpaceTrace
 
@@ -103,8 +104,11 @@ def show_where(files: Sequence[ExportedFile]) -> None:
     print(f"files: {folder}")
     if all(file.manifest.status != "missed" and not file.manifest.is_computed for file in files):
         run = RunFolder(folder.parents[1])
-        where = "" if all(file.manifest.measured_ms for file in files) else ", on the device of the table"
-        print(f"next{where}: latnas verify{which_run(run, flag='')}{which_front(run, folder.name)}")
+        verify = f"latnas verify{which_run(run, flag='')}{which_front(run, folder.name)}"
+        if all(file.manifest.measured_ms for file in files):
+            print(f"next: {verify}")
+        else:
+            print(f"next, copied to the device of the table: {verify}; or, in the folder of a file: python {SCRIPT}")
 
 
 def print_exported(title: str, files: Sequence[ExportedFile]) -> None:
