@@ -115,6 +115,19 @@ class MadeUpBench:
         assert all(times.single_over("p50") == 1.0 for times in found)
 
 
+class CalmsDown(MadeUpBench):
+    """A device that is `drift` times as slow as for the table until the first file is measured, and calm after that."""
+
+    def __init__(self, world: World, finalist_ms: Milliseconds, file_ms: Milliseconds, drift: float) -> None:
+        super().__init__(world, finalist_ms, file_ms, drift, then=1 / drift)
+
+    def measure(self, workloads: Mapping[str, Any], names: Mapping[str, Architecture], what: str) -> dict[str, Times]:
+        found = super().measure(workloads, names, what)
+        if self.files:
+            self._drifts["untrained module"] = 1.0
+        return found
+
+
 def stand_in(
     job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: Architecture | None = None
 ) -> list[Shipment]:
@@ -262,6 +275,84 @@ def test_a_file_that_keeps_its_budget_only_while_the_device_is_fast_does_not_cou
     assert chosen_in(file) == next(one for one in ranked if 1.08 * takes(one) <= budget) != first
     assert file.manifest.measured_ms is not None and file.manifest.margin is not None
     assert file.manifest.measured_ms.p50 == pytest.approx(0.7 * (1 - file.manifest.margin) * budget)
+
+
+@pytest.mark.parametrize("lam", [0.1, 0.3, 0.5])
+def test_after_a_device_was_busy_while_networks_were_chosen_a_better_one_takes_the_place_of_a_file_that_leaves_much(
+    world: World, lam: float
+) -> None:
+    budget, takes = world.budget_ms(lam), wrong_by(world, 1.0, seed=0)
+    bench = CalmsDown(world, takes, takes, drift=1.3)
+    (file,) = world.derive(bench, budget)
+    ranked = [network.as_architecture for network in world.front.within(math.inf)]
+    first, busy = (next(one for one in ranked if slow * takes(one) * HEADROOM <= budget) for slow in (1.0, 1.3))
+    assert takes(busy) < 0.93 * budget and first != busy, "otherwise there is nothing to make up for"
+    assert chosen_in(file) == first and file.manifest.status == "verified"
+    assert file.manifest.margin == pytest.approx(1 - takes(first) / budget)
+    shipped = [one for one in file.manifest.attempts if one.what == "shipped file"]
+    assert [one.architecture for one in shipped] == [str(busy), str(first)]
+    assert any(f"{1 - takes(busy) / budget:.0%} below it: looking again at" in text for text in world.heard.said)
+
+
+def test_a_network_that_another_budget_has_measured_on_a_busy_device_is_looked_at_again_too(world: World) -> None:
+    takes: Milliseconds = world.latency.predict_ms
+    budgets = [world.budget_ms(lam) for lam in (0.1, 0.2, 0.3)]
+    files = world.derive(CalmsDown(world, takes, takes, drift=1.3), *budgets)
+    ranked = [network.as_architecture for network in world.front.within(math.inf)]
+    for file, budget in zip(files, budgets, strict=True):
+        assert chosen_in(file) == next(one for one in ranked if takes(one) * HEADROOM <= budget)
+
+
+def test_a_file_that_leaves_much_of_its_budget_stays_where_the_file_of_a_better_network_misses_it(world: World) -> None:
+    """All better ones fit before their training on the calm device, and none does after it."""
+    budget, takes = world.budget_ms(0.3), world.latency.predict_ms
+    made = list[Architecture]()
+
+    def file_ms(one: Architecture) -> float:
+        made.extend([one] if one not in made else [])
+        return takes(one) if one == made[0] else 1.01 * budget
+
+    (file,) = world.derive(CalmsDown(world, takes, file_ms, drift=1.3), budget)
+    assert 1 < len(made) <= TRAININGS and chosen_in(file) == made[0]
+    assert (file.manifest.status, file.manifest.nearest_ms) == ("verified", None)
+    assert load_manifest(file.folder / "manifest.json") == file.manifest
+
+
+def test_an_export_stopped_while_it_trains_that_better_network_goes_on_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, takes = world.budget_ms(0.3), world.latency.predict_ms
+    lots: list[list[Architecture]] = []
+
+    def interrupted(job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: None) -> list[Shipment]:
+        lots.append([one for _, one in chosen])
+        if len(lots) == 2:
+            raise KeyboardInterrupt
+        return stand_in(job, chosen)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deriving, "train_each", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            world.derive(CalmsDown(world, takes, takes, drift=1.3), budget)
+    calm = MadeUpBench(world, takes, takes)
+    (file,) = world.derive(calm, budget)
+    assert calm.finalists == [] and calm.files == [lots[1]], "what the first file took is known"
+    assert [chosen_in(file)] == lots[1] and file.manifest.status == "verified"
+    shutil.rmtree(world.job.exports)
+    (undisturbed,) = world.derive(CalmsDown(world, takes, takes, drift=1.3), budget)
+    assert file.manifest.attempts == undisturbed.manifest.attempts
+
+
+def test_on_a_device_of_the_same_speed_a_file_that_leaves_much_of_its_budget_has_nothing_measured_again(
+    world: World,
+) -> None:
+    takes: Milliseconds = world.latency.predict_ms
+    bench = MadeUpBench(world, takes, takes, drift=1.3)
+    budgets = [world.budget_ms(lam) for lam in (0.0, 0.1, 0.3, 0.5, 0.7)]
+    files = world.derive(bench, *budgets)
+    looks = [one.key for some in bench.finalists for one in some]
+    assert len(looks) == len(set(looks)) and len(bench.files) == 1
+    assert {file.manifest.status for file in files} == {"verified"}
 
 
 # Files that miss
@@ -498,6 +589,20 @@ def test_what_is_verified_is_neither_measured_nor_written_again(
         f"{file.folder.name} is verified already; nothing to do" for file in files
     ]
     assert [file.manifest for file in files] == [load_manifest(file.folder / "manifest.json") for file in files]
+
+
+def test_of_a_verified_file_of_a_busy_device_it_is_said_how_to_have_it_chosen_anew(verified: Path) -> None:
+    files = export(export_config(verified, all=True))
+    for file, drift in zip(files, (1.3, 1.1), strict=True):
+        file.manifest.model_copy(update={"anchor_drift": drift}).save(file.folder / "manifest.json")
+    export(export_config(verified, all=True), heard := Heard())
+    first, second = (text for text in heard.said if "nothing to do" in text)
+    assert second == f"{files[1].folder.name} is verified already; nothing to do"
+    assert "the anchor network took 1.30 times what it took for the table" in first
+    assert first.endswith(f"chosen anew in quiet, remove {files[0].folder} and type the same command")
+    shutil.rmtree(files[0].folder)
+    again, _ = export(export_config(verified, all=True))
+    assert again.manifest.status == "verified-in-pytorch" and again.manifest.anchor_drift == pytest.approx(1)
 
 
 def test_a_log_that_someone_keeps_beside_a_verified_file_may_change(

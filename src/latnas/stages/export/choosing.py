@@ -72,7 +72,8 @@ def _more(job: Job, course: Course, within_ms: float) -> list[Architecture]:
 
 
 def _measure(job: Job, bench: Bench, lessons: Lessons, looks: Sequence[Architecture]) -> None:
-    new = {one.key: one for one in looks if one.key not in lessons.finalists}
+    known = lessons.finalists.keys() - lessons.doubted
+    new = {one.key: one for one in looks if one.key not in known}
     if not new:
         return
     supernet = job.space.network(seed=0)

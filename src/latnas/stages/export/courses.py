@@ -32,6 +32,11 @@ class Outcome:
         """Over its budget as measured, or at the table's speed where the device is faster at the moment."""
         return self.times is not None and self.times.lasting_ms > self.shipment.target.budget_ms
 
+    @property
+    def wasteful(self) -> bool:
+        """Within its budget, of which much is left."""
+        return self.times is not None and self.times.lasting_ms < (1 - MOST_UNUSED) * self.shipment.target.budget_ms
+
 
 @dataclass
 class Course:
@@ -44,8 +49,10 @@ class Course:
         attempts: everything measured, in order, for the manifest.
         outcomes: the files that were made.
         decided: the networks that were chosen for it, those first that an export which was stopped has chosen.
+        looks: what was measured for it before any training, in order.
         extensions: how many times networks were added that the search did not score.
         quickest_seen: whether those that are expected to be fastest were looked at.
+        reopened: whether it went on once after a file that keeps the budget.
         over: whether nothing more is to be tried.
     """
 
@@ -55,8 +62,10 @@ class Course:
     attempts: list[Attempt] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     decided: list[Decided] = field(default_factory=list)
+    looks: list[Looked] = field(default_factory=list)
     extensions: int = 0
     quickest_seen: bool = False
+    reopened: bool = False
     over: bool = False
 
     @property
@@ -84,18 +93,14 @@ class Course:
         """Takes down which network is to be trained, unless it was chosen before."""
         if self.pending is None:
             before = sum(len(one.looks) for one in self.decided)
-            finalists = [attempt for attempt in self.attempts if attempt.what == "finalist"]
-            looks = [
-                Looked(architecture=one.to_json(), attempt=attempt)
-                for one, attempt in zip(self.looked_at.values(), finalists, strict=True)
-            ]
-            self.decided.append(Decided(architecture=architecture.to_json(), fits=fits, looks=looks[before:]))
+            self.decided.append(Decided(architecture=architecture.to_json(), fits=fits, looks=self.looks[before:]))
 
     def look_back(self, looks: Sequence[Looked]) -> None:
         """Takes down what was measured before an export was stopped."""
         seen = {one.key: one for one in (Architecture.from_json(look.architecture) for look in looks)}
         self.add(list(seen.values()))
         self.looked_at |= seen
+        self.looks += looks
         self.attempts += [look.attempt for look in looks]
 
     def add(self, architectures: Sequence[Architecture]) -> None:
@@ -107,12 +112,12 @@ class Course:
         """Takes down what the measurements of these say."""
         for one in architectures:
             self.looked_at[one.key] = one
-            self.attempts.append(
-                Attempt(
-                    architecture=str(one), predicted_ms=lessons.predict_ms(one), what="finalist",
-                    measured_ms=lessons.finalists[one.key], fits=lessons.fits(one, self.target.budget_ms),
-                )
+            attempt = Attempt(
+                architecture=str(one), predicted_ms=lessons.predict_ms(one), what="finalist",
+                measured_ms=lessons.finalists[one.key], fits=lessons.fits(one, self.target.budget_ms),
             )  # fmt: skip
+            self.looks.append(Looked(architecture=one.to_json(), attempt=attempt))
+            self.attempts.append(attempt)
 
 
 def begin(target: Target, front: Front) -> Course:
@@ -148,12 +153,28 @@ def next_looks(course: Course, lessons: Lessons, count: int) -> list[Architectur
     preferred = left if best is None else left[: left.index(best)]
     unseen = [one for one in preferred if one.key not in course.looked_at]
     early = len(course.looked_at) < ATTEMPTS * count
-    wasteful = best is not None and lessons.finalists[best.key] < (1 - MOST_UNUSED) * budget
+    wasteful = best is not None and lessons.measured_ms(best) < (1 - MOST_UNUSED) * budget
     if early or wasteful:
         daring = [one for one in unseen if lessons.may_fit(one, budget)][:count]
         if daring or best is not None:
             return daring
     return [one for one in unseen if best is None and lessons.should_fit(one, budget)][:count]
+
+
+def reopen(course: Course, lessons: Lessons) -> bool:
+    """Whether there is more to choose from after a file that leaves much of its budget: once for each budget.
+
+    Better networks that were measured while the device was slower than it is now are looked at again where they would
+    fit by now, and those that were not measured then may be.
+    """
+    outcome = course.outcomes[-1] if course.outcomes else None
+    if course.reopened or outcome is None or outcome.too_large or not outcome.wasteful:
+        return False
+    course.reopened = True
+    for one in course.left[: course.left.index(outcome.shipment.architecture)]:
+        if lessons.doubt(one, course.target.budget_ms):
+            course.looked_at.pop(one.key, None)
+    return bool(next_looks(course, lessons, 1))
 
 
 def quickest(course: Course, lessons: Lessons, count: int) -> list[Architecture]:

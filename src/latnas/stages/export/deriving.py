@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from latnas.stages.export.advice import Missed, advice_on
 from latnas.stages.export.choosing import Choice, choose
-from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms
+from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms, reopen
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import warn_of_another_teacher
 from latnas.stages.export.last_word import measure_files
@@ -33,8 +33,9 @@ def derive(
 ) -> list[ExportedFile]:
     """One file for each target, written as soon as it is known to be the one.
 
-    A file over its budget, or over the limit on its size, gives way to the next best network, a few times. An export
-    that was stopped goes on with what it had chosen; of networks that learn from one another all count as one file.
+    A file over its budget, or over the limit on its size, gives way to the next best network, a few times; one that
+    leaves much of its budget gives way to a better network that fits by now. An export that was stopped goes on with
+    what it had chosen; of networks that learn from one another all count as one file.
     """
     courses = [begin(target, front) for target in targets]
     if bench is not None:
@@ -57,6 +58,8 @@ def derive(
                 note(job, courses if job.config.distill else going)
             _train_and_measure(job, chosen, teacher, bench, lessons)
         for course in going:
+            if trained < TRAININGS and reopen(course, lessons):
+                course.over = False
             if course.over or trained == TRAININGS:
                 files[course.target.folder] = _write(job, course, lessons)
                 if not job.config.distill:
@@ -71,12 +74,13 @@ def derive(
 def _new(courses: Sequence[Course], choices: Sequence[Choice | None]) -> list[tuple[Course, Choice]]:
     """What is to be trained, which each course takes down.
 
-    A course is over where nothing is left, or only the nearest that was trained already.
+    A course is over where nothing is left, or only what was trained already: the nearest, or one whose file fits.
     """
     chosen = []
     for course, choice in zip(courses, choices, strict=True):
-        made = {outcome.shipment.architecture.key for outcome in course.outcomes}
-        if choice is None or (choice.architecture.key in made and not choice.fits):
+        missed = {outcome.shipment.architecture.key: outcome.too_slow for outcome in course.outcomes}
+        key = None if choice is None else choice.architecture.key
+        if choice is None or (key in missed and not (choice.fits and missed[key])):
             course.over = True
         else:
             course.decide(choice.architecture, choice.fits)
@@ -101,7 +105,7 @@ def _train_and_measure(
         large = most is not None and len(shipment.file) > most
         outcome = Outcome(shipment, times.get(course.target.folder), large)
         course.outcomes.append(outcome)
-        course.over = not large and not (choice.fits and outcome.too_slow)
+        course.over = not large and not (choice.fits and outcome.too_slow) and course.pending is None
         _learn(course, outcome, lessons)
         if large:
             size, limit = format_bytes(len(shipment.file)), format_bytes(most or 0)
@@ -123,12 +127,16 @@ def _learn(course: Course, outcome: Outcome, lessons: Lessons) -> None:
 
 def _say_again(job: Job, course: Course, lessons: Lessons, attempt: int) -> None:
     outcome = course.outcomes[-1]
-    if outcome.times is None or not outcome.too_slow:
+    if outcome.times is None or (outcome.too_large and not outcome.too_slow):
         return
     file_ms, finalist_ms = outcome.times.lasting_ms, lessons.finalists[outcome.shipment.architecture.key]
+    why = (
+        f"{file_ms / finalist_ms:.2f} times as long as before its training: choosing again with that margin"
+        if outcome.too_slow
+        else f"{1 - file_ms / course.target.budget_ms:.0%} below it: looking again at networks that are preferred to it"
+    )
     job.report.say(
-        f"the file for {format_ms(course.target.budget_ms)} ({course.target.kind}) takes {format_ms(file_ms)}, "
-        f"{file_ms / finalist_ms:.2f} times as long as before its training: choosing again with that margin "
+        f"the file for {format_ms(course.target.budget_ms)} ({course.target.kind}) takes {format_ms(file_ms)}, {why} "
         f"(network {attempt} of at most {TRAININGS})"
     )
 
@@ -140,10 +148,16 @@ def _write(job: Job, course: Course, lessons: Lessons) -> ExportedFile:
 
 
 def _preferred(outcomes: Sequence[Outcome]) -> Outcome:
-    """The fastest of those that are not too large. Where every file is too large, the one that was preferred."""
+    """Of those that are not too large the last within its budget: what is made after one that fits is a better network.
+
+    Where none is, the fastest of them. Where every file is too large, the one that was preferred.
+    """
     small = [outcome for outcome in outcomes if not outcome.too_large]
     if not small:
         return outcomes[0]
+    fitting = [outcome for outcome in small if not outcome.too_slow]
+    if fitting:
+        return fitting[-1]
     return min(small, key=lambda outcome: 0.0 if outcome.times is None else outcome.times.lasting_ms)
 
 

@@ -39,21 +39,23 @@ class Lessons:
     Attributes:
         latency: the front's model of it, for networks that the front does not know.
         frozen: the front's predictions by key.
-        before: finalists of earlier exports by key, at the table's speed.
+        before: finalists by key, at the table's speed: of earlier exports, and by now of this one.
         errors: measured over frozen prediction by key, at the table's speed, earlier exports included.
         margin: how much longer than its finalist a file may be expected to take.
         slowdown: of the device at the moment against the table, at least 1: a fast one will be slower again.
         finalists: of this export by key, as measured, or at the table's speed if that is slower.
+        doubted: those of them that are to be measured again, since the device was slower then than it is now.
         files: shipped files of this export by the key of their network, likewise.
     """
 
     latency: LatencyModel
     frozen: Mapping[str, float] = field(default_factory=dict)
-    before: Mapping[str, float] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     margin: float = HEADROOM
     slowdown: float = 1.0
     finalists: dict[str, float] = field(default_factory=dict)
+    doubted: set[str] = field(default_factory=set)
     files: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -69,10 +71,18 @@ class Lessons:
     def expected_ms(self, architecture: Architecture) -> float:
         """The corrected prediction: what the network measures, or would measure now, before its training."""
         key = architecture.key
-        if key in self.finalists:
+        if key in self.finalists and key not in self.doubted:
             return self.finalists[key]
         corrected = self.before[key] if key in self.before else self.factor * self.predict_ms(architecture)
         return corrected * self.slowdown
+
+    def doubt(self, architecture: Architecture, budget_ms: float) -> bool:
+        """Has a finalist measured again, and says so, if by what the device takes now it would fit."""
+        key = architecture.key
+        known = key in self.finalists and key in self.before and key not in self.files
+        if known and self.before[key] * self.slowdown * self.margin <= budget_ms:
+            self.doubted.add(key)
+        return key in self.doubted
 
     def may_fit(self, architecture: Architecture, budget_ms: float) -> bool:
         """Whether the lower end of the corrected interval is within the budget."""
@@ -87,6 +97,11 @@ class Lessons:
         finalist = self.finalists.get(architecture.key, float("inf"))
         return self.files.get(architecture.key, finalist * self.margin)
 
+    def measured_ms(self, architecture: Architecture) -> float:
+        """What was measured of a network: of its file, or else before its training."""
+        key = architecture.key
+        return self.files[key] if key in self.files else self.finalists[key]
+
     def fits(self, architecture: Architecture, budget_ms: float) -> bool:
         """Whether what was measured of the network says that its file is within the budget."""
         return self.file_ms(architecture) <= budget_ms
@@ -99,14 +114,16 @@ class Lessons:
     def note_finalist(self, architecture: Architecture, times: Times) -> None:
         """Learns from a network that was measured before its training."""
         key = architecture.key
-        self.finalists[key] = times.lasting_ms
+        self.finalists[key], self.before[key] = times.lasting_ms, times.quoted_ms / times.drift
+        self.doubted.discard(key)
         if self.frozen.get(key, 0.0) > 0:
-            self.errors[key] = times.quoted_ms / times.drift / self.frozen[key]
+            self.errors[key] = self.before[key] / self.frozen[key]
         self.slowdown = max(times.drift, 1.0)
 
     def note_file(self, architecture: Architecture, times: Times, missed: bool) -> None:
         """Learns from a file. Only of one that missed a budget the ratio counts: it was looked at several times."""
         self.files[architecture.key] = times.lasting_ms
+        self.slowdown = max(times.drift, 1.0)
         if missed and architecture.key in self.finalists:
             self.margin = max(self.margin, times.lasting_ms / self.finalists[architecture.key])
 

@@ -16,7 +16,7 @@ from latnas.stages.export.deriving import derive
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import budgets_in, kept, warn_of_replaced
 from latnas.stages.export.lessons import Lessons, read_lessons
-from latnas.stages.export.measuring import Bench, is_computed
+from latnas.stages.export.measuring import BUSY, Bench, is_computed
 from latnas.stages.export.on_device import leave_anchor, leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
@@ -25,7 +25,7 @@ from latnas.training.devices import check_trainable
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import SCRIPT, exported_folders, listed_anchor, still_listed
 from latnas.words.front import Front, load_front
-from latnas.words.manifest import Precision
+from latnas.words.manifest import Manifest, Precision
 from latnas.words.reporting import Reporter, Silent
 from latnas.words.table import LatencyTable, load_table
 
@@ -71,8 +71,8 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
 
     with run.lock():
         done = kept(job, targets, still_listed(job.exports))
-        for made in done:
-            report.say(f"{made} is verified already; nothing to do")
+        for made, manifest in done.items():
+            report.say(f"{made} is verified already; nothing to do{_busy_then(job, made, manifest)}")
             if not (job.exports / made / SCRIPT).exists():
                 leave_script(job.exports / made)
         left = [target for target in targets if target.folder not in done]
@@ -89,6 +89,17 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         leave_anchor(job)
         write_set(job.exports, table)
         return [files[target.folder] for target in targets]
+
+
+def _busy_then(job: Job, folder: str, manifest: Manifest) -> str:
+    """How to have a file chosen anew that was measured on a device much slower than for the table."""
+    drift = manifest.anchor_drift or 1.0
+    if drift < BUSY:
+        return ""
+    return (
+        f". It was measured while the anchor network took {drift:.2f} times what it took for the table: to have it "
+        f"chosen anew in quiet, remove {job.exports / folder} and type the same command"
+    )
 
 
 def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> None:
