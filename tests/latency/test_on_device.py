@@ -272,6 +272,41 @@ def test_load_without_a_rest_over_the_budget_fails_although_bursts_were_within(
     assert "under load" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("then", "code"), [(1.0, 0), (0.8, 3)])
+def test_load_without_a_rest_is_held_against_the_budget_at_the_speed_of_the_anchor_right_before_it(
+    tmp_path: Path, made_up: dict[bytes, MadeUp], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    then: float, code: int,
+) -> None:  # fmt: skip
+    """It was as fast as for the table in the bursts of the file, or faster, and the other way round under load."""
+    floor_ms, anchor = 0.9 / DEVICE["p50_factor"], MadeUp(1e-3 * (1.8 - then) * DEVICE["anchor_ms"])
+    made_up |= {b"model": MadeUp(1e-3 * floor_ms * (1.8 - then)), b"anchor": anchor}
+    looks = on_device.lowest_of_looks
+
+    def changed(*given: Any) -> on_device.Found:
+        found = looks(*given)
+        anchor.seconds, made_up[b"model"].seconds = 1e-3 * then * DEVICE["anchor_ms"], 0.9e-3
+        return found
+
+    monkeypatch.setattr(on_device, "lowest_of_looks", changed)
+    folder = export_in(tmp_path / "1ms", b"model", quote="p50", budget_ms=1.0)
+    (tmp_path / ANCHOR).write_bytes(b"anchor")
+    found_code, value = measured(folder, capsys, "--sustained", "1s")
+    assert (found_code, value["sustained"]["drift"]) == (code, pytest.approx(then))
+    assert value["faults"] == (["over budget under load"] if code else [])
+
+
+@pytest.mark.parametrize(("calls", "code"), [(1.05, 0), (1.15, 3)])
+def test_load_without_a_rest_is_held_against_a_budget_of_floors_as_the_floor_that_it_comes_to(
+    tmp_path: Path, made_up: dict[bytes, MadeUp], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    calls: float, code: int,
+) -> None:  # fmt: skip
+    made_up[b"model"] = MadeUp(0.99e-3)
+    sustain = on_device.sustain
+    monkeypatch.setattr(on_device, "sustain", lambda runner, *how: sustain(MadeUp(1e-3 * calls), *how))
+    folder = export_in(tmp_path / "1ms", b"model", quote="floor", budget_ms=1.0)
+    assert measured(folder, capsys, "--sustained", "1s")[0] == code
+
+
 class Heating(MadeUp):
     """Gets slower for good after two thousand single calls."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,8 +71,17 @@ def test_a_single_slow_call_is_no_throttling() -> None:
 
 
 def test_a_budget_of_the_90th_percentile_is_held_against_it_and_any_other_against_the_median() -> None:
+    """A budget of floors against the floor that such a median belongs to."""
     load = sustain(MadeUp(lambda call: 0.5 if call % 5 == 0 else 0.25), 30)
-    assert (load.quoted_ms("p90"), load.quoted_ms("p50"), load.quoted_ms("floor")) == (500, 250, 250)
+    assert [load.lasting_ms(quote, 1.25) for quote in ("p90", "p50", "floor")] == [500, 250, 200]
+
+
+@pytest.mark.parametrize(("drift", "lasting_ms"), [(None, 250), (0.5, 500), (1.0, 250), (2.0, 250)])
+def test_load_counts_at_the_table_s_speed_where_the_device_was_faster_right_before(
+    drift: float | None, lasting_ms: float
+) -> None:
+    load = replace(sustain(MadeUp(lambda call: 0.25), 1), drift=drift)
+    assert load.lasting_ms("p50", 1.1) == lasting_ms and load.to_json()["drift"] == drift
 
 
 def test_progress_is_told_now_and_then_and_at_the_end() -> None:

@@ -217,11 +217,44 @@ def test_a_file_that_was_exported_in_a_fast_moment_has_not_drifted_when_the_devi
 
 def test_continuous_load_is_held_against_the_budget_at_the_table_s_speed_too(folder: Path) -> None:
     manifest = load_manifest(manifests_of(folder)[0])
-    load = Sustained(1000, 1.0, 0.9 * manifest.budget_ms, manifest.budget_ms, None, 1.0)
     measured = Measured(floor=1e-3, p50=1e-3, p90=1e-3)
     for drift, faults in ((1.0, ()), (1.5, ()), (0.8, ("over budget under load",))):
-        times = Times(measured, RawTimes(p50=1e-3, p90=1e-3), 1e-3, drift)
+        load = Sustained(1000, 1.0, 0.9 * manifest.budget_ms, manifest.budget_ms, None, 1.0, drift)
+        times = Times(measured, RawTimes(p50=1e-3, p90=1e-3), 1e-3, 1.8 - drift)
         assert faults_of(manifest, times, 0.1, load) == faults
+
+
+def test_continuous_load_is_held_against_a_budget_of_floors_as_the_floor_that_it_comes_to(folder: Path) -> None:
+    manifest = load_manifest(manifests_of(folder)[0]).model_copy(update={"quote": "floor"})
+    times = Times(Measured(floor=1e-3, p50=1.25e-3, p90=2e-3), RawTimes(p50=1e-3, p90=1e-3), 1e-3, 1.0)
+    for share, faults in ((1.2, ()), (1.3, ("over budget under load",))):
+        load = Sustained(1000, 1.0, share * manifest.budget_ms, 2 * manifest.budget_ms, None, 1.0)
+        assert faults_of(manifest, times, 0.1, load) == faults
+
+
+@pytest.mark.parametrize(("bursts", "loads", "file", "faults"), [(0.7, 1.0, 1.0, ()), (1.0, 0.7, 1.3, ("over",))])
+def test_the_speed_of_the_device_under_load_is_that_of_the_anchor_right_before_it_and_not_of_the_bursts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, bursts: float, loads: float, file: float, faults: tuple[str, ...]
+) -> None:
+    """The device takes `bursts` of what it took for the table, then `loads`, and files by then `file` times as long."""
+    measure, sustain = MODULE._measure, MODULE.sustain
+    for path in manifests_of(folder):
+        rewrite(path, budget_ms=1.1 * (load_manifest(path).measured_ms or Measured(floor=0, p50=0, p90=0)).p50)
+
+    def at(speed: float, then: Any) -> Any:
+        def changed(*given: Any) -> Any:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(AnalyticRunner, "run", lambda runner, n: speed * RUN(runner, n))
+                return then(*given)
+
+        return changed
+
+    monkeypatch.setattr(MODULE, "_measure", at(bursts, measure))
+    monkeypatch.setattr(MODULE, "_sustain", at(loads, MODULE._sustain))
+    monkeypatch.setattr(MODULE, "sustain", at(loads * file, sustain))
+    for one in verify(verify_config(folder, sustained="50ms", tolerance=9)).files:
+        assert one.load is not None and one.load.drift == pytest.approx(loads)
+        assert [fault[:4] for fault in one.faults] == list(faults)
 
 
 def test_a_file_that_is_slower_by_itself_is_told_from_a_slow_device(folder: Path) -> None:

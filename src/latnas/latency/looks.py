@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from latnas.latency.measure import Runner, single_calls
+from latnas.latency.measure import Runner, measure, single_calls
 
 BURSTS = 600
 """In one look, of all that is measured together: a device can be slow for a second, and so long is what a few rounds
@@ -39,6 +39,21 @@ def speed_at(drift: float | None) -> float:
         drift: what the anchor takes over what it took for the table; None where there is no anchor.
     """
     return 1.0 if drift is None else min(drift, 1.0)
+
+
+def drift_now(anchor: Runner, table_ms: float, rounds: int | None = None) -> float:
+    """What the anchor takes at the moment, by a look at it alone, over what it took for the table.
+
+    Args:
+        table_ms: its floor in the table.
+        rounds: as many bursts, if not the usual number.
+
+    Raises:
+        MeasurementError: it could not be measured.
+    """
+    name = "the anchor network"
+    found = measure({name: anchor}, anchor=name, rounds=rounds or rounds_for(1), budget_seconds=MOST_SECONDS)
+    return found.items[name].floor_ms / table_ms
 
 
 def calls_ms(name: str, runner: Runner) -> tuple[float, float]:

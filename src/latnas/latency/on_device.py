@@ -16,14 +16,14 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from latnas.latency.looks import BURSTS, LOOKS, MOST_SECONDS, calls_ms, rounds_for, speed_at
+from latnas.latency.looks import BURSTS, LOOKS, MOST_SECONDS, calls_ms, drift_now, rounds_for, speed_at
 from latnas.latency.measure import MeasurementError, measure
 from latnas.latency.ort_session import (
     CPU,
@@ -153,14 +153,14 @@ def examine(folder: Path, rounds: int | None, sustained: float | None) -> dict[s
         anchor = _runner(_read(anchors[0]), conditions) if known else None
         bench = Bench(runner, anchor, conditions, manifest["quote"], rounds)
         times = lowest_of_looks(bench, manifest["budget_ms"])
-        load = None if sustained is None else sustain(runner, sustained, _progress)
+        load = None if sustained is None else _under_load(bench, sustained)
     except MeasurementError as error:
         raise CannotMeasureError(f"{error}. Type the same command to try again.") from error
     found.update(vars(times), lasting_ms=times.lasting_ms)
     if conditions.unchecked is None:
         found["margin"] = 1.0 - times.lasting_ms / manifest["budget_ms"]
         found["faults"] += ["over budget"] if times.lasting_ms > manifest["budget_ms"] else []
-    return found if load is None else _with_load(found, load, speed_at(times.drift))
+    return found if load is None else _with_load(found, load, conditions)
 
 
 def lowest_of_looks(bench: Bench, budget_ms: float) -> Found:
@@ -239,8 +239,17 @@ def as_text(found: Mapping[str, Any]) -> str:
     return "".join(_printable(line) + "\n" for line in lines)
 
 
-def _with_load(found: Mapping[str, Any], load: Sustained, speed: float) -> dict[str, Any]:
-    over = found["unchecked"] is None and load.quoted_ms(found["quote"]) / speed > found["budget_ms"]
+def _under_load(bench: Bench, seconds: float) -> Sustained:
+    """The anchor is measured right before: looks at the file may have been minutes ago, at another speed."""
+    drift, anchor_ms = None, bench.conditions.anchor_ms
+    if bench.anchor is not None and anchor_ms is not None:
+        drift = drift_now(bench.anchor, anchor_ms, bench.rounds)
+    return replace(sustain(bench.runner, seconds, _progress), drift=drift)
+
+
+def _with_load(found: Mapping[str, Any], load: Sustained, conditions: Conditions) -> dict[str, Any]:
+    p50_factor = (conditions.factors or {"p50": found["p50_ms"] / found["floor_ms"]})["p50"]
+    over = found["unchecked"] is None and load.lasting_ms(found["quote"], p50_factor) > found["budget_ms"]
     return {
         **found, "sustained": load.to_json(), "remarks": [*found["remarks"], *load.warnings()],
         "faults": [*found["faults"], *(["over budget under load"] if over else [])],

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from latnas.latency.looks import speed_at
 from latnas.latency.measure import MeasurementError, Runner
 
 LEAST_CALLS = 100
@@ -29,7 +30,8 @@ class Sustained:
     """`calls` single calls one after the other, which took `seconds` together.
 
     `p99_ms` is None where there were fewer than 100 calls. `throttling` is the median of the last fifth of the calls
-    over that of the first fifth.
+    over that of the first fifth. `drift` is what the anchor took right before, over what it took for the table; None
+    without an anchor.
     """
 
     calls: int
@@ -38,10 +40,17 @@ class Sustained:
     p90_ms: float
     p99_ms: float | None
     throttling: float
+    drift: float | None = None
 
-    def quoted_ms(self, quote: str) -> float:
-        """What a budget is held against: the 90th percentile where it is one of p90, else the median."""
-        return self.p90_ms if quote == "p90" else self.p50_ms
+    def lasting_ms(self, quote: str, p50_factor: float) -> float:
+        """What is held against a budget, at the table's speed where the device was faster.
+
+        Args:
+            quote: what the budget is of: p90, to which the 90th percentile is held, p50, or floor.
+            p50_factor: medians over floors. There is no floor of single calls: the median is divided by it.
+        """
+        quoted = {"p90": self.p90_ms, "p50": self.p50_ms, "floor": self.p50_ms / p50_factor}[quote]
+        return quoted / speed_at(self.drift)
 
     def warnings(self) -> list[str]:
         """What has to be said of it, in whole phrases."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.errors import LatnasError
-from latnas.latency.looks import MOST_SECONDS, calls_ms, rounds_for, speed_at
+from latnas.latency.looks import MOST_SECONDS, calls_ms, drift_now, rounds_for, speed_at
 from latnas.latency.measure import MeasurementError, Runner, measure
 from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.workload import Workload
@@ -147,6 +147,18 @@ class Bench:
                     },
                 )
         return result
+
+    def drift_now(self) -> float:
+        """What the anchor takes at the moment, over what it took for the table.
+
+        Raises:
+            LatnasError: it could not be run.
+            MeasurementError: or not be measured.
+        """
+        runner = self._prepare(self._anchor, ANCHOR)
+        drift = drift_now(runner, self._table.anchor.floor_ms, max(self._rounds, rounds_for(1)))
+        self._warn_of_another_speed(drift)
+        return drift
 
     def warn_of_slow_calls(self, found: Iterable[Times]) -> None:
         """Says where single calls as they came are far slower than on a calm device."""

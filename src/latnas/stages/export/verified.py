@@ -154,7 +154,7 @@ def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustaine
     """Why a file that is the exported one does not pass. To be faster than at export is no fault.
 
     All is judged at the table's speed or slower, what was measured at export too, so that neither passes or fails
-    because the device had a fast moment.
+    because the device had a fast moment; the load by what the anchor took right before it.
     """
     drift = lasting_drift_of(manifest, times)
     faults: list[Fault] = []
@@ -162,6 +162,7 @@ def faults_of(manifest: Manifest, times: Times, tolerance: float, load: Sustaine
         faults.append("over budget")
     if drift is not None and drift > tolerance:
         faults.append("drifted")
-    if load is not None and load.quoted_ms(manifest.quote) / speed_at(times.drift) > manifest.budget_ms:
+    p50_factor = times.measured.p50 / times.measured.floor
+    if load is not None and load.lasting_ms(manifest.quote, p50_factor) > manifest.budget_ms:
         faults.append("over budget under load")
     return tuple(faults)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -97,7 +98,7 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
             if isinstance(content := contents[file.folder], bytes)
         }
         times = _measure(bench, workloads, chosen, config.tolerance)
-        loads = {} if seconds is None else _sustain(profiler, workloads, seconds, report)
+        loads = {} if seconds is None else _sustain(bench, profiler, workloads, seconds, report)
         files = []
         for file in chosen:
             content, key = contents[file.folder], file.manifest.sha256
@@ -228,9 +229,9 @@ def _measure(
 
 
 def _sustain(
-    profiler: Profiler, workloads: Mapping[str, Workload], seconds: float, report: Reporter
+    bench: Bench, profiler: Profiler, workloads: Mapping[str, Workload], seconds: float, report: Reporter
 ) -> dict[str, Sustained]:
-    """Continuous load of each file by its digest, one after the other.
+    """Continuous load of each file by its digest, one after the other, the anchor right before each.
 
     Raises:
         LatnasError: a call failed.
@@ -240,7 +241,8 @@ def _sustain(
         runner = prepare(profiler, workload, "a file cannot be run without a rest")
         with report.bar(f"continuous load, {number} of {len(workloads)}") as bar:
             try:
-                loads[key] = sustain(runner, seconds, partial(bar.update, note="s"))
+                drift = bench.drift_now()
+                loads[key] = replace(sustain(runner, seconds, partial(bar.update, note="s")), drift=drift)
             except MeasurementError as error:
                 raise LatnasError(f"under continuous load: {error}. Type the same command to try again.") from error
     return loads
