@@ -704,6 +704,33 @@ def test_before_a_verified_file_gives_way_to_one_with_another_teacher_this_is_sa
     assert f"learnt from {chosen_in(teacher)}, is replaced by one that learns from labels alone, unless" in said
 
 
+def test_before_a_verified_file_gives_way_to_another_network_because_a_budget_beside_it_was_missed_this_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks that learn from one another are chosen anew together; by then the first choice takes longer."""
+    changed, takes = with_options(world, all=True, distill=True), world.latency.predict_ms
+    budgets = [world.budget_ms(0.3), 0.5 * world.budget_ms(1.0)]
+    loose, tight = changed.derive(MadeUpBench(changed, takes, takes), *budgets)
+    assert (loose.manifest.status, tight.manifest.status) == ("verified", "missed")
+    world.heard.warned.clear()
+    (same, _) = changed.derive(MadeUpBench(changed, takes, takes), *budgets)
+    assert same.manifest == loose.manifest and not any("is replaced" in text for text in world.heard.warned)
+    slower: Milliseconds = lambda one: takes(one) * (2.0 if one == chosen_in(loose) else 1.0)  # noqa: E731
+    at_training: list[str] = []
+
+    def noted(*given: Any) -> list[Shipment]:
+        at_training.extend(world.heard.warned)
+        return stand_in(*given)
+
+    monkeypatch.setattr(deriving, "train_each", noted)
+    (other, _) = changed.derive(MadeUpBench(changed, slower, slower), *budgets)
+    said = (
+        f"{loose.folder.name}: the verified file (accuracy 50.0%) of {chosen_in(loose)} was chosen anew, and is "
+        f"replaced by one of {chosen_in(other)}, unless that is missed or cannot be measured"
+    )
+    assert chosen_in(other) != chosen_in(loose) and said in at_training
+
+
 def test_after_a_missed_budget_networks_that_learn_from_one_another_are_advised_to_be_exported_together(
     world: World,
 ) -> None:

@@ -9,7 +9,7 @@ from latnas.stages.export.advice import Missed, advice_on
 from latnas.stages.export.choosing import Choice, choose
 from latnas.stages.export.courses import Course, Outcome, begin, nearest_budget_ms, reopen
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import warn_of_another_teacher
+from latnas.stages.export.kept import warn_of_another_network, warn_of_another_teacher
 from latnas.stages.export.last_word import measure_files
 from latnas.stages.export.lessons import Lessons
 from latnas.stages.export.measuring import Bench
@@ -46,6 +46,7 @@ def derive(
         going = [course for course in courses if not course.over]
         chosen = _new(going, choose(job, going, bench, lessons))
         if chosen:
+            warn_of_another_network(job, [(course.target, choice.architecture) for course, choice in chosen])
             if trained == 1:
                 searched = [
                     (course.target, choice.architecture) for course, choice in chosen if course.target.kind == "search"

@@ -122,6 +122,23 @@ def warn_of_replaced(job: Job, targets: Iterable[Target]) -> None:
         )
 
 
+def warn_of_another_network(job: Job, chosen: Iterable[tuple[Target, Architecture]]) -> None:
+    """Says which verified files of the same options give way to another network, before that is trained.
+
+    Networks that learn from one another are measured and chosen anew all together where one is missing or was missed.
+    """
+    for target, architecture in chosen:
+        manifest = verified_in(job.exports / target.folder)
+        if manifest is None or not is_again(manifest, job, target):
+            continue
+        before = Architecture.from_json(manifest.architecture)
+        if before != architecture:
+            job.report.warn(
+                f"{target.folder}: the verified file (accuracy {manifest.accuracy.value:.1%}) of {before} was chosen "
+                f"anew, and is replaced by one of {architecture}, unless that is missed or cannot be measured"
+            )
+
+
 def warn_of_another_teacher(
     job: Job, chosen: Iterable[tuple[Target, Architecture]], teacher: Architecture | None
 ) -> None:
