@@ -386,7 +386,7 @@ def test_where_no_network_can_keep_a_budget_the_nearest_is_named_and_can_be_expo
     assert file.manifest.margin < 0 and nearest is not None
     assert budget < nearest <= fastest * HEADROOM * 1.001
     command = f"latnas export --budget {budget_name(nearest)} --run {world.job.run.path}"
-    given = " --epochs 1 --finalists 3 --rounds 4"
+    given = " --epochs 1 --finalists 3 --rounds 4 --executor local:0"
     assert file.advice.endswith(f"within reach is {budget_name(nearest)}: {command}{given}")
     (again,) = world.derive(MadeUpBench(world, takes, lambda one: 1.05 * takes(one)), nearest)
     assert again.manifest.status == "verified" and again.advice == ""
@@ -740,7 +740,7 @@ def test_after_a_missed_budget_networks_that_learn_from_one_another_are_advised_
     nearest, kept = budget_name(missed[0].manifest.nearest_ms or 0.0), budget_name(loose.manifest.budget_ms)
     (advice,) = advice_of([loose, *missed])
     assert f": latnas export --budget {nearest} --budget {kept} --run " in advice
-    assert advice.endswith(" --distill --epochs 1 --finalists 2 --rounds 4")
+    assert advice.endswith(" --distill --epochs 1 --finalists 2 --rounds 4 --executor local:0")
 
 
 def test_more_budgets_are_advised_for_a_network_without_a_teacher_only_where_they_come_to_another(world: World) -> None:
