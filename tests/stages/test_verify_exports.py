@@ -127,6 +127,8 @@ def test_an_export_that_the_set_lists_and_that_is_gone_does_not_pass_until_it_is
     for _ in range(2):  # the set is written anew where a manifest is completed
         result = verify(verify_config(folder))
         assert [(one.folder, one.faults) for one in result.failed] == [(tight.parent, ("missing",))]
+    export(export_config(folder, budgets=(budgets[0],)))
+    assert len(verify(verify_config(folder)).failed) == 1, "the export of another budget hides nothing"
     assert len(verify(verify_config(folder, budgets=(budgets[0],))).failed) == 0
     assert len(verify(verify_config(folder, lambdas=(1.0,))).failed) == 1
     monkeypatch.chdir(folder)

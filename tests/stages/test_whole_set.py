@@ -83,12 +83,27 @@ def test_a_later_export_joins_the_set_and_one_that_was_not_finished_is_no_part_o
     before = load_set(exports / SET)
     tight = before.networks[-1].folder
     shutil.rmtree(exports / tight)
+    (exports / SET).unlink()
     (exports / "0.001ms").mkdir()
     (exports / "0.001ms" / "model.onnx").write_bytes(b"half")
     export(export_config(here, lambdas=(0.0,)))
     assert [one.folder for one in load_set(exports / SET).networks] == [n.folder for n in before.networks[:-1]]
     export(export_config(here, lambdas=(1.0,)))
     assert [one.folder for one in load_set(exports / SET).networks] == [n.folder for n in before.networks]
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "model.onnx"])
+def test_what_the_set_lists_and_is_not_there_whole_any_more_stays_listed_when_another_budget_is_exported(
+    lost: str, exported_run: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    exports = exports_in(here)
+    before = load_set(exports / SET).networks
+    (exports / before[-1].folder / lost).unlink()
+    export(export_config(here, lambdas=(0.0,)))
+    after = load_set(exports / SET).networks
+    assert [one.folder for one in after] == [one.folder for one in before] and after[-1] == before[-1]
+    assert f"[{before[-1].folder}]" not in (exports / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_card_has_a_row_for_each_network_and_its_code_runs_beside_it(exported_run: Path) -> None:

@@ -142,9 +142,14 @@ def load_set(path: Path) -> ExportSet:
 
 def still_listed(exports: Path) -> dict[str, ExportedNetwork]:
     """Of a set that was written earlier, the folders whose manifest is as it was then, by name; none without a set."""
-    found = _earlier(exports)
-    listed = () if found is None else found.networks
+    listed = earlier_networks(exports)
     return {one.folder: one for one in listed if _has_hash(exports / one.folder / MANIFEST, one.files.get(MANIFEST))}
+
+
+def earlier_networks(exports: Path) -> tuple[ExportedNetwork, ...]:
+    """What a set that was written earlier lists; nothing without a set, or where it is damaged."""
+    found = _earlier(exports)
+    return () if found is None else found.networks
 
 
 def listed_anchor(exports: Path) -> str | None:

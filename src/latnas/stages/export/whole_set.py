@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from latnas.stages.export.model_card import model_card
@@ -14,6 +13,7 @@ from latnas.words.export_set import (
     ExportedNetwork,
     ExportSet,
     anchor_hash,
+    earlier_networks,
     exported_folders,
     exported_network,
     still_listed,
@@ -22,16 +22,14 @@ from latnas.words.files import write_atomically
 from latnas.words.table import LatencyTable
 
 
-def write_set(
-    exports: Path, table: LatencyTable, lost: Sequence[ExportedNetwork] = (), anchor: str | None = None
-) -> ExportSet:
+def write_set(exports: Path, table: LatencyTable, anchor: str | None = None) -> ExportSet:
     """Writes both anew, from the manifests that lie in the folder of a front's exports.
 
     Where a manifest is as an earlier set has it, so are the hashes of what lies beside it: a file that was damaged
-    since then does not become the exported one.
+    since then does not become the exported one. What it lists, and is not there whole any more, stays listed: `latnas
+    verify` tells of it until it is exported again.
 
     Args:
-        lost: what has no manifest any more and stays in the set all the same.
         anchor: hash of the anchor by an earlier set; where that says none, what lies there is taken for it.
 
     Raises:
@@ -55,6 +53,8 @@ def write_set(
         anchor=anchor or anchor_hash(exports),
     )
     write_atomically(exports / CARD, model_card(found, manifests, table))
+    there = {one.folder for one in found.networks}
+    lost = (one for one in earlier_networks(exports) if one.folder not in there)
     listed = sorted((*found.networks, *lost), key=lambda one: -one.budget_ms)
     found = found.model_copy(update={"networks": tuple(listed)})
     found.save(exports / SET)
