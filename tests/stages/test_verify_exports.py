@@ -464,6 +464,21 @@ def test_a_file_that_was_not_measured_at_export_gets_its_measurement_and_others_
     assert changed_files(loose.parents[1], listed.networks) == [] and listed.networks[0].measured_ms is not None
 
 
+def test_what_was_damaged_beside_a_file_does_not_become_the_exported_one_when_its_manifest_is_completed(
+    folder: Path,
+) -> None:
+    exports = exports_of(folder)
+    path = manifests_of(folder)[0]
+    unmeasured(path)
+    export(export_config(folder, lambdas=(1.0,)))  # which lists the manifest as it is now
+    (path.parent / "weights.safetensors").write_bytes(b"broken")
+    (path.parent / "model.py").unlink()
+    before = path.read_bytes()
+    assert verify(verify_config(folder)).files[0].settled and path.read_bytes() != before
+    changed = changed_files(exports, load_set(exports / SET).networks)
+    assert sorted(changed) == [f"{path.parent.name}/{name}" for name in ("model.py", "weights.safetensors")]
+
+
 def test_what_an_export_wrote_while_the_run_was_waited_for_is_what_is_verified(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, status_of
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, budget_name, parse_ms
-from latnas.words.export_set import ANCHOR_FILE, anchor_hash, listed_anchor, lost_networks
+from latnas.words.export_set import ANCHOR_FILE, anchor_hash, listed_anchor, lost_networks, still_listed
 from latnas.words.files import read_bytes
 from latnas.words.front import Front, load_front
 from latnas.words.manifest import Manifest, load_manifest
@@ -99,6 +99,7 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
         }
         times = _measure(bench, workloads, chosen, config.tolerance)
         loads = {} if seconds is None else _sustain(bench, profiler, workloads, seconds, report)
+        as_listed = still_listed(exports)
         files = []
         for file in chosen:
             content, key = contents[file.folder], file.manifest.sha256
@@ -115,7 +116,7 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
                 "device from a file within its budget. The command that exported the files makes it again"
             )
         if any(file.after != file.before for file in files):
-            write_set(exports, table, anchor)
+            write_set(exports, table, anchor, as_listed)
     _warn(files, config.tolerance, "computed" if is_computed(table) else "measured", report)
     return VerifiedRun(
         run.path, name, table, config.tolerance, conditions, tuple(files), tuple(lost), again,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from latnas.stages.export.model_card import model_card
 from latnas.words.export_set import (
     CARD,
+    MANIFEST,
     PARTS,
     SCRIPT,
     SET,
@@ -22,7 +24,12 @@ from latnas.words.files import write_atomically
 from latnas.words.table import LatencyTable
 
 
-def write_set(exports: Path, table: LatencyTable, anchor: str | None = None) -> ExportSet:
+def write_set(
+    exports: Path,
+    table: LatencyTable,
+    anchor: str | None = None,
+    listed: Mapping[str, ExportedNetwork] | None = None,
+) -> ExportSet:
     """Writes both anew, from the manifests that lie in the folder of a front's exports.
 
     Where a manifest is as an earlier set has it, so are the hashes of what lies beside it: a file that was damaged
@@ -31,13 +38,14 @@ def write_set(exports: Path, table: LatencyTable, anchor: str | None = None) -> 
 
     Args:
         anchor: hash of the anchor by an earlier set; where that says none, what lies there is taken for it.
+        listed: what was still listed before manifests were completed, by folder; what is so now, if that is not given.
 
     Raises:
         LatnasError: a manifest or a file is damaged.
     """
     folders = exported_folders(exports)
     manifests = [manifest for _, manifest in folders]
-    earlier = still_listed(exports)
+    earlier = still_listed(exports) if listed is None else listed
     found = ExportSet(
         table=table.name,
         runtime=table.runtime,
@@ -55,8 +63,8 @@ def write_set(exports: Path, table: LatencyTable, anchor: str | None = None) -> 
     write_atomically(exports / CARD, model_card(found, manifests, table))
     there = {one.folder for one in found.networks}
     lost = (one for one in earlier_networks(exports) if one.folder not in there)
-    listed = sorted((*found.networks, *lost), key=lambda one: -one.budget_ms)
-    found = found.model_copy(update={"networks": tuple(listed)})
+    networks = sorted((*found.networks, *lost), key=lambda one: -one.budget_ms)
+    found = found.model_copy(update={"networks": tuple(networks)})
     found.save(exports / SET)
     return found
 
@@ -64,7 +72,7 @@ def write_set(exports: Path, table: LatencyTable, anchor: str | None = None) -> 
 def _as_exported(now: ExportedNetwork, earlier: ExportedNetwork | None) -> ExportedNetwork:
     if earlier is None:
         return now
-    lasting = PARTS - {SCRIPT}  # which is left anew at need
+    lasting = PARTS - {SCRIPT, MANIFEST}  # one is left anew at need, the other may have been completed just now
     return now.model_copy(
         update={"files": now.files | {name: sha256 for name, sha256 in earlier.files.items() if name in lasting}}
     )
