@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import copied, export_config, front_in, run_in
+from small import contents, copied, export_config, front_in, run_in
 
 from latnas.cli.schemas import FILES, write_schemas
 from latnas.errors import LatnasError
 from latnas.stages.export import export
 from latnas.stages.export.form import Form
 from latnas.stages.export.model_card import model_card
+from latnas.training.trainer import Trainer
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import SET, changed_files, exported_folders, exported_network, load_set
 from latnas.words.limits import Amounts, Limits
@@ -104,6 +105,23 @@ def test_what_the_set_lists_and_is_not_there_whole_any_more_stays_listed_when_an
     after = load_set(exports / SET).networks
     assert [one.folder for one in after] == [one.folder for one in before] and after[-1] == before[-1]
     assert f"[{before[-1].folder}]" not in (exports / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_damaged_manifest_of_another_budget_is_told_of_before_any_training_and_its_own_command_mends_it(
+    exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    exports = exports_in(here)
+    tight = load_set(exports / SET).networks[-1].folder
+    (exports / tight / "manifest.json").write_text("{")
+    before = contents(here)
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "step", None)
+        with pytest.raises(LatnasError, match=rf"{tight}/manifest\.json .* latnas export --all"):
+            export(export_config(here, lambdas=(0.0,), batch_size=512))
+    assert contents(here) == before
+    export(export_config(here, lambdas=(1.0,)))
+    assert changed_files(exports, load_set(exports / SET).networks) == []
 
 
 def test_the_card_has_a_row_for_each_network_and_its_code_runs_beside_it(exported_run: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -107,11 +107,14 @@ def exported_network(folder: Path, manifest: Manifest) -> ExportedNetwork:
     )
 
 
-def exported_folders(exports: Path) -> list[tuple[Path, Manifest]]:
+def exported_folders(exports: Path, but: Container[str] = ()) -> list[tuple[Path, Manifest]]:
     """Every whole export in the folder of a front's exports, loosest budget first, the search's before the baselines,
     the most parameters that are allowed first.
 
     A folder without a manifest is one that an export did not finish: it is no part of the set.
+
+    Args:
+        but: names of folders that are left out.
 
     Raises:
         LatnasError: a manifest is damaged.
@@ -119,7 +122,7 @@ def exported_folders(exports: Path) -> list[tuple[Path, Manifest]]:
     found = [
         (path.parent, load_manifest(path))
         for path in sorted(exports.glob(f"*/{MANIFEST}"))
-        if (path.parent / MODEL).exists()
+        if path.parent.name not in but and (path.parent / MODEL).exists()
     ]
     kinds = ("search", "random", "most-macs")
 

@@ -70,6 +70,8 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     _say_limits(front, targets, report)
 
     with run.lock():
+        # The set takes all manifests in the end: a damaged one that is not made anew is told of before any training.
+        exported_folders(job.exports, but={target.folder for target in targets})
         done = kept(job, targets, still_listed(job.exports))
         for made, manifest in done.items():
             report.say(f"{made} is verified already; nothing to do{_busy_then(job, made, manifest)}")
