@@ -41,7 +41,7 @@ from latnas.stages.export.trainings import Trained
 from latnas.training.tasks import Task
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import budget_name
-from latnas.words.export_set import ExportedNetwork
+from latnas.words.export_set import SET, ExportedNetwork, changed_files, load_set
 from latnas.words.files import append_line
 from latnas.words.front import Estimate, Front, ScoredNetwork, load_front
 from latnas.words.latency import LatencyModel
@@ -809,10 +809,17 @@ def test_a_verified_file_gives_way_to_none_of_the_same_options_that_cannot_be_me
     assert any("of an earlier export stays verified" in text for text in heard.warned)
 
 
-def test_a_missing_script_is_left_again_without_measuring(verified: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = contents(verified)
-    sorted(run_in(verified).glob("exports/*/*/measure.py"))[0].unlink()
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"pri")])
+def test_a_script_that_was_lost_or_damaged_is_left_again_without_measuring_and_never_becomes_the_exported_one(
+    verified: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    before, manifests = contents(verified), sorted(run_in(verified).glob("exports/*/*/manifest.json"))
+    loose, tight = sorted(manifests, key=lambda path: -load_manifest(path).budget_ms)
+    damage(loose.with_name("measure.py"))
     monkeypatch.setattr(stage, "Bench", None)
+    export(export_config(verified, lambdas=(1.0,)))
+    exports = tight.parents[1]
+    assert changed_files(exports, load_set(exports / SET).networks) == [f"{loose.parent.name}/measure.py"]
     export(export_config(verified, all=True))
     assert contents(verified) == before
 

@@ -9,7 +9,7 @@ from latnas.latency.workload import Workload
 from latnas.stages.export.job import Job
 from latnas.words.architecture import Architecture
 from latnas.words.export_set import ANCHOR_FILE, SCRIPT, anchor_hash, listed_anchor
-from latnas.words.files import write_atomically
+from latnas.words.files import read_bytes, write_atomically
 from latnas.words.manifest import MeasuredOn
 from latnas.words.table import LatencyTable
 
@@ -24,8 +24,10 @@ def measured_on(table: LatencyTable) -> MeasuredOn:
 
 
 def leave_script(folder: Path) -> None:
-    """Writes `measure.py` into the folder of a file."""
-    write_atomically(folder / SCRIPT, measure_script())
+    """Writes `measure.py` into the folder of a file, unless it is there as it would be written."""
+    path, script = folder / SCRIPT, measure_script().encode()
+    if not (path.is_file() and read_bytes(path) == script):
+        write_atomically(path, script)
 
 
 def leave_anchor(job: Job) -> None:

@@ -23,7 +23,7 @@ from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile
 from latnas.training.devices import check_trainable
 from latnas.words.budgets import format_ms
-from latnas.words.export_set import SCRIPT, exported_folders, listed_anchor, still_listed
+from latnas.words.export_set import exported_folders, listed_anchor, still_listed
 from latnas.words.front import Front, load_front
 from latnas.words.manifest import Manifest, Precision
 from latnas.words.reporting import Reporter, Silent
@@ -75,8 +75,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         done = kept(job, targets, still_listed(job.exports))
         for made, manifest in done.items():
             report.say(f"{made} is verified already; nothing to do{_busy_then(job, made, manifest)}")
-            if not (job.exports / made / SCRIPT).exists():
-                leave_script(job.exports / made)
+            leave_script(job.exports / made)
         left = [target for target in targets if target.folder not in done]
         warn_of_replaced(job, left)
         files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from latnas.latency.standalone import measure_script
 from latnas.stages.export.model_card import model_card
 from latnas.words.export_set import (
     CARD,
@@ -72,7 +74,9 @@ def write_set(
 def _as_exported(now: ExportedNetwork, earlier: ExportedNetwork | None) -> ExportedNetwork:
     if earlier is None:
         return now
-    lasting = PARTS - {SCRIPT, MANIFEST}  # one is left anew at need, the other may have been completed just now
+    lasting = PARTS - {MANIFEST}  # which may have been completed just now
+    if now.files.get(SCRIPT) == hashlib.sha256(measure_script().encode()).hexdigest():
+        lasting -= {SCRIPT}  # left anew, by this latnas
     return now.model_copy(
         update={"files": now.files | {name: sha256 for name, sha256 in earlier.files.items() if name in lasting}}
     )
