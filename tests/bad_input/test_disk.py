@@ -23,6 +23,7 @@ from typed_here import FAILED, complaint, everything, type_here
 
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.profile.rig import alone
+from latnas.words.export_set import PARTS, SET, load_set
 
 PROFILED = ["profile", *as_typed(PROFILE), "--quiet"]
 SEARCHED = ["search", *as_typed(SEARCH), "--quiet"]
@@ -154,6 +155,21 @@ def test_a_disk_that_is_full_once_for_every_file_costs_one_message_each_and_chan
     monkeypatch.chdir(undisturbed)
     assert type_here(words).code == 0
     assert sound_result(folder) == sound_result(undisturbed)
+
+
+def test_a_disk_that_is_full_for_one_part_of_an_export_leaves_the_earlier_one_whole(here: Path) -> None:
+    (front,) = run_in(here).glob("exports/*")
+    folder = front / load_set(front / SET).networks[0].folder
+    before, words = contents(folder), [*EXPORTED, "--seed", "1"]
+    assert {path.name for path in folder.iterdir()} == PARTS
+    for name in sorted(PARTS):
+        with Disk(folder, lambda path, name=name: Path(path).name == name, errno.ENOSPC).installed():
+            shown = type_here(words)
+        assert shown.code == FAILED and f"cannot write {folder.relative_to(here) / name}: " in shown.stderr
+        assert contents(folder) == before
+    assert type_here(words).code == 0
+    after = contents(folder)
+    assert {name for name in PARTS if after[name] == before[name]} <= {"measure.py", "model.py"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

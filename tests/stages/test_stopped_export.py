@@ -73,13 +73,13 @@ def test_what_was_written_before_an_export_failed_or_was_stopped_is_in_the_set(
 
 @pytest.mark.usefixtures("signals_handled")
 def test_a_file_and_its_manifest_are_written_both_or_neither(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = writing.leave_script
+    real = writing.write_together
 
     def stopped_here(*given: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         real(*given)
 
-    monkeypatch.setattr(writing, "leave_script", stopped_here)
+    monkeypatch.setattr(writing, "write_together", stopped_here)
     assert latnas(*WORDS).code == INTERRUPTED
     (exports,) = run_in(here).glob("exports/*")
     manifests = [load_manifest(path) for path in exports.glob("*/manifest.json")]

@@ -7,8 +7,8 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,27 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
         LatnasError: the folder cannot be written to, or the disk is full.
     """
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes | str]) -> None:
+    """The same of several files: the first is renamed when all are written, so that a full disk leaves the old ones.
+
+    Raises:
+        LatnasError: a folder cannot be written to, or the disk is full.
+    """
+    with ExitStack() as stack:
+        written = {path: stack.enter_context(_written_beside(path, content)) for path, content in contents.items()}
+        for path, temporary in written.items():
+            try:
+                os.replace(temporary, path)
+            except OSError as error:
+                raise cannot_write(path, error) from error
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes | str) -> Iterator[Path]:
+    """A temporary file beside `path`, of this content. At the end it is deleted, if it has not its own name by then."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -40,7 +61,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, path)
+                yield temporary
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

@@ -195,9 +195,14 @@ class Manifest(Frozen):
         """Whether the runtime of the table is a formula, so that `measured_ms` was computed."""
         return self.measured_artifact == "none"
 
+    @property
+    def text(self) -> str:
+        """What is in its file."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
     def save(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""
-        write_atomically(path, self.model_dump_json(by_alias=True, indent=1) + "\n")
+        write_atomically(path, self.text)
 
 
 def load_manifest(path: Path) -> Manifest:

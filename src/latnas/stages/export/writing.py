@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from latnas.latency.standalone import measure_script
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import is_again, recipe_digest, verified_in
 from latnas.stages.export.measuring import Times, is_computed, lasting_at_export_ms
-from latnas.stages.export.on_device import leave_script, measured_on
+from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.packing import Packed
 from latnas.stages.export.shipments import Shipment
 from latnas.training.interruption import undivided
-from latnas.words.export_set import SOURCE, WEIGHTS
-from latnas.words.files import write_atomically
+from latnas.words.export_set import MANIFEST, MODEL, SCRIPT, SOURCE, WEIGHTS
+from latnas.words.files import write_together
 from latnas.words.manifest import Attempt, LimitsReached, Manifest, Status
 from latnas.words.table import LatencyTable
 
@@ -104,7 +105,7 @@ def write(
     there = verified_in(folder)
     again = there is not None and is_again(there, job, target)
     if there is not None and again and there.sha256 == manifest.sha256:
-        _write_beside(job, shipment.packed, folder)  # what was lost or damaged there
+        _write_parts(folder, shipment.packed)  # what was lost or damaged there
         return ExportedFile(folder, there)
     if there is not None and manifest.status == "missed":
         job.report.warn(f"{target.folder} is missed now; the file there of an earlier export is verified and stays")
@@ -112,26 +113,27 @@ def write(
     if there is not None and again and manifest.status == "unverified":
         job.report.warn(f"{target.folder} cannot be measured now; the file there of an earlier export stays verified")
         return ExportedFile(folder, there)
-    with undivided():
-        write_atomically(folder / "model.onnx", shipment.file)
-        _write_beside(job, shipment.packed, folder)
-        manifest.save(folder / "manifest.json")
+    _write_parts(folder, shipment.packed, manifest)
     return ExportedFile(folder, manifest)
 
 
-def _write_beside(job: Job, packed: Packed, folder: Path) -> None:
-    """What lies beside the file and its manifest."""
-    _write_source(packed, folder)
-    leave_script(folder)
+def _write_parts(folder: Path, packed: Packed, manifest: Manifest | None = None) -> None:
+    """Writes the file and its manifest, and what lies beside them; without a manifest the latter alone.
 
+    Where something cannot be written, an earlier export stays as it is.
 
-def _write_source(packed: Packed, folder: Path) -> None:
-    """`model.py` and its weights; the weights alone where there is none, and then not that of an earlier export."""
-    write_atomically(folder / WEIGHTS, packed.weights)
-    if packed.source is None:
-        (folder / SOURCE).unlink(missing_ok=True)
-    else:
-        write_atomically(folder / SOURCE, packed.source)
+    Raises:
+        LatnasError: that is so.
+    """
+    parts: dict[str, bytes | str] = {WEIGHTS: packed.weights, SCRIPT: measure_script()}
+    if packed.source is not None:
+        parts[SOURCE] = packed.source
+    if manifest is not None:
+        parts |= {MODEL: packed.file, MANIFEST: manifest.text}
+    with undivided():
+        write_together({folder / name: content for name, content in parts.items()})
+        if packed.source is None:
+            (folder / SOURCE).unlink(missing_ok=True)  # that of an earlier export
 
 
 def status_of(table: LatencyTable, budget_ms: float, limits: LimitsReached | None, quoted_ms: float | None) -> Status:
