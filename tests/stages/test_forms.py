@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import shutil
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -46,12 +47,13 @@ from latnas.latency.workload import Workload
 from latnas.spaces import space as space_module
 from latnas.spaces.space import SpaceKind, make_space
 from latnas.stages.common.runs import RunFolder
-from latnas.stages.export import ExportedFile, export, final_training, packing, stage
+from latnas.stages.export import ExportedFile, RefusedError, export, final_training, packing, stage
 from latnas.stages.export.form import PLAIN, Form, WithInput
 from latnas.stages.export.onnx_file import accuracy_of_file, check_against_torch, export_onnx
 from latnas.stages.export.packing import in_int8
 from latnas.stages.profile import profile
 from latnas.training.trainer import Trainer
+from latnas.words.export_set import SET, changed_files, load_set
 from latnas.words.manifest import load_manifest
 from latnas.words.table import load_table
 from latnas_profilers.ort import OrtPlugin, OrtProfiler
@@ -220,6 +222,45 @@ def test_what_cannot_be_had_in_int8_is_refused_on_the_command_line_and_earlier_e
     assert "can be computed in int8: it has " in typed.stderr and "Leave --int8 out." in typed.stderr
     after = {path: path.read_bytes() for path in (run_in(here) / "exports").glob("*/*ms*/*")}
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "spoilt"),
+    [
+        ("int8", "in_int8", lambda file, data, config, network: (file, data, {**config, "tolerance": -101.0}, network)),
+        ("fp16", "check_against_torch", lambda file, network, images, form: (file, network, math.inf * images, form)),
+    ],
+)
+def test_a_network_that_is_refused_in_a_form_leaves_those_of_other_budgets_alone(
+    form: str, name: str, spoilt: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if int8 had to make one better, and what one computes were infinite: the loosest budget's, packed first."""
+    exports = run_in(here) / "exports" / front_in(here).name
+    loose, tight = (f"{one.folder}-{form}" for one in load_set(exports / SET).networks)
+    real, calls = getattr(packing, name), list[int]()
+    words = ["export", "--all", *as_typed(EXPORT), f"--{form}", "--int8-tolerance", "100", "--quiet"]
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, name, lambda *given: real(*(given if calls else calls.append(1) or spoilt(*given))))
+        typed = latnas(*words, "--json")
+    assert (typed.code, typed.raised) == (TARGET_MISSED, None)
+    assert f"latnas: {loose}: " in typed.stderr and f"eave --{form} out." in typed.stderr and tight not in typed.stderr
+    assert ("% before, " in typed.stderr) == (form == "int8")
+    assert [Path(one["folder"]).name for one in json.loads(typed.stdout)["exports"]] == [tight]
+    networks = load_set(exports / SET).networks
+    assert not (exports / loose).exists() and tight in {one.folder for one in networks}
+    assert changed_files(exports, networks) == []
+    assert latnas(*words).code == 0 and (exports / loose / "model.onnx").exists(), "a refusal is looked at again"
+
+
+def test_where_every_network_is_refused_no_file_is_written_and_each_budget_is_named(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    monkeypatch.setattr(packing, "ROUNDING", -101.0)
+    with pytest.raises(RefusedError, match=r"ms-int8.*ms-int8.*--int8-tolerance allows 1\. It was not") as error:
+        export(export_config(here, all=True, int8=True))
+    assert error.value.files == [] and not list(run_in(here).glob("exports/*/*.json"))
+    assert not list(run_in(here).glob("exports/*/*-int8"))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from latnas.stages.export.job import Job
 from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.packing import Packed
-from latnas.stages.export.shipments import Shipment
+from latnas.stages.export.shipments import Refused, Shipment
 from latnas.stages.export.stage import MEASUREMENTS
 from latnas.stages.export.targets import Target, make_targets
 from latnas.stages.export.trainings import Trained
@@ -316,6 +316,28 @@ def test_a_file_that_leaves_much_of_its_budget_stays_where_the_file_of_a_better_
     assert 1 < len(made) <= TRAININGS and chosen_in(file) == made[0]
     assert (file.manifest.status, file.manifest.nearest_ms) == ("verified", None)
     assert load_manifest(file.folder / "manifest.json") == file.manifest
+
+
+@pytest.mark.parametrize(("slower", "status"), [(1.0, "verified"), (1.08, "missed")])
+def test_what_was_made_for_a_budget_stays_where_the_next_network_is_refused_in_its_form(
+    world: World, monkeypatch: pytest.MonkeyPatch, slower: float, status: str
+) -> None:
+    """The first file leaves much of its budget, or misses it."""
+    lots: list[list[Architecture]] = []
+
+    def refused(job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: None) -> Sequence[Shipment | Refused]:
+        lots.append([one for _, one in chosen])
+        return stand_in(job, chosen) if len(lots) == 1 else [Refused(target, "It lost much.") for target, _ in chosen]
+
+    monkeypatch.setattr(deriving, "train_each", refused)
+    takes = world.latency.predict_ms
+    budget = (
+        world.budget_ms(0.3) if status == "verified" else 1.05 * takes(world.front.within(math.inf)[0].as_architecture)
+    )
+    bench = CalmsDown(world, takes, lambda one: slower * takes(one), drift=1.3 if status == "verified" else 1.0)
+    (file,) = world.derive(bench, budget)
+    assert len(lots) == 2 and [chosen_in(file)] == lots[0] and file.manifest.status == status
+    assert any(text.startswith(f"{file.folder.name}: It lost much. ") for text in world.heard.warned)
 
 
 def test_an_export_stopped_while_it_trains_that_better_network_goes_on_with_it(

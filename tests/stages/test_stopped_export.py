@@ -53,7 +53,7 @@ def exported(folder: Path) -> dict[str, Any]:
 def test_what_was_written_before_an_export_failed_or_was_stopped_is_in_the_set(
     here: Path, how: BaseException, code: int
 ) -> None:
-    """As where a later network is refused in int8: what is finished by then lies there, and is told of."""
+    """What is finished by then lies there, and is told of."""
     (run,) = (run_in(here),)
 
     def fail(*_: Any) -> None:

@@ -114,14 +114,21 @@ def export(
         from latnas.cli.layers import resolve
         from latnas.stages import export as stage
 
-        files = stage.export(resolve(stage.ExportConfig, flags, config, "export"), report)
+        settings, faults = resolve(stage.ExportConfig, flags, config, "export"), list[str]()
+        try:
+            files = stage.export(settings, report)
+        except stage.RefusedError as error:
+            files = error.files
+            faults.append(str(error))
         if json:
             show.print_json(show.exported_json(files))
-        else:
+        elif files:
             show.show_exported(files)
         missed = [file.folder.name for file in files if file.manifest.status == "missed"]
         if missed:
-            raise TargetMissedError(
+            faults.append(
                 f"over budget, or over a limit: {', '.join(missed)}. The files were written, with that in "
                 f"their manifests, where no verified ones lay. {'. '.join(stage.advice_of(files))}"
             )
+        if faults:
+            raise TargetMissedError(" ".join(faults))

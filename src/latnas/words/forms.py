@@ -50,6 +50,14 @@ class PackingResult(BaseModel):
     standalone: str | None
 
 
+class PackingRefused(BaseModel):
+    """Why a training cannot ship in the form that was asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    refused: str
+
+
 class LoggedMeasurement(BaseModel):
     """A line of `measurements.jsonl`, as far as a later export reads it."""
 

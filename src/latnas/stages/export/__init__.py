@@ -4,12 +4,13 @@ from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.stage import export
 from latnas.stages.export.verified import LostExport, VerifiedFile, VerifiedRun
 from latnas.stages.export.verify import VerifyConfig, verify
-from latnas.stages.export.writing import ExportedFile, advice_of
+from latnas.stages.export.writing import ExportedFile, RefusedError, advice_of
 
 __all__ = [
     "ExportConfig",
     "ExportedFile",
     "LostExport",
+    "RefusedError",
     "VerifiedFile",
     "VerifiedRun",
     "VerifyConfig",

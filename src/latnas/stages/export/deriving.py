@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from latnas.stages.export.advice import Missed, advice_on
@@ -13,11 +13,11 @@ from latnas.stages.export.kept import warn_of_another_network, warn_of_another_t
 from latnas.stages.export.last_word import measure_files
 from latnas.stages.export.lessons import Lessons
 from latnas.stages.export.measuring import Bench
-from latnas.stages.export.shipments import train_each
+from latnas.stages.export.shipments import Refused, Shipment, train_each
 from latnas.stages.export.targets import Target
 from latnas.stages.export.trainings import teacher_among
 from latnas.stages.export.unfinished import forget, note, take_up
-from latnas.stages.export.writing import ExportedFile, write
+from latnas.stages.export.writing import ExportedFile, RefusedError, write
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import above_ms, format_ms
 from latnas.words.front import Front
@@ -36,11 +36,15 @@ def derive(
     A file over its budget, or over the limit on its size, gives way to the next best network, a few times; one that
     leaves much of its budget gives way to a better network that fits by now. An export that was stopped goes on with
     what it had chosen; of networks that learn from one another all count as one file.
+
+    Raises:
+        RefusedError: a network cannot be had in the form that was asked for. Those of the other targets are written.
     """
     courses = [begin(target, front) for target in targets]
     if bench is not None:
         take_up(job, courses, lessons)
     files: dict[str, ExportedFile] = {}
+    refused: dict[str, str] = {}
     teacher: Architecture | None = None
     for trained in range(1, TRAININGS + 1):
         going = [course for course in courses if not course.over]
@@ -57,19 +61,34 @@ def derive(
                     warn_of_another_teacher(job, pairs, teacher)
             if bench is not None:
                 note(job, courses if job.config.distill else going)
-            _train_and_measure(job, chosen, teacher, bench, lessons)
+            refused |= _train_and_measure(job, chosen, teacher, bench, lessons)
         for course in going:
-            if trained < TRAININGS and reopen(course, lessons):
+            if trained < TRAININGS and course.target.folder not in refused and reopen(course, lessons):
                 course.over = False
             if course.over or trained == TRAININGS:
-                files[course.target.folder] = _write(job, course, lessons)
+                if course.outcomes:  # else its first network was refused
+                    files[course.target.folder] = _write(job, course, lessons)
                 if not job.config.distill:
                     forget(job, course.target)
             else:
                 _say_again(job, course, lessons, trained + 1)
     for target in targets:
         forget(job, target)
-    return _with_advice(job, front, courses, [files[course.target.folder] for course in courses])
+    made = [course for course in courses if course.target.folder in files]
+    written = _with_advice(job, front, made, [files[course.target.folder] for course in made])
+    for folder in [folder for folder in files if folder in refused]:
+        job.report.warn(f"{folder}: {refused.pop(folder)} What was made for it before is left there")
+    if refused:
+        raise RefusedError(_reasons(refused), written)
+    return written
+
+
+def _reasons(refused: Mapping[str, str]) -> str:
+    """Each reason once, after the folders that it keeps empty."""
+    folders: dict[str, list[str]] = {}
+    for folder, reason in refused.items():
+        folders.setdefault(reason, []).append(folder)
+    return " ".join(f"{', '.join(some)}: {reason}" for reason, some in folders.items())
 
 
 def _new(courses: Sequence[Course], choices: Sequence[Choice | None]) -> list[tuple[Course, Choice]]:
@@ -95,13 +114,17 @@ def _train_and_measure(
     teacher: Architecture | None,
     bench: Bench | None,
     lessons: Lessons,
-) -> None:
-    shipments = train_each(job, [(course.target, choice.architecture) for course, choice in chosen], teacher)
+) -> dict[str, str]:
+    """Makes the files of what was chosen. Returns why a network is refused, by the folder of its target."""
+    made = train_each(job, [(course.target, choice.architecture) for course, choice in chosen], teacher)
     times = {course.target.folder: known for course, _ in chosen if (known := course.known_times) is not None}
-    unknown = [shipment for shipment in shipments if shipment.target.folder not in times]
+    unknown = [one for one in made if isinstance(one, Shipment) and one.target.folder not in times]
     if bench is not None and unknown:
         times |= measure_files(unknown, job.space, bench, job.config.form)
-    for (course, choice), shipment in zip(chosen, shipments, strict=True):
+    for (course, choice), shipment in zip(chosen, made, strict=True):
+        if isinstance(shipment, Refused):
+            course.over = True
+            continue
         most = course.target.space.limits.file_bytes
         large = most is not None and len(shipment.file) > most
         outcome = Outcome(shipment, times.get(course.target.folder), large)
@@ -111,6 +134,7 @@ def _train_and_measure(
         if large:
             size, limit = format_bytes(len(shipment.file)), format_bytes(most or 0)
             job.report.warn(f"the file for {format_ms(course.target.budget_ms)} takes {size}; the limit is {limit}")
+    return {one.target.folder: one.reason for one in made if isinstance(one, Refused)}
 
 
 def _learn(course: Course, outcome: Outcome, lessons: Lessons) -> None:

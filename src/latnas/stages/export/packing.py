@@ -27,10 +27,11 @@ from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
 from latnas.words.export_set import SOURCE
 from latnas.words.files import read_bytes, write_atomically
-from latnas.words.forms import PackingResult
+from latnas.words.forms import PackingRefused, PackingResult
 from latnas.words.manifest import Check, Quantised, ReachedAccuracy
 
 PACKING = "latnas.stages.export.packing:packing_task"
+FORM = PackingResult | PackingRefused
 CALIBRATION_IMAGES = 200
 """Training images whose activations set the ranges of int8."""
 
@@ -65,15 +66,14 @@ class Packed:
 
 def pack(
     job: Job, architectures: Sequence[Architecture], trainings: Sequence[Task], results: Sequence[Mapping[str, Any]]
-) -> list[Packed]:
-    """What ships of each network, in order. What was made before is not made again.
+) -> list[Packed | str]:
+    """What ships of each network, or why it is refused in this form, in order. What was made before is not made again.
 
     Args:
         trainings: of the networks.
         results: of these, in which `sha256` is of their files.
 
     Raises:
-        TargetMissedError: an int8 file lost more accuracy than it may, or a file does not compute what PyTorch does.
         LatnasError: a network cannot be had in this form.
     """
     reduce_range = presence(job.table)[0] is not None or not has_vnni()
@@ -99,15 +99,26 @@ def _task(job: Job, architecture: Architecture, training: Task, result: Mapping[
     kept = training.folder / digest
     if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
         (kept / RESULT).unlink(missing_ok=True)  # files that were deleted are made again
-    return Task(PACKING, {**packing, "data": job.data.spec, "training": str(training.folder)}, kept, PackingResult)
+    return Task(PACKING, {**packing, "data": job.data.spec, "training": str(training.folder)}, kept, FORM)
 
 
 def packing_task(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Writes what ships of one trained network into `folder`.
 
+    An int8 file that loses more accuracy than it may, and a file that does not compute what PyTorch does, are refused:
+    an outcome of this network, which leaves others alone.
+
     Returns:
-        the `sha256` of its file, `check`, `accuracy`, `quantised` or None, and why there is no `model.py`, or None.
+        the `sha256` of its file, `check`, `accuracy`, `quantised` or None, and why there is no `model.py`, or None; or
+        why it is `refused`.
     """
+    try:
+        return _written(config, folder)
+    except TargetMissedError as error:
+        return {"refused": str(error)}
+
+
+def _written(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     data, form = images_of_task(config["data"]), Form(**config["form"])
     space = make_space(config["space"], **config["options"])
     architecture = Architecture.from_json(config["architecture"])
@@ -194,7 +205,9 @@ def _write_source(network: Classifier, architecture: Architecture, data: ImageDa
     return None
 
 
-def _packed(folder: Path, result: Mapping[str, Any]) -> Packed:
+def _packed(folder: Path, result: Mapping[str, Any]) -> Packed | str:
+    if "refused" in result:
+        return str(result["refused"])
     quantised = result["quantised"]
     return Packed(
         file=_file_of(folder / ONNX, result["sha256"]),

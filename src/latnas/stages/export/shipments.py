@@ -27,7 +27,17 @@ class Shipment:
         return self.packed.file
 
 
-def train_each(job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: Architecture | None) -> list[Shipment]:
+@dataclass(frozen=True)
+class Refused:
+    """A target whose network cannot be had in the form that was asked for, and why."""
+
+    target: Target
+    reason: str
+
+
+def train_each(
+    job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher: Architecture | None
+) -> list[Shipment | Refused]:
     """Trains each distinct architecture once and exports it. What was trained before is not trained again.
 
     Args:
@@ -37,4 +47,7 @@ def train_each(job: Job, chosen: Sequence[tuple[Target, Architecture]], teacher:
     made = train(job, list(by_key.values()), teacher)
     packed = pack(job, list(by_key.values()), [made[key].task for key in by_key], [made[key].result for key in by_key])
     files = dict(zip(by_key, packed, strict=True))
-    return [Shipment(target, one, made[one.key], files[one.key]) for target, one in chosen]
+    return [
+        Refused(target, file) if isinstance(file := files[one.key], str) else Shipment(target, one, made[one.key], file)
+        for target, one in chosen
+    ]

@@ -20,7 +20,7 @@ from latnas.stages.export.measuring import BUSY, Bench, is_computed
 from latnas.stages.export.on_device import leave_anchor, leave_script
 from latnas.stages.export.targets import Target, make_targets, scored_within
 from latnas.stages.export.whole_set import write_set
-from latnas.stages.export.writing import ExportedFile
+from latnas.stages.export.writing import ExportedFile, RefusedError
 from latnas.training.devices import check_trainable
 from latnas.words.budgets import format_ms
 from latnas.words.export_set import exported_folders, listed_anchor, still_listed
@@ -43,6 +43,7 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         UsageError: no such run, its images are not there, a budget outside its range, or nothing can be trained on what
             was asked for.
         LatnasError: a file is broken, or a network cannot be exported.
+        RefusedError: networks cannot be had in the form that was asked for; the others are written.
         TargetMissedError: an exported file does not compute what the network computes.
     """
     report = report or Silent()
@@ -79,16 +80,25 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
         left = [target for target in targets if target.folder not in done]
         warn_of_replaced(job, left)
         files = {made: ExportedFile(job.exports / made, manifest) for made, manifest in done.items()}
+        fresh, refused = list[ExportedFile](), ""
         try:
             if left:
-                files |= {file.folder.name: file for file in _make(job, front, left, absent)}
+                fresh = _make(job, front, left, absent)
+        except RefusedError as error:
+            fresh, refused = error.files, str(error)
         except (LatnasError, KeyboardInterrupt):
             with suppress(LatnasError):  # where nothing can be written the first error is the one to tell
                 if exported_folders(job.exports):
                     write_set(job.exports, table, anchor=listed_anchor(job.exports))  # what was finished before
             raise
-        leave_anchor(job)
-        write_set(job.exports, table)
+        if absent is not None:
+            _warn_of_doubtful(fresh, report)
+        if not refused or exported_folders(job.exports):
+            leave_anchor(job)
+            write_set(job.exports, table)
+        files |= {file.folder.name: file for file in fresh}
+        if refused:
+            raise RefusedError(refused, [files[target.folder] for target in targets if target.folder in files])
         return [files[target.folder] for target in targets]
 
 
@@ -179,9 +189,7 @@ def _make(job: Job, front: Front, targets: Sequence[Target], absent: str | None)
     table, log, latency = job.table, job.exports / MEASUREMENTS, job.latency
     if absent is not None:
         job.report.warn(f"the device of table {table.name} is not here ({absent}): files will be unverified")
-        files = derive(job, front, targets, None, Lessons(latency))
-        _warn_of_doubtful(files, job.report)
-        return files
+        return derive(job, front, targets, None, Lessons(latency))
     again = profile_again(table, job.data.spec)
     bench = Bench(table, open_profiler(table), job.space, log, job.config.rounds, again, job.report)
     return derive(job, front, targets, bench, read_lessons(log, front, latency, job.config.form))

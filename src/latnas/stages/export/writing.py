@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from latnas.errors import TargetMissedError
 from latnas.latency.standalone import measure_script
 from latnas.stages.export.job import Job
 from latnas.stages.export.kept import is_again, recipe_digest, verified_in
@@ -41,6 +42,14 @@ class ExportedFile:
     def lasting_ms(self) -> float | None:
         """What is held against the budget: as measured, or at the table's speed where the device was faster."""
         return lasting_at_export_ms(self.manifest)
+
+
+class RefusedError(TargetMissedError):
+    """Networks cannot be had in the form that was asked for. `files` are those that can: they were written."""
+
+    def __init__(self, message: str, files: Sequence[ExportedFile]) -> None:
+        super().__init__(message)
+        self.files = list(files)
 
 
 def advice_of(files: Iterable[ExportedFile]) -> list[str]:
