@@ -244,6 +244,18 @@ def test_a_training_whose_file_was_deleted_is_made_again_from_its_checkpoint_or_
     assert again.onnx.read_bytes() == whole, "a training is a function of its seed"
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.py", "weights.safetensors"])
+def test_what_ships_of_a_training_is_made_again_where_a_part_of_it_was_deleted(
+    name: str, exported_run: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    for path in exports_of(here).glob(f".trainings/*/*/{name}"):
+        path.unlink()
+    (file,) = export(export_config(here, lambdas=(1.0,)))
+    there = exports_of(exported_run) / file.folder.name / name
+    assert (file.folder / name).read_bytes() == there.read_bytes()
+
+
 # Baselines, and no training at all
 
 

@@ -27,7 +27,7 @@ from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.words.architecture import Architecture
 from latnas.words.export_set import SOURCE
 from latnas.words.files import read_bytes, write_atomically
-from latnas.words.forms import PackingRefused, PackingResult
+from latnas.words.forms import PackingRefused, PackingResult, read_as
 from latnas.words.manifest import Check, Quantised, ReachedAccuracy
 
 PACKING = "latnas.stages.export.packing:packing_task"
@@ -97,8 +97,10 @@ def _task(job: Job, architecture: Architecture, training: Task, result: Mapping[
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(packing, sort_keys=True).encode()).hexdigest()[:12]
     kept = training.folder / digest
-    if not all((kept / name).exists() for name in (ONNX, WEIGHTS)):
-        (kept / RESULT).unlink(missing_ok=True)  # files that were deleted are made again
+    result = read_as(FORM, kept / RESULT) if (kept / RESULT).exists() else {}
+    parts = (ONNX, WEIGHTS) if result.get("standalone") else (ONNX, WEIGHTS, SOURCE)
+    if not all((kept / name).exists() for name in parts):
+        (kept / RESULT).unlink(missing_ok=True)  # files that were deleted are made again; what was refused is too
     return Task(PACKING, {**packing, "data": job.data.spec, "training": str(training.folder)}, kept, FORM)
 
 
