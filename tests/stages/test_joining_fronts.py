@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -375,3 +376,72 @@ def test_a_search_typed_again_after_its_table_was_measured_again_is_refused_with
         quick_search(search_config(here))
     resumed = quick_search(joined(here, from_run=None, resume=run_in(here).name))
     assert resumed.front_path.read_bytes() == (front_in(whole) / "front.json").read_bytes()
+
+
+Words = list[str]
+
+
+def named(here: Path, **changes: Any) -> SearchConfig:
+    """The search of the run, as one types it who has given the run a name."""
+    return search_config(here, name=run_in(here).name, **changes)
+
+
+def commands_in(message: str) -> list[Words]:
+    """What a message says to type, as the words after `latnas`."""
+    return [shlex.split(re.split(r"\. (?=[A-Z])", text)[0]) for text in message.split(": latnas ")[1:]]
+
+
+def test_a_search_of_a_name_that_another_table_has_is_refused_with_the_command_that_adds_its_front(
+    small_run: Path, tmp_path: Path, plain_environment: None
+) -> None:
+    here = copied(small_run, tmp_path / "my runs")
+    own, table = front_in(here).name, other_table(here)
+    before = contents(here)
+    with pytest.raises(UsageError, match=f"has a search of its own, by the table {own}") as caught:
+        quick_search(named(here, table=table))
+    assert contents(here) == before
+    (command,) = commands_in(str(caught.value))
+    assert command == ["search", "--from", str(run_in(here)), "--table", str(table)]
+    assert "All anew: choose another --name" in str(caught.value)
+    assert latnas(*command, "--quiet", "--executor", "local:0").code == 0
+    assert {path: contents(here)[path] for path in before} == before
+    assert RunFolder(run_in(here)).begun()[0] == own
+    with pytest.raises(UsageError, match="has a search of its own"):
+        quick_search(named(here, table=table))  # a front that has joined is not the run's own either
+    assert search(named(here)).front.table == own
+
+
+def test_a_search_of_a_name_whose_other_table_is_not_finished_is_told_to_go_on_with_that_first(
+    small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "my runs")
+    (front_in(here) / "front.json").unlink()
+    table = other_table(here)
+    before = contents(here)
+    with pytest.raises(UsageError, match="has a search of its own") as caught:
+        quick_search(named(here, table=table))
+    run = str(run_in(here))
+    assert commands_in(str(caught.value)) == [
+        ["search", "--resume", run], ["search", "--from", run, "--table", str(table)]
+    ]  # fmt: skip
+    assert contents(here) == before
+
+
+def test_a_search_of_a_name_whose_networks_are_others_is_told_to_take_another_name(
+    small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    table = of_another_width(here)["table"]
+    before = contents(here)
+    with pytest.raises(UsageError, match=r"Its networks are others too: choose another --name$") as caught:
+        quick_search(named(here, table=table))
+    assert not commands_in(str(caught.value)) and contents(here) == before
+
+
+def test_the_command_that_adds_a_front_has_the_range_that_was_typed(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    config = run_in(here) / "config.toml"
+    config.write_text(config.read_text().replace('budget_range = "auto"', 'budget_range = "0.11ms:0.15ms"'))
+    with pytest.raises(UsageError) as caught:
+        quick_search(named(here, table=other_table(here), budget_range="0.11ms:0.15ms"))
+    assert commands_in(str(caught.value))[0][-2:] == ["--budget-range", "0.11ms:0.15ms"]

@@ -118,6 +118,7 @@ def begin(config: SearchConfig) -> Beginning:
     check_images(table, data)
     recorded = config.recorded(table.space, data.fingerprint)
     run = RunFolder(config.out / (config.name or default_name(table.space, {**recorded, "table": table.name})))
+    _check_own(config, run, recorded, path, table)
     return Beginning(config, data, path, table, run, table.name, table.name, recorded)
 
 
@@ -225,6 +226,28 @@ def _check_typed(config: SearchConfig, full: SearchConfig, run: RunFolder, free:
             )
     if config.name is not None and config.name != run.path.name:
         raise UsageError(f"the run is {run.path}, and keeps its name. Leave --name out.")
+
+
+def _check_own(config: SearchConfig, run: RunFolder, recorded: dict[str, Any], path: Path, table: LatencyTable) -> None:
+    """Raises UsageError where the run is another table's: a whole search by this one would mix with what it has.
+
+    Another config is refused when the run is made.
+    """
+    own = [name for name in run.begun() if not run.front_config(name).exists()]
+    if not own or table.name in own or not run.config.exists() or run.read_config() != recorded:
+        return
+    problem = f"{run.path} has a search of its own, by the table {own[0]}, and {path} is another."
+    known = load_table(run.front(own[0]) / TABLE)
+    if (table.space, table.options) != (known.space, known.options):
+        raise UsageError(f"{problem} Its networks are others too: choose another --name")
+    wanted = "" if config.wanted_range is None else f" --budget-range {quote(config.budget_range)}"
+    joining = f"latnas search --from {quote(str(run.path))} --table {quote(str(path))}{wanted}"
+    if _is_finished(run, own[0], own[0]):
+        raise UsageError(f"{problem} A front by that one beside it: {joining}. All anew: choose another --name")
+    raise UsageError(
+        f"{problem} To go on with its own: {resume_own(run)}. Then a front by the other one: {joining}. "
+        f"All anew: choose another --name"
+    )
 
 
 def _check_space(table: LatencyTable, own: LatencyTable, run: RunFolder, data: ImageData) -> None:
