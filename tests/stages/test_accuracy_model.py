@@ -164,7 +164,7 @@ def made_up(model: AccuracyModel, folder: Path, names: Sequence[str], **changes:
     rows = [model.scores.of(one.key) for one in pool]
     values = 0.5 + 0.1 * cut(Scale.of(rows).standard(rows, names)).mean(1)
     labels = dict(zip((one.key for one in pool), values.tolist(), strict=True))
-    made_up = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", labels)
+    made_up = MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), labels)
     judge, first = train_first(pool, model.scores, made_up, costs, config.trainings)
     judge = train_rest(pool, Candidates.of(pool, model.scores, costs), model.scores, made_up, judge, first)
     return judge, np.array([[cost.cost(architecture) for architecture in pool] for cost in costs])

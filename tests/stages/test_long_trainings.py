@@ -69,7 +69,7 @@ def told(model: AccuracyModel, contest: Contest, truths: np.ndarray, folder: Pat
     """The model, with trainings that end as `truths` says."""
     config = SearchConfig(**SIZES, long_trainings=LEAST_LONG)
     labels = {one.key: float(truth) for one, truth in zip(contest.found, truths, strict=True)}
-    return replace(model, trainings=MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), "cpu", labels))
+    return replace(model, trainings=MadeUp(config, SPACE, DATA, RunFolder(folder), Silent(), labels))
 
 
 def learnt(model: AccuracyModel, contest: Contest, most: int, report: Reporter | None = None) -> AccuracyModel:

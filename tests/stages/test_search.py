@@ -177,7 +177,7 @@ def test_the_same_search_again_changes_nothing_and_returns_the_same_front(small_
     assert contents(here) == before
     assert again.front == load_front(again.front_path)
     assert any("finished already" in line for line in heard.said)
-    assert heard.said[0].endswith(f"after a stop: latnas search --resume '{again.run}'")
+    assert heard.said[0].endswith(f"after a stop: latnas search --resume '{again.run}' --executor local:0")
     assert (here / "runs" / "latest").resolve() == again.run.resolve()
     judge = json.loads((again.run / "accuracy" / "judge.json").read_text())
     assert again.features_help == judge["features_help"], "what the search found out is still true"
