@@ -186,17 +186,19 @@ def test_many_trainings_come_in_three_parts_each_placed_by_what_the_ones_before_
     assert np.mean(list(in_parts.labels.values())) > np.mean(list(at_once.labels.values()))
 
 
-def test_later_searches_of_a_run_count_what_earlier_ones_trained(
+def test_what_was_trained_beside_a_search_does_not_count_for_it(
     whole: tuple[Path, AccuracyModel], tmp_path: Path
 ) -> None:
-    model = whole[1]
-    before, _ = made_up(model, tmp_path, ("synflow",), trainings=6, halvings=0)
-    after, _ = made_up(model, tmp_path, ("naswot",), trainings=14, halvings=0)
-    assert before.labels.keys() < after.labels.keys() and len(after.labels) < 6 + 14
-    assert after.labels.keys() == trained(tmp_path)[2]
-    both, _ = made_up(model, tmp_path, ("naswot",), trainings=14, halvings=2)
-    assert {steps: len(keys) for steps, keys in trained(tmp_path).items()} == {2: len(after.labels), 6: 5, 18: 2}
-    assert both.labels.keys() == after.labels.keys()
+    """As a front does that joins a run, by trainings of the longest of its lengths."""
+    model, alone, here = whole[1], tmp_path / "alone", tmp_path / "here"
+    expected, _ = made_up(model, alone, ("naswot",), trainings=14, halvings=2)
+    assert {steps: len(keys) for steps, keys in trained(alone).items()} == {2: 14, 6: 5, 18: 2}
+    others = [one for one in model.pool.architectures if one.key not in trained(alone)[2]]
+    labels = {one.key: 0.9 for one in others}
+    MadeUp(SearchConfig(**SIZES), SPACE, DATA, RunFolder(here), Silent(), labels).train(others, 18)
+    found, _ = made_up(model, here, ("naswot",), trainings=14, halvings=2)
+    assert found.report() == expected.report()
+    assert trained(here) == {**trained(alone), 18: trained(alone)[18] | labels.keys()}
 
 
 def test_the_one_that_the_judge_likes_most_is_always_trained_on(

@@ -197,6 +197,19 @@ def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keep
     assert quick_search(typed).front_path.read_bytes() == found.front_path.read_bytes()
 
 
+@pytest.mark.parametrize("lost", ["weights.safetensors", "judge.json"])
+def test_what_another_front_has_added_does_not_change_the_run_s_own_that_is_made_again(
+    lost: str, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1, evaluation=0))
+    here = copied(small_run, tmp_path / "here")
+    own, before = front_in(here), contents(run_in(here))
+    finished(here, table=other_table(here), extra_minutes=0.1)
+    (run_in(here) / ("supernet" if lost.startswith("weights") else "accuracy") / lost).unlink()
+    quick_search(joined(here, from_run=None, resume=run_in(here).name, table=Path(own.name)))
+    assert {path: contents(run_in(here))[path] for path in before} == before
+
+
 def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run: Path, tmp_path: Path) -> None:
     here, heard = copied(small_run, tmp_path / "here"), Heard()
     with watched_writes(stop_at("config.toml", 1)), pytest.raises(Stopped):

@@ -201,7 +201,8 @@ def train_rest(
 ) -> Judge:
     """Trains the shortlist of candidates, then the best of it anew and longer, and again; returns the last judge.
 
-    Longer trainings start anew: the learning rate of a shorter one has ended at zero.
+    Longer trainings start anew: the learning rate of a shorter one has ended at zero. Of the run's trainings those of
+    the shortlist count alone: a front that was lost is made again as it was, whatever others have added since.
 
     Args:
         pool: sets the scale of features.
@@ -213,11 +214,12 @@ def train_rest(
     (count, steps), *longer = trainings.config.lengths
     chosen = candidates.best(candidates.judged(judge) if values_N is None else values_N, count, trained)
     trainings.train(chosen.architectures, steps)
-    judge = fitted(pool, features, trainings, steps)
+    shortlisted = chosen.keys
+    judge = fitted(pool, features, trainings, steps, shortlisted)
     for count, steps in longer:
         chosen = chosen.best(chosen.judged(judge), count)
         trainings.train(chosen.architectures, steps)
-        judge = fitted(pool, features, trainings, steps)
+        judge = fitted(pool, features, trainings, steps, shortlisted)
     return judge
 
 
