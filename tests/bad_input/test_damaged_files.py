@@ -136,6 +136,7 @@ KINDS = {
     "proposals": Kind(f"{RUN}/fronts/*/proposals-0.json", SEARCHED, of_json, unfinished, BEFORE_IT),
     "front's config": Kind(f"{RUN}/fronts/*-0.15ms/config.toml", RESUMED, of_toml, joined, BEFORE_IT, strict=False),
     "extra trainings": Kind(f"{RUN}/fronts/*-0.15ms/extra.json", RESUMED, of_json, joined, BEFORE_IT, strict=False),
+    "taken over": Kind(f"{RUN}/fronts/*-0.15ms/taken-over.json", RESUMED, of_json, joined, BEFORE_IT, strict=False),
     "weights": Kind(
         f"{RUN}/supernet/weights.safetensors", [*EXPORTED, "--init", "supernet"], of_tensors,
         may_change=(*MEASURED, "*/.trainings*"),

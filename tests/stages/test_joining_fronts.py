@@ -26,6 +26,7 @@ from latnas.stages.export import export
 from latnas.stages.predict import PredictConfig, predict
 from latnas.stages.search import SearchConfig, Searched, joining, search
 from latnas.stages.search.pool import within_budgets
+from latnas.words.architecture import Architecture
 from latnas.words.front import load_front
 from latnas.words.table import load_table
 
@@ -51,6 +52,11 @@ def joined(here: Path, **changes: Any) -> SearchConfig:
 
 def finished(here: Path, **changes: Any) -> Searched:
     return quick_search(joined(here, **changes))
+
+
+def a_step_takes_a_second(patched: pytest.MonkeyPatch) -> None:
+    """So that a tenth of a minute is three trainings of two steps."""
+    patched.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1, evaluation=0))
 
 
 class Stopped(BaseException):
@@ -181,8 +187,7 @@ def test_shared_weights_that_are_gone_are_made_again_by_the_command_that_is_name
 def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keeps(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a machine where a step takes a second, a tenth of a minute is three trainings of two steps."""
-    monkeypatch.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1, evaluation=0))
+    a_step_takes_a_second(monkeypatch)
     whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
     before = {path.parent.name for path in run_in(whole).glob("accuracy/short/*/result.json")}
     found = finished(whole, table=other_table(whole), extra_minutes=0.1)
@@ -201,13 +206,53 @@ def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keep
 def test_what_another_front_has_added_does_not_change_the_run_s_own_that_is_made_again(
     lost: str, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joining, "time_steps", lambda *_: StepSeconds(full=1, reduced=1, features=1, evaluation=0))
+    a_step_takes_a_second(monkeypatch)
     here = copied(small_run, tmp_path / "here")
     own, before = front_in(here), contents(run_in(here))
     finished(here, table=other_table(here), extra_minutes=0.1)
     (run_in(here) / ("supernet" if lost.startswith("weights") else "accuracy") / lost).unlink()
     quick_search(joined(here, from_run=None, resume=run_in(here).name, table=Path(own.name)))
     assert {path: contents(run_in(here))[path] for path in before} == before
+
+
+def another_range(here: Path) -> str:
+    """Another range of budgets than the run has, by the same table."""
+    front = load_front(front_in(here) / "front.json")
+    return f"{1.1 * front.fastest_ms:.4g}ms:{0.9 * front.slowest_ms:.4g}ms"
+
+
+@pytest.mark.parametrize("moment", [("proposals-0.json", 1), ("metrics.jsonl", 7), ("front.json", 1)])
+def test_what_another_front_has_added_does_not_count_for_one_that_was_begun_before(
+    moment: tuple[str, int], small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_step_takes_a_second(monkeypatch)
+    whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
+    expected = finished(whole, table=other_table(whole))
+    stopped(joined(here, table=other_table(here)), *moment)
+    other = finished(here, budget_range=another_range(small_run), extra_minutes=0.1)
+    name = expected.front_path.parent.name
+    found = quick_search(joined(here, from_run=None, resume=run_in(here).name, table=Path(name)))
+    assert contents(found.front_path.parent) == contents(expected.front_path.parent)
+
+    found.front_path.unlink()
+    assert finished(here, table=here / "other.json").front == expected.front, "made again it is the same"
+    extra = json.loads((other.front_path.parent / "extra.json").read_text())
+    added = {Architecture.from_json(value).key for value in extra}
+    later = finished(here, table=here / "other.json", budget_range=another_range(small_run))
+    taken = [json.loads((path.parent / "taken-over.json").read_text()) for path in (found.front_path, later.front_path)]
+    assert added and {*taken[1]["trained"]} - {*taken[0]["trained"]} == added, "what begins later goes by them"
+
+
+def test_a_front_whose_trainings_are_gone_is_not_finished_by_the_others(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    typed = joined(here, table=other_table(here))
+    stopped(typed, "proposals-0.json", 1)
+    moved = sorted(run_in(here).glob("accuracy/short/*"))[0]
+    moved.rename(tmp_path / "elsewhere")
+    with pytest.raises(LatnasError, match=r"lacks the features or the short trainings of 1 of the networks that"):
+        quick_search(typed)
+    (tmp_path / "elsewhere").rename(moved)
+    assert quick_search(typed).front.budgets
 
 
 def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run: Path, tmp_path: Path) -> None:

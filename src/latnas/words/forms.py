@@ -124,6 +124,18 @@ class Unfinished(BaseModel):
         return self
 
 
+class TakenOver(BaseModel):
+    """What a front that joins a run goes by of what the run has, as it was when the front began.
+
+    Attributes:
+        trained: keys of the networks whose short trainings count.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    trained: list[str]
+
+
 def features_of(architectures: int) -> Any:
     """The form of the features of so many architectures."""
     return Annotated[list[Features], Field(min_length=architectures, max_length=architectures)]

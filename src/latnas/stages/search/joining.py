@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 
 from latnas.data.randomness import generator
+from latnas.errors import LatnasError
 from latnas.hypernet.supernet import supernet_trainer
 from latnas.ranking.features import Reduction
 from latnas.ranking.shortlist import shortlist
@@ -25,7 +26,7 @@ from latnas.stages.search.pool import initial_pool, within_budgets
 from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.files import write_json
-from latnas.words.forms import Architectures, read_as
+from latnas.words.forms import Architectures, TakenOver, read_as
 from latnas.words.front import load_front
 from latnas.words.reporting import Reporter
 from latnas.words.table import load_table
@@ -33,9 +34,12 @@ from latnas.words.table import load_table
 EXTRA = "extra.json"
 """Which networks are trained briefly for this front: chosen once, by a clock."""
 
+TAKEN_OVER = "taken-over.json"
+"""What the front goes by of what the run had when it began: what other fronts add later does not count."""
+
 
 def inherited(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
-    """From the run's own front: everything that it scored, its weights, and a judge of all short trainings there are.
+    """From the run's own front: everything that it scored, its weights, and a judge of the short trainings there were.
 
     Networks are drawn within budgets of the new table, as the run's pool was within its own. Nothing is trained.
     """
@@ -48,7 +52,8 @@ def inherited(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
     scores = Scores(config, space, data, run)
     scores.compute(pool.architectures, report, "features")
     trainings = ShortTrainings(config, space, data, run, report)
-    judge = fitted(pool.architectures, scores, trainings, _longest(begun))
+    taken = _taken_over(begun, scores, trainings)
+    judge = fitted(pool.architectures, scores, trainings, _longest(begun), taken.trained)
     model = AccuracyModel(pool, scores, trainings, judge, first=frozenset())
     trainer = supernet_trainer(space, data, recipe_of(begun), config.seed, train_on=config.train_on)
     weights, state = supernet_weights(run.supernet / WEIGHTS)
@@ -91,9 +96,29 @@ def trained_further(
         extra = [fresh[position] for position in shortlist(costs_1N, values_N, sizes_N, count)] if fresh else []
         write_json(kept, [one.to_json() for one in extra])
     trainings.train(extra, _longest(begun))
-    model = model.judged_by(fitted(model.pool.architectures, model.scores, trainings, _longest(begun)))
+    counted = model.judge.labels.keys() | {one.key for one in extra}
+    model = model.judged_by(fitted(model.pool.architectures, model.scores, trainings, _longest(begun), counted))
     model.tell(report)
     return model
+
+
+def _taken_over(begun: Beginning, scores: Scores, trainings: ShortTrainings) -> TakenOver:
+    """As it was written down when the front began, which is now unless it was before.
+
+    Raises:
+        LatnasError: something of it is gone.
+    """
+    kept = begun.folder / TAKEN_OVER
+    there = {key for found in trainings.known(_longest(begun)).values() for key in found if scores.knows(key)}
+    if there and not kept.exists():
+        write_json(kept, TakenOver(trained=sorted(there)).model_dump())
+    taken = TakenOver.model_validate(read_as(TakenOver, kept)) if kept.exists() else TakenOver(trained=[])
+    if gone := len({*taken.trained} - there):
+        raise LatnasError(
+            f"{begun.run.accuracy} lacks the features or the short trainings of {gone} of the networks that the front "
+            f"{begun.name} goes by. Copy all of the run, or search anew."
+        )
+    return taken
 
 
 def _longest(begun: Beginning) -> int:
