@@ -249,10 +249,30 @@ def test_a_front_whose_trainings_are_gone_is_not_finished_by_the_others(small_ru
     stopped(typed, "proposals-0.json", 1)
     moved = sorted(run_in(here).glob("accuracy/short/*"))[0]
     moved.rename(tmp_path / "elsewhere")
-    with pytest.raises(LatnasError, match=r"lacks the features or the short trainings of 1 of the networks that"):
+    with pytest.raises(LatnasError, match="the short trainings of 1 of the networks that the front"):
         quick_search(typed)
     (tmp_path / "elsewhere").rename(moved)
     assert quick_search(typed).front.budgets
+
+
+def test_what_every_finished_front_of_a_run_has_scored_is_known_to_the_next_one(
+    small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    first = finished(here, table=other_table(here))
+    scored = [network.as_architecture.key for network in first.front.networks]
+    own = {network.as_architecture.key for network in load_front(front_in(small_run) / "front.json").networks}
+    typed, heard = joined(here, budget_range=another_range(small_run)), Heard()
+    found = quick_search(typed, heard).front
+    known = {network.as_architecture.key: network.score for network in found.networks}
+    assert {*scored} - own and {*scored} | own <= known.keys()
+    assert [known[key] for key in scored] == [network.score for network in first.front.networks], "by the same judge"
+
+    (run_in(here) / "fronts").joinpath(first.front.table, "front.json").unlink()
+    front = RunFolder(run_in(here)).fronts()[1]
+    (RunFolder(run_in(here)).front(front) / "front.json").unlink()
+    with pytest.raises(LatnasError, match=rf"lacks the front {first.front.table} that the front {front} goes by"):
+        quick_search(typed)
 
 
 def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run: Path, tmp_path: Path) -> None:

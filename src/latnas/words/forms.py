@@ -128,11 +128,13 @@ class TakenOver(BaseModel):
     """What a front that joins a run goes by of what the run has, as it was when the front began.
 
     Attributes:
+        fronts: names of the finished ones, the run's own first. What they scored is known.
         trained: keys of the networks whose short trainings count.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    fronts: Annotated[list[Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]], Field(min_length=1)]
     trained: list[str]
 
 

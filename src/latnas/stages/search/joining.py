@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from shlex import quote
 
 import numpy as np
 
@@ -39,7 +40,8 @@ TAKEN_OVER = "taken-over.json"
 
 
 def inherited(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
-    """From the run's own front: everything that it scored, its weights, and a judge of the short trainings there were.
+    """From the fronts that were finished when this one began: all that they scored, and a judge of all short trainings
+    there were; from the run's own its weights.
 
     Networks are drawn within budgets of the new table, as the run's pool was within its own. Nothing is trained.
     """
@@ -58,7 +60,8 @@ def inherited(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
     trainer = supernet_trainer(space, data, recipe_of(begun), config.seed, train_on=config.train_on)
     weights, state = supernet_weights(run.supernet / WEIGHTS)
     trainer.restore({f"network.{name}": value for name, value in weights.items()}, state, run.supernet / WEIGHTS)
-    scored = [network.as_architecture for network in load_front(own / FRONT).networks]
+    fronts = [load_front(run.front(name) / FRONT) for name in taken.fronts]
+    scored = [network.as_architecture for front in fronts for network in front.networks]
     random = generator(config.seed, "joining", latency.table.name)
     drawn = [] if pool.is_whole_space else islice(within_budgets(space, config, latency, random), config.pool // 2)
     known = distinct(one for one in [*scored, *predicted_ends(space, latency), *drawn] if space.keeps(one))
@@ -110,13 +113,17 @@ def _taken_over(begun: Beginning, scores: Scores, trainings: ShortTrainings) -> 
     """
     kept = begun.folder / TAKEN_OVER
     there = {key for found in trainings.known(_longest(begun)).values() for key in found if scores.knows(key)}
+    now = TakenOver(fronts=list(dict.fromkeys([begun.own, *begun.run.fronts()])), trained=sorted(there))
     if there and not kept.exists():
-        write_json(kept, TakenOver(trained=sorted(there)).model_dump())
-    taken = TakenOver.model_validate(read_as(TakenOver, kept)) if kept.exists() else TakenOver(trained=[])
+        write_json(kept, now.model_dump())
+    taken = TakenOver.model_validate(read_as(TakenOver, kept)) if kept.exists() else now
+    lacking = [f"the front {name}" for name in taken.fronts if not (begun.run.front(name) / FRONT).exists()]
     if gone := len({*taken.trained} - there):
+        lacking.append(f"the features or the short trainings of {gone} of the networks")
+    if lacking:
         raise LatnasError(
-            f"{begun.run.accuracy} lacks the features or the short trainings of {gone} of the networks that the front "
-            f"{begun.name} goes by. Copy all of the run, or search anew."
+            f"{begun.run.path} lacks {', '.join(lacking)} that the front {begun.name} goes by. Copy all of the run, or "
+            f"delete {begun.folder} and add it again: latnas search --from {quote(str(begun.run.path))}"
         )
     return taken
 
