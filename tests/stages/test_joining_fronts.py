@@ -297,6 +297,20 @@ def test_only_a_search_that_could_leave_images_unmirrored_is_told_how(small_run:
     assert any(text.endswith(f"--data {images}@unmirrored") for text in heard.said)
 
 
+@pytest.mark.parametrize("named", [{}, {"from_run": None, "resume": "latest"}], ids=["joins", "goes on"])
+def test_a_run_whose_images_were_moved_and_linked_to_is_still_one_of_this_version(
+    named: dict[str, Any], small_run: Path, tmp_path: Path
+) -> None:
+    here, images = copied(small_run, tmp_path / "here"), tmp_path / "digits.npz"
+    (tmp_path / "moved.npz").write_bytes(resources.files("latnas.data").joinpath("embedded", "digits.npz").read_bytes())
+    images.symlink_to(tmp_path / "moved.npz")
+    config = run_in(here) / "config.toml"
+    config.write_text(config.read_text().replace('data = "digits"', f"data = {json.dumps(str(images))}"))
+    before = contents(here)
+    assert search(joined(here, **named)).front == load_front(front_in(small_run) / "front.json")
+    assert contents(here) == before
+
+
 # What is refused
 
 Change = Callable[[Path], dict[str, Any]]

@@ -206,7 +206,9 @@ def _as_recorded(config: SearchConfig, run: RunFolder, of_front: dict[str, Any])
     except (ValidationError, UsageError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise LatnasError(f"{run.path} has a config that is damaged: {reason}. Search again: latnas search") from error
-    if whole.recorded(str(recorded["space"]), str(images)) != run.read_config():
+    expected = whole.recorded(str(recorded["space"]), str(images))
+    # Where images lie may have become a link since, which is another place: whether they are the same is seen to later.
+    if {**expected, "data": recorded["data"]} != run.read_config():
         raise LatnasError(
             f"{run.path} is of another version of latnas, with other options. Search again: latnas search"
         )
