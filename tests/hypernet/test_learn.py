@@ -65,6 +65,21 @@ def test_half_of_the_paths_of_the_shared_weights_come_from_the_hypernetwork_and_
         assert learner.paths(step + 1) == uniform_paths(SPACE, 0, step + 1)
 
 
+def test_the_lambda_that_is_told_of_is_the_one_for_which_a_path_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, lambdas = learner_of(Learning()), list[float]()
+
+    def draw(learner: Learner, lam: float, random: torch.Generator) -> Architecture:
+        lambdas.append(lam)
+        return SPACE.random(random)
+
+    monkeypatch.setattr(Learner, "draw", draw)
+    for step in range(0, 10, 2):
+        learner.paths(step)
+        assert learner.drawn(step) == f"drawn for lambda {lambdas[-1]:.3f}"
+        assert learner.drawn(step + 1) == "drawn uniformly"
+    assert len({*lambdas}) == 5
+
+
 def likeliest(learner: Learner, lam: float) -> list[int]:
     return [int(p.argmax()) for p in probabilities(learner, lam)]
 

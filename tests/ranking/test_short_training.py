@@ -16,6 +16,7 @@ from latnas.data.lazy import LazyImages
 from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.data.splits import make_splits
+from latnas.errors import LatnasError
 from latnas.ranking import features, short_training
 from latnas.ranking.features import resized
 from latnas.ranking.short_training import CHECKPOINT, short_training_task, statistics_of
@@ -23,6 +24,7 @@ from latnas.spaces.space import make_space
 from latnas.training.evaluate import Accuracy, accuracy
 from latnas.training.tasks import RESULT, Task, run_tasks
 from latnas.training.trainer import Recipe, Trainer
+from latnas.words.architecture import Architecture
 from latnas.words.forms import Label
 
 SPACE = make_space("mbconv", image_size=8, channels=1, classes=10, width=4, depth=1)
@@ -43,6 +45,14 @@ def test_a_short_training_is_measured_on_the_split_select_and_beats_chance(tmp_p
     assert 0.3 < result["accuracy"] <= 1.0
     assert [path.name for path in tmp_path.iterdir()] == [RESULT]  # no checkpoint is left of what is finished
     assert short_training_task(config(40), tmp_path / "again") == result
+
+
+def test_one_that_diverges_names_the_network(tmp_path: Path) -> None:
+    recipe = asdict(Recipe(20, 64, learning_rate=1e20, flip=False))
+    architecture = Architecture.from_json(config(20)["architecture"])
+    with pytest.raises(LatnasError) as caught:
+        short_training_task(config(20, recipe=recipe), tmp_path)
+    assert str(caught.value).startswith(f"the training of {architecture} diverged at step ")
 
 
 def test_of_a_large_split_only_the_first_images_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

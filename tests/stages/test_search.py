@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import multiprocessing
 import pickle
 import re
 import shutil
+from collections.abc import Sequence
 from itertools import product
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -19,6 +21,7 @@ from small import Heard, contents, copied, front_in, quick_search, run_in, searc
 
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
+from latnas.spaces.choice import Selection
 from latnas.spaces.nasbench201 import EDGES, OPERATIONS
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common import reach, tables
@@ -26,6 +29,7 @@ from latnas.stages.common.reach import budget_range, predicted_ends, reachable_r
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import fitting_tables, latency_of, space_of
 from latnas.stages.search import search, stage
+from latnas.training.trainer import Trainer
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost
 from latnas.words.front import Front, load_front
@@ -204,6 +208,24 @@ def test_a_long_search_says_first_how_long_it_will_take_and_comes_out_the_same(
 def test_a_search_may_do_without_a_warm_up(small_table: Path, tmp_path: Path) -> None:
     here = copied(small_table, tmp_path / "here")
     assert quick_search(search_config(here, warmup_steps=0)).front.budgets
+
+
+def test_shared_weights_that_diverge_end_the_search_with_the_step_the_path_and_lambda(
+    small_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, step = copied(small_table, tmp_path / "here"), Trainer.step
+
+    def broken(trainer: Trainer, paths: Sequence[Selection] | None = None, *told: str) -> float:
+        if paths and trainer.done == 4:  # the first of a path from H: uniform ones are warmed up with
+            for parameter in trainer.network.parameters():
+                parameter.data.fill_(math.nan)
+        return step(trainer, paths, *told)
+
+    monkeypatch.setattr(Trainer, "step", broken)
+    with pytest.raises(
+        LatnasError, match=r"diverged at step 4: the loss is nan along the path .*, drawn for lambda 0\."
+    ):
+        quick_search(search_config(here))
 
 
 def test_the_config_that_a_run_records_is_what_decided_it(small_run: Path) -> None:

@@ -26,10 +26,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     begin = Trainer.__init__
 
     def on_the_cpu(
-        self: Trainer, network: Any, data: Any, recipe: Any, seed: int, device: str = "cpu", *others: Any
+        self: Trainer, network: Any, data: Any, recipe: Any, seed: int, device: str = "cpu", *others: Any, **more: Any
     ) -> None:
         devices.append(device)
-        begin(self, network, data, recipe, seed, "cpu", *others)
+        begin(self, network, data, recipe, seed, "cpu", *others, **more)
 
     monkeypatch.setattr(Trainer, "__init__", on_the_cpu)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)

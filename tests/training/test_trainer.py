@@ -259,6 +259,22 @@ def test_a_diverging_loss_is_told_of_without_a_path_and_with_weighted_parts_too(
         Trainer(supernet, digits(), SIMPLE, seed=0).step([mixed])
 
 
+def test_a_training_that_diverges_is_told_of_by_its_name_and_a_path_by_how_it_was_drawn() -> None:
+    network = small_network()
+    nn.init.constant_(network[-1].weight, math.inf)
+    trainer = Trainer(network, digits(), SIMPLE, seed=0, what="the training of a|b")
+    with pytest.raises(LatnasError, match=r"^the training of a\|b diverged at step 0: the loss is nan\. Try another"):
+        trainer.step()
+    space = small_space()
+    supernet = space.network(0)
+    nn.init.constant_(supernet.body.head[-1].weight, math.nan)
+    path: Selection = {decision.name: ("k3_e1",) for decision in space.decisions}
+    with pytest.raises(
+        LatnasError, match=r"^training diverged .* along the path .*: k3_e1, drawn by lot\. Try another"
+    ):
+        Trainer(supernet, digits(), SIMPLE, seed=0).step([path], "drawn by lot")
+
+
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_names_the_step_and_moves_nothing() -> None:
     def steep(logits: Any, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
         return (logits * 0).sum().sqrt()

@@ -161,9 +161,12 @@ class Learner:
         """The paths of a step of the shared weights: half of them from H, so that they are good near the front."""
         if step % 2:
             return uniform_paths(self._space, self._seed, step)
-        random = generator(self._seed, "path", step)
-        lam = float(torch.rand((), generator=random))
+        lam, random = self._lambda_of(step)
         return [path_of(self.draw(lam, random), self._space.decisions)]
+
+    def drawn(self, step: int) -> str:
+        """How the paths of a step of the shared weights were drawn."""
+        return "drawn uniformly" if step % 2 else f"drawn for lambda {self._lambda_of(step)[0]:.3f}"
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and optimiser state, by name."""
@@ -185,6 +188,11 @@ class Learner:
                 state.setdefault(int(index), {})[field] = value
         optimizer["state"] = state
         self._optimizer.load_state_dict(optimizer)
+
+    def _lambda_of(self, step: int) -> tuple[float, torch.Generator]:
+        """The lambda for which H draws the path of a step of the shared weights, and what it goes on to draw from."""
+        random = generator(self._seed, "path", step)
+        return float(torch.rand((), generator=random)), random
 
     def _supernet_term(
         self,

@@ -55,7 +55,8 @@ def short_training_task(config: Mapping[str, Any], folder: Path) -> dict[str, fl
     network = space.derive(space.network(seed), architecture)
     trained_on = images.take(splits.train)
     network.normalise.set_statistics(*statistics_of(trained_on.images, small))
-    trainer = Trainer(network, trained_on, Recipe(**config["recipe"]), seed, config["train_on"])
+    what, recipe = f"the training of {architecture}", Recipe(**config["recipe"])
+    trainer = Trainer(network, trained_on, recipe, seed, config["train_on"], what=what)
     trainer.run(checkpoint=folder / CHECKPOINT)
     result = accuracy(network, images.take(splits.select[:MOST_EVALUATED]))
     return {"accuracy": result.value, "images": result.images}

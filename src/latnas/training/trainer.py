@@ -100,6 +100,7 @@ class Trainer:
         device: where to train.
         loss: what is minimised.
         advice: what to try where it diverges.
+        what: this training, where it is told of.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Trainer:
         device: str = "cpu",
         loss: Loss = plain_loss,
         advice: str = "Try another seed.",
+        what: str = "training",
     ) -> None:
         # Convolutions of few channels train about a fifth faster on CPU this way, and no slower on GPUs.
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -120,6 +122,7 @@ class Trainer:
         self.done = 0
         self._loss_of = loss
         self._advice = advice
+        self._what = what
         self._data = data
         self._pool = torch.arange(len(data))
         # What is in memory is there at once; what is not is decoded while the step before it trains.
@@ -137,11 +140,15 @@ class Trainer:
         """The network with its weights averaged over the steps; the very network where the recipe does not average."""
         return self.network if self._average is None else self._average.module
 
-    def step(self, paths: Sequence[Selection] | None = None) -> float:
+    def step(self, paths: Sequence[Selection] | None = None, drawn: str = "") -> float:
         """Trains one batch, along each of `paths` if there are any; returns the mean loss.
 
         Gradients are averaged part by part over the paths that used the part; unused parts keep `grad=None`, so that
         neither momentum nor weight decay moves them.
+
+        Args:
+            paths: of a supernet.
+            drawn: how the paths were drawn, where one of them is told of.
 
         Raises:
             LatnasError: the loss or its gradient is not finite.
@@ -154,10 +161,10 @@ class Trainer:
         along: Sequence[Selection | None] = paths or [None]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, "dropout", self.done))
-            loss = _sum_gradients(parameters, [self._loss(images, labels, path) for path in along]) / len(along)
+            loss = _sum_gradients(parameters, [self._loss(images, labels, path, drawn) for path in along]) / len(along)
         norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], self.recipe.clip_norm)
         if not norm.isfinite():  # clipped by it all weights would be lost
-            raise self._diverged("norm of the gradient", norm, along[0] if len(along) == 1 else None)
+            raise self._diverged("norm of the gradient", norm, along[0] if len(along) == 1 else None, drawn)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if self._average is not None:
@@ -253,19 +260,20 @@ class Trainer:
         self._optimizer.load_state_dict(optimizer)
         self.done = step_in(state, "step", path)
 
-    def _loss(self, images: Tensor, labels: Tensor, path: Selection | None) -> Callable[[], Tensor]:
+    def _loss(self, images: Tensor, labels: Tensor, path: Selection | None, drawn: str) -> Callable[[], Tensor]:
         def compute() -> Tensor:
             with selecting(path) if path is not None else nullcontext():
                 loss = self._loss_of(self.network(images), images, labels, self.recipe)
             if not loss.isfinite():
-                raise self._diverged("loss", loss.detach(), path)
+                raise self._diverged("loss", loss.detach(), path, drawn)
             return loss
 
         return compute
 
-    def _diverged(self, what: str, value: Tensor, path: Selection | None) -> LatnasError:
+    def _diverged(self, what: str, value: Tensor, path: Selection | None, drawn: str) -> LatnasError:
+        where = _along(path) + (f", {drawn}" if drawn else "")
         return LatnasError(
-            f"training diverged at step {self.done}: the {what} is {float(value)}{_along(path)}. {self._advice}"
+            f"{self._what} diverged at step {self.done}: the {what} is {float(value)}{where}. {self._advice}"
         )
 
 

@@ -126,7 +126,8 @@ class Rounds:
             self._metrics.append(metrics.to_json())
             self._step += 1
             for _ in range(self._due()):
-                self._trainer.step(self._learner.paths(self._trainer.done))
+                done = self._trainer.done
+                self._trainer.step(self._learner.paths(done), self._learner.drawn(done))
         return metrics
 
     def _due(self) -> int:
