@@ -7,6 +7,7 @@ GPU to be worth it.
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from latnas.errors import UsageError
@@ -53,8 +54,8 @@ def check_trainable(device: str) -> None:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where its weights are."""
-    return next(network.parameters()).device
+    """Where its weights are, or what else it keeps: parts of one's own may have none."""
+    return next(chain(network.parameters(), network.buffers())).device
 
 
 def wait_for(device: str) -> None:
