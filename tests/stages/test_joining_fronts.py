@@ -19,15 +19,20 @@ from small import Heard, contents, copied, export_config, front_in, latnas, quic
 
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError, UsageError
+from latnas.ranking.long_model import DOUBT
 from latnas.stages.common.estimate import StepSeconds
 from latnas.stages.common.runs import RunFolder
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import export
 from latnas.stages.predict import PredictConfig, predict
-from latnas.stages.search import SearchConfig, Searched, joining, search
+from latnas.stages.search import SearchConfig, Searched, joining, search, stage
+from latnas.stages.search.accuracy import AccuracyModel
+from latnas.stages.search.beginning import Beginning
+from latnas.stages.search.learning import Problem, Shared
 from latnas.stages.search.pool import within_budgets
 from latnas.words.architecture import Architecture
 from latnas.words.front import load_front
+from latnas.words.reporting import Reporter
 from latnas.words.table import load_table
 
 
@@ -213,6 +218,41 @@ def test_what_another_front_has_added_does_not_change_the_run_s_own_that_is_made
     (run_in(here) / ("supernet" if lost.startswith("weights") else "accuracy") / lost).unlink()
     quick_search(joined(here, from_run=None, resume=run_in(here).name, table=Path(own.name)))
     assert {path: contents(run_in(here))[path] for path in before} == before
+
+
+@pytest.mark.parametrize("long_trainings", [0, 8])
+def test_extra_trainings_are_the_best_within_each_budget_as_those_of_the_run_itself_are(
+    long_trainings: int, small_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what ranks the front, without caution; with those trained before they reach as far within each budget."""
+    a_step_takes_a_second(monkeypatch)
+    here, seen = copied(small_table, tmp_path / "here"), list[tuple[Problem, Shared, list[Architecture]]]()
+
+    def trained_further(
+        begun: Beginning, problem: Problem, shared: Shared, found: list[Architecture], report: Reporter
+    ) -> AccuracyModel:
+        seen.append((problem, shared, found))
+        return joining.trained_further(begun, problem, shared, found, report)
+
+    monkeypatch.setattr(stage, "trained_further", trained_further)
+    quick_search(search_config(here, long_trainings=long_trainings, budgets=4))
+    added = finished(here, table=other_table(here), extra_minutes=0.1).front_path.with_name("extra.json")
+    extra = {Architecture.from_json(value).key for value in json.loads(added.read_text())}
+    ((problem, shared, found),) = seen
+    model, budgets = shared.model, problem.budgets
+    assert (model.long is not None) == bool(long_trainings) and len(extra) == 3
+    score = partial(model.judge.score, caution=0.0) if model.long is None else partial(model.long.score, caution=-DOUBT)
+    values = {one.key: score(one.key, model.scores.of(one.key)).value for one in found}
+    trained = extra | model.judge.labels.keys()
+    ranked = [
+        sorted(
+            (one.key for one in found if problem.latency.predict_ms(one) <= budgets.budget_ms(lam)),
+            key=lambda key: -values[key],
+        )
+        for lam in budgets.spread(4)
+    ]
+    reached = min(next((rank for rank, key in enumerate(keys) if key not in trained), len(found)) for keys in ranked)
+    assert max(min(keys.index(key) for keys in ranked if key in keys) for key in extra) <= reached
 
 
 def another_range(here: Path) -> str:

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from itertools import islice
 from shlex import quote
 
-import numpy as np
-
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.hypernet.supernet import supernet_trainer
 from latnas.ranking.features import Reduction
-from latnas.ranking.shortlist import shortlist
 from latnas.stages.common.estimate import time_steps, trainings_within
 from latnas.stages.common.inherited import supernet_weights
 from latnas.stages.common.limits import limited_space
@@ -22,9 +19,9 @@ from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search.accuracy import AccuracyModel, Scores
 from latnas.stages.search.beginning import WEIGHTS, Beginning, recipe_of
 from latnas.stages.search.learning import Problem, Shared
-from latnas.stages.search.long_trainings import with_known
+from latnas.stages.search.long_trainings import contest_of, hopeful_values, with_known
 from latnas.stages.search.pool import initial_pool, within_budgets
-from latnas.stages.search.trainings import SHORT_BATCH, ShortTrainings, fitted
+from latnas.stages.search.trainings import SHORT_BATCH, Candidates, ShortTrainings, fitted
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.files import write_json
 from latnas.words.forms import Architectures, TakenOver, read_as
@@ -80,7 +77,8 @@ def trained_further(
 
     Args:
         shared: has the model that the choice goes by; every one of `found` has been scored.
-        found: the architectures to choose from, those trained before apart.
+        found: the architectures to choose from: the best within each budget, as many within each, with those that were
+            trained before.
     """
     config, model = begun.config, shared.model
     if not config.extra_minutes:
@@ -89,14 +87,14 @@ def trained_further(
     if kept.exists():
         extra = [Architecture.from_json(value) for value in read_as(Architectures, kept)]
     else:
-        fresh = [one for one in found if one.key not in model.judge.labels]
         reduction = Reduction(config.reduced_width, config.reduced_size)
         each = time_steps(problem.space, begun.data, reduction, SHORT_BATCH, config.train_on)
         count = trainings_within(60 * config.extra_minutes, _longest(begun), each, config.workers)
-        costs_1N = np.array([[problem.latency.predict_ms(one) for one in fresh]])
-        values_N = np.array([model.judge.score(one.key, model.scores.of(one.key)).value for one in fresh])
-        sizes_N = np.array([model.scores.of(one.key)["log_macs"] for one in fresh])
-        extra = [fresh[position] for position in shortlist(costs_1N, values_N, sizes_N, count)] if fresh else []
+        contest, known = contest_of(found, problem, config.budgets), model.judge.labels.keys()
+        within = Candidates.within(found, model.scores, contest.latencies_N.tolist(), contest.budgets_ms)
+        values_N = within.judged(model.judge) if model.long is None else hopeful_values(model, contest)
+        chosen = within.best(values_N, len(known & within.keys) + count, known)
+        extra = [one for one in chosen.architectures if one.key not in known]
         write_json(kept, [one.to_json() for one in extra])
     trainings.train(extra, _longest(begun))
     counted = model.judge.labels.keys() | {one.key for one in extra}
