@@ -81,6 +81,29 @@ def test_a_search_that_is_told_to_stop_in_a_step_finishes_the_step_and_loses_non
     assert steps_of == list(range(12))
 
 
+def test_lines_of_the_steps_before_a_checkpoint_outlast_a_power_cut_that_it_outlasts(
+    small_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, fsync = copied(small_table, tmp_path / "here"), os.fsync
+    lasting, at_checkpoints = 0, list[int]()
+
+    def counted(descriptor: int) -> None:
+        nonlocal lasting
+        for path in here.glob("runs/nasbench201-*/fronts/*/metrics.jsonl"):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                lasting = len(path.read_text().splitlines())
+        fsync(descriptor)
+
+    def about_to(write: Write) -> None:
+        if write[0] == "search.safetensors":
+            at_checkpoints.append(lasting)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    with watched_writes(about_to):
+        quick_search(search_config(here))
+    assert at_checkpoints == [4, 6, 8, 12]
+
+
 @pytest.mark.slow
 def test_two_processes_for_the_whole_search_find_what_none_but_this_one_finds(
     small_table: Path, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

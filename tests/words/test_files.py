@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from latnas.errors import LatnasError
-from latnas.words.files import append_line, read_json, read_lines, write_atomically, write_json
+from latnas.words.files import append_line, make_lasting, read_json, read_lines, write_atomically, write_json
 
 RECORDS = [{"step": 1, "loss": 0.5}, {"step": 2, "note": "a\u2028b\u0085\n"}, {"step": 3}]
 
@@ -223,6 +223,25 @@ def test_a_record_that_the_full_disk_cut_is_dropped_and_the_file_goes_on(tmp_pat
     assert list(read_lines(path)) == RECORDS
     append_line(path, {"step": 4})
     assert list(read_lines(path)) == [*RECORDS, {"step": 4}]
+
+
+def test_what_is_to_outlast_a_power_cut_is_given_to_the_disk_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, given = tmp_path / "log.jsonl", list[int]()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: given.append(os.fstat(descriptor).st_ino))
+    make_lasting(log)
+    assert not given and not log.exists()
+    append_line(log, 1)
+    make_lasting(log)
+    assert given == [log.stat().st_ino] and list(read_lines(log)) == [1]
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LatnasError, match=r"cannot write .*log\.jsonl: No space left on device\. Free space there"):
+        make_lasting(log)
 
 
 def test_a_record_that_is_not_json_changes_nothing(tmp_path: Path) -> None:

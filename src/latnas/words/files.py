@@ -148,6 +148,21 @@ def append_line(path: Path, value: Any) -> None:
         raise cannot_write(path, error) from error
 
 
+def make_lasting(path: Path) -> None:
+    """Returns once what was appended to `path` outlasts a power cut; at once where there is no such file.
+
+    Raises:
+        LatnasError: the file cannot be written to, or the disk is full.
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open("ab") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def read_lines(path: Path) -> Iterator[Any]:
     """The values of a file of JSON lines, in order; nothing if the file does not exist.
 

@@ -155,6 +155,7 @@ class Rounds:
             f"supernet.{name}": value for name, value in self._trainer.tensors().items()
         }
         with undivided():
+            self._metrics.make_lasting()
             save_tensors(self._folder / CHECKPOINT, tensors, {"search_step": self._step, **self._trainer.state})
 
     def _proposals(self, number: int) -> Path:

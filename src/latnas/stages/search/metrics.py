@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latnas.errors import LatnasError, UsageError
-from latnas.words.files import append_line, read_lines, write_atomically
+from latnas.words.files import append_line, make_lasting, read_lines, write_atomically
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -84,6 +84,10 @@ class Metrics:
         """Records one step."""
         append_line(self._path, dict(line))
         self._show(line)
+
+    def make_lasting(self) -> None:
+        """Called before a checkpoint: lines of the steps before it would not be written again after a power cut."""
+        make_lasting(self._path)
 
     def _show(self, line: Mapping[str, Any]) -> None:
         if self._writer is not None:
