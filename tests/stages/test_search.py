@@ -205,6 +205,17 @@ def test_a_long_search_says_first_how_long_it_will_take_and_comes_out_the_same(
     assert not any("will take" in line for line in again.said), "most of it is done"
 
 
+@pytest.mark.parametrize("long_trainings", [0, 8])
+def test_what_may_take_long_for_a_large_pool_is_told_of_and_each_network_once(
+    long_trainings: int, small_table: Path, tmp_path: Path
+) -> None:
+    here, heard = copied(small_table, tmp_path / "here"), Heard()
+    quick_search(search_config(here, long_trainings=long_trainings), heard)
+    assert heard.bars.count("latencies") == 1, "what is proposed is predicted as it is screened"
+    assert [name for name in heard.bars if name.endswith("proposals")] == ["round 1: proposals", "round 2: proposals"]
+    assert heard.bars.index("latencies") < heard.bars.index("round 1: proposals")
+
+
 def test_a_search_may_do_without_a_warm_up(small_table: Path, tmp_path: Path) -> None:
     here = copied(small_table, tmp_path / "here")
     assert quick_search(search_config(here, warmup_steps=0)).front.budgets

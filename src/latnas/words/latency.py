@@ -53,6 +53,10 @@ class LatencyModel:
             self._known[architecture.key] = floor_ms * self.table.factor
         return self._known[architecture.key]
 
+    def knows(self, architecture: Architecture) -> bool:
+        """Whether it has been predicted before, so that it takes no time."""
+        return architecture.key in self._known
+
     def interval(self, value_ms: float) -> Estimate:
         """The interval around a predicted latency, in ms."""
         calibration = self.table.calibration

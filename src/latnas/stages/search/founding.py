@@ -42,7 +42,8 @@ def learnt(begun: Beginning, problem: Problem, report: Reporter) -> Shared:
     trainer.load(run.supernet / CHECKPOINT)
     pool = list(model.pool.architectures)
     if first := first_long(config.long_trainings):
-        model = trained_long(model, contest_of(pool, problem, config.budgets), every_opinion, first, report)
+        contest = contest_of(pool, problem, config.budgets, report)
+        model = trained_long(model, contest, every_opinion, first, report)
     return Shared(model, trainer, pool)
 
 
@@ -57,7 +58,7 @@ def taught(
     if not (run.supernet / WEIGHTS).exists():
         weights = network_of(shared.trainer).state_dict()
         save_tensors(run.supernet / WEIGHTS, weights, {"step": shared.trainer.done})
-    contest = contest_of(found, problem, config.budgets)
+    contest = contest_of(found, problem, config.budgets, report)
     if not model.pool.is_whole_space:
         within = Candidates.within(found, model.scores, contest.latencies_N.tolist(), contest.budgets_ms)
         model = model.completed(within, None if model.long is None else hopeful_values(model, contest))

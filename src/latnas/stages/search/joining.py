@@ -90,7 +90,7 @@ def trained_further(
         reduction = Reduction(config.reduced_width, config.reduced_size)
         each = time_steps(problem.space, begun.data, reduction, SHORT_BATCH, config.train_on)
         count = trainings_within(60 * config.extra_minutes, _longest(begun), each, config.workers)
-        contest, known = contest_of(found, problem, config.budgets), model.judge.labels.keys()
+        contest, known = contest_of(found, problem, config.budgets, report), model.judge.labels.keys()
         within = Candidates.within(found, model.scores, contest.latencies_N.tolist(), contest.budgets_ms)
         values_N = within.judged(model.judge) if model.long is None else hopeful_values(model, contest)
         chosen = within.best(values_N, len(known & within.keys) + count, known)

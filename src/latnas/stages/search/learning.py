@@ -95,7 +95,9 @@ class Rounds:
                 decisions = self._problem.space.decisions
                 surrogate = fit_surrogate(scored.architectures, scored.scores, decisions, self._sizes)
                 self._learn(number, surrogate, report)
-                proposals = self._propose(number, surrogate, scored)
+                predicted_ms(self._problem.latency, scored.architectures, report)
+                with report.bar(f"round {number + 1}: proposals"):
+                    proposals = self._propose(number, surrogate, scored)
                 write_json(kept, [proposal.to_json() for proposal in proposals])
             for proposal in proposals:
                 known.setdefault(proposal.key, proposal)
@@ -178,6 +180,16 @@ class Rounds:
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         self._trainer.restore(own, state, path)
         return step
+
+
+def predicted_ms(latency: LatencyModel, found: Sequence[Architecture], report: Reporter) -> list[float]:
+    """Of each network, under a bar where some were not predicted before: with some tables each of these is traced."""
+    if unknown := [one for one in found if not latency.knows(one)]:
+        with report.bar("latencies") as bar:
+            for number, one in enumerate(unknown, start=1):
+                latency.predict_ms(one)
+                bar.update(number, len(unknown), "networks")
+    return [latency.predict_ms(one) for one in found]
 
 
 def with_largest(found: Sequence[Architecture], problem: Problem, budgets: int, report: Reporter) -> list[Architecture]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from latnas.ranking.long_model import DOUBT, LEAST_LONG, OTHERS, SIZE
 from latnas.stages.search.accuracy import AccuracyModel
-from latnas.stages.search.learning import Problem
+from latnas.stages.search.learning import Problem, predicted_ms
 from latnas.words.architecture import Architecture
 from latnas.words.reporting import Reporter
 
@@ -69,9 +69,9 @@ Opinions = Callable[[AccuracyModel, Contest], list[np.ndarray]]
 """What a model says of the networks of a contest: [N] each."""
 
 
-def contest_of(found: Sequence[Architecture], problem: Problem, count: int) -> Contest:
+def contest_of(found: Sequence[Architecture], problem: Problem, count: int, report: Reporter) -> Contest:
     """Between these networks, within `count` budgets."""
-    latencies_N = np.array([problem.latency.predict_ms(one) for one in found])
+    latencies_N = np.array(predicted_ms(problem.latency, found, report))
     budgets = problem.budgets
     return Contest(found, latencies_N, [budgets.budget_ms(lam) for lam in budgets.spread(count)])
 
