@@ -54,8 +54,11 @@ def check_trainable(device: str) -> None:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where its weights are, or what else it keeps: parts of one's own may have none."""
-    return next(chain(network.parameters(), network.buffers())).device
+    """Where its weights are, or what else it keeps; the CPU for one that keeps nothing."""
+    import torch
+
+    kept = next(chain(network.parameters(), network.buffers()), None)
+    return torch.device("cpu") if kept is None else kept.device
 
 
 def wait_for(device: str) -> None:
