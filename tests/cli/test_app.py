@@ -90,6 +90,18 @@ def test_who_stops_latnas_while_it_still_starts_sees_no_traceback(
     assert capsys.readouterr().err == "latnas: interrupted before anything was begun.\n"
 
 
+@pytest.mark.parametrize(("before", "after"), [(None, "PCI_BUS_ID"), ("FASTEST_FIRST", "FASTEST_FIRST")])
+def test_gpus_are_counted_as_nvidia_smi_counts_them_unless_somebody_wants_another_order(
+    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", before or "")
+    if before is None:
+        monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    monkeypatch.setattr("latnas.cli.app.main", lambda: None)
+    entry.main()
+    assert os.environ["CUDA_DEVICE_ORDER"] == after
+
+
 def test_an_error_of_the_system_is_one_message_and_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(error: OSError) -> Typed:
         def fails(*_: Any, **__: Any) -> Any:
