@@ -35,7 +35,7 @@ class Outcome:
     @property
     def wasteful(self) -> bool:
         """Within its budget, of which much is left."""
-        return self.times is not None and self.times.lasting_ms < (1 - MOST_UNUSED) * self.shipment.target.budget_ms
+        return self.times is not None and _leaves_much(self.times.lasting_ms, self.shipment.target.budget_ms)
 
 
 @dataclass
@@ -153,7 +153,7 @@ def next_looks(course: Course, lessons: Lessons, count: int) -> list[Architectur
     preferred = left if best is None else left[: left.index(best)]
     unseen = [one for one in preferred if one.key not in course.looked_at]
     early = len(course.looked_at) < ATTEMPTS * count
-    wasteful = best is not None and lessons.measured_ms(best) < (1 - MOST_UNUSED) * budget
+    wasteful = best is not None and _leaves_much(lessons.measured_ms(best), budget)
     if early or wasteful:
         daring = [one for one in unseen if lessons.may_fit(one, budget)][:count]
         if daring or best is not None:
@@ -175,6 +175,11 @@ def reopen(course: Course, lessons: Lessons) -> bool:
         if lessons.doubt(one, course.target.budget_ms):
             course.looked_at.pop(one.key, None)
     return bool(next_looks(course, lessons, 1))
+
+
+def _leaves_much(taken_ms: float, budget_ms: float) -> bool:
+    """Whether so much of a budget is unused that a better network is worth another look."""
+    return taken_ms < (1 - MOST_UNUSED) * budget_ms
 
 
 def quickest(course: Course, lessons: Lessons, count: int) -> list[Architecture]:

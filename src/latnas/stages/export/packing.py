@@ -97,8 +97,8 @@ def _task(job: Job, architecture: Architecture, training: Task, result: Mapping[
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(packing, sort_keys=True).encode()).hexdigest()[:12]
     kept = training.folder / digest
-    result = read_as(FORM, kept / RESULT) if (kept / RESULT).exists() else {}
-    parts = (ONNX, WEIGHTS) if result.get("standalone") else (ONNX, WEIGHTS, SOURCE)
+    before = read_as(FORM, kept / RESULT) if (kept / RESULT).exists() else {}
+    parts = (ONNX, WEIGHTS) if before.get("standalone") else (ONNX, WEIGHTS, SOURCE)
     if not all((kept / name).exists() for name in parts):
         (kept / RESULT).unlink(missing_ok=True)  # files that were deleted are made again; what was refused is too
     return Task(PACKING, {**packing, "data": job.data.spec, "training": str(training.folder)}, kept, FORM)
