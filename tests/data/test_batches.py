@@ -38,6 +38,22 @@ def test_a_batch_depends_on_seed_and_step_only() -> None:
     assert not batch_indices(pool, 8, 1, 0).equal(in_order[0])
 
 
+def test_the_order_of_an_epoch_is_drawn_once_not_for_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def randperm(count: int, *, generator: torch.Generator) -> Tensor:
+        drawn.append(count)
+        return torch.argsort(torch.rand(count, generator=generator))
+
+    monkeypatch.setattr(torch, "randperm", randperm)
+    pool, held_out = torch.arange(97), torch.arange(31)
+    seed = seed_of("drawn once")
+    for step in range(24):
+        batch_indices(pool, 8, seed, step)
+        batch_indices(held_out, 2, seed, step)
+    assert sorted(drawn) == [31, 31, 97, 97]
+
+
 def test_a_pool_keeps_its_own_indices() -> None:
     pool = torch.tensor([5, 2, 9])
     assert set(batch_indices(pool, 6, 0, 4).tolist()) == {2, 5, 9}

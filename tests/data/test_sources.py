@@ -316,6 +316,9 @@ def grey(count: int, *shape: int) -> Any:
         ),
         ({"x_train": grey(12, 16, 16, 4)}, "channels come last, and are 1 or 3. Save grey or RGB images."),
         ({"x_train": grey(12, 16, 12)}, "x_train has images of 16x12 pixels; only square ones"),
+        ({"x_train": grey(12, 16, 12)}, ".npz@12"),
+        ({"x_train": grey(12, 6, 5)}, ".npz@8"),
+        ({"x_train": grey(1, 1200, 1100)}, ".npz@1024"),
         ({"x_train": grey(12, 7, 7)}, "x_train has images of 7x7 pixels; a side has 8 to 1024"),
         ({"x_train": grey(1, 1025, 1025)}, "1025x1025 pixels; a side has 8 to 1024"),
         (

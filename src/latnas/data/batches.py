@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -33,11 +34,17 @@ def batch_indices(pool: Tensor, batch_size: int, seed: int, step: int) -> Tensor
     pieces: list[Tensor] = []
     missing = batch_size
     while missing > 0:
-        order = torch.randperm(len(pool), generator=randomness.generator(seed, "epoch", epoch))
-        pieces.append(order[offset : offset + missing])
+        pieces.append(_order(len(pool), seed, epoch)[offset : offset + missing])
         missing -= len(pieces[-1])
         epoch, offset = epoch + 1, 0
     return pool[torch.cat(pieces).to(pool.device)]
+
+
+# Drawn for every step anew, the order of a million images would take 10 ms of it. Four: this epoch and the next, for
+# what is trained and for what its losses are asked of in between.
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=randomness.generator(seed, "epoch", epoch))
 
 
 def evaluation_batches(images: Images, batch_size: int) -> Iterator[Tensor]:

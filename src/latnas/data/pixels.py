@@ -53,9 +53,10 @@ def resized_arrays(images: Tensor, size: int) -> Tensor:
 
 def _check_size(height: int, width: int, where: str, file: str) -> None:
     if height != width:
+        side = min(max(min(height, width), SMALLEST_SIDE), LARGEST_SIDE)
         raise LatnasError(
             f"{where} has images of {height}x{width} pixels; only square ones are taken as they are. "
-            f"Name a size to have them resized and cropped: --data {quote(f'{file}@{min(height, width)}')}"
+            f"Name a size to have them resized and cropped: --data {quote(f'{file}@{side}')}"
         )
     if not SMALLEST_SIDE <= height <= LARGEST_SIDE:
         raise LatnasError(

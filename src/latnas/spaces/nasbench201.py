@@ -85,8 +85,9 @@ def _candidates(channels: int) -> dict[str, nn.Module]:
 def expression(operations: list[str] | tuple[str, ...]) -> str:
     """What a cell computes, as text, one operation for each edge in the order of `EDGES`; '' if nothing arrives.
 
-    Cells have the same text if and only if they compute the same for some exchange of weights between operations. A
-    skip adds the terms of what it hands on, so that it does not matter in which order they are summed. A convolution
+    Cells have the same text if and only if they compute the same for some exchange of weights between operations, but
+    that pooling is linear: the pooled sum and the sum of what is pooled have texts of their own (5,259 texts in all are
+    5,043 computations), since they take the time of one pooling and of two. A skip adds the terms of what it hands on, so that it does not matter in which order they are summed. A convolution
     whose output is used twice is marked: two convolutions have weights of their own and compute something else. Only
     that of the first edge can be used twice, since all others lead to a node that is used once.
     """
