@@ -189,17 +189,27 @@ def test_one_interruption_in_the_warm_up_does_not_shorten_the_bursts() -> None:
     }
 
 
-def test_every_burst_follows_an_inference_that_is_not_timed() -> None:
-    """A single-inference burst would else find the caches full of another item."""
-    slow_after_another = {"last": ""}
+def test_three_untimed_inferences_lead_every_burst_since_another_item_has_filled_the_caches() -> None:
+    since = {"last": "", "calls": ""}
 
     def seconds(name: str, round: int, n: int) -> float:
-        cold = slow_after_another["last"] != name
-        slow_after_another["last"] = name
-        return n * BASE[name] + (0.1 * BASE[name] if cold else 0.0)
+        since["calls"] = since["calls"] + "." if since["last"] == name else ""
+        since["last"] = name
+        return n * base[name] * [1.1, 1.09, 1.03, 1.0][min(len(since["calls"]), 3)]
 
+    base = {**BASE, "network": 2e-3}
     result = World(seconds).measure(rounds=4)
-    assert result.items["network"].floor_seconds == pytest.approx(BASE["network"])
+    assert {name: item.floor_seconds for name, item in result.items.items()} == pytest.approx(base)
+
+
+@pytest.mark.parametrize(("network_ms", "leads"), [(0.1, 3), (4.9, 3), (5.0, 2), (9.9, 2), (10.0, 1), (300.0, 1)])
+def test_slow_networks_are_led_by_as_many_inferences_as_begin_within_ten_milliseconds(
+    network_ms: float, leads: int
+) -> None:
+    world = World(lambda name, round, n: n * network_ms / 1e3, ["anchor"])
+    world.measure(rounds=3, burst_seconds=network_ms / 1e3)
+    calls = [n for round, _, n in world.calls if round == 1]
+    assert calls == [1] * (leads + 1 + 8)
 
 
 def test_calm_rounds_are_those_in_which_items_are_near_their_floors() -> None:
