@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, copied, front_in, latnas, run_in
 
+import latnas as package
 from latnas.cli import app as command_line
 from latnas.cli import entry
 from latnas.cli.app import with_bare_options
@@ -97,8 +99,7 @@ def test_gpus_are_counted_as_nvidia_smi_counts_them_unless_somebody_wants_anothe
     monkeypatch.setenv("CUDA_DEVICE_ORDER", before or "")
     if before is None:
         monkeypatch.delenv("CUDA_DEVICE_ORDER")
-    monkeypatch.setattr("latnas.cli.app.main", lambda: None)
-    entry.main()
+    importlib.reload(package)
     assert os.environ["CUDA_DEVICE_ORDER"] == after
 
 

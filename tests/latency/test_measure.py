@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latnas.latency.measure import MeasurementError, Measurements, RoundRecord, measure, summarise
+from latnas.latency.measure import MeasurementError, Measurements, measure, summarise
+from latnas.latency.rounds import RoundRecord
 
 BASE = {"anchor": 1e-4, "conv": 3e-4, "pool": 2e-5, "network": 8e-3}
 Seconds = Callable[[str, int, int], float]

@@ -106,6 +106,11 @@ def test_no_part_of_the_script_defines_what_another_one_defines() -> None:
     assert not [name for name, count in defined.items() if count > 1]
 
 
+def test_the_script_counts_gpus_as_nvidia_smi_does_before_onnxruntime_looks_at_them() -> None:
+    order, importing = 'setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")', "import onnxruntime"
+    assert 0 < measure_script().index(order) < measure_script().index(importing)
+
+
 def test_without_torch_and_latnas_a_file_within_its_budget_is_measured_beside_the_anchor(tmp_path: Path) -> None:
     folder = export_in(tmp_path / "1000ms")
     (tmp_path / ANCHOR).write_bytes(convolution())

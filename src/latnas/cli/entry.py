@@ -17,8 +17,6 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  it is never closed
     if isinstance(sys.stdout, TextIOWrapper):  # what its encoding lacks is written as an escape, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
-    # Else CUDA counts GPUs from the fastest on, and its cuda:1 is another one than that of nvidia-smi, which names it.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     try:
         from latnas.cli.app import main as run
 

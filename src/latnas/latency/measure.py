@@ -17,9 +17,11 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
+
+from latnas.latency.rounds import Burst, RoundRecord, is_a_time
 
 ANCHOR_SINGLES = 8
 MOST_LEADS = 3
@@ -47,54 +49,6 @@ class Runner(Protocol):
 
     def run(self, n: int) -> float:
         """Seconds for `n` complete inferences, each finished before the next begins."""
-
-
-class Burst(NamedTuple):
-    """So many inferences back to back, and the seconds that each of them took on average."""
-
-    inferences: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class RoundRecord:
-    """One round: a burst of every item that had not settled, and single calls of the anchor and of other witnesses.
-
-    `discarded` names an item once for every time of it that was no time: not finite, zero or negative.
-    """
-
-    index: int
-    bursts: Mapping[str, Burst]
-    singles: Mapping[str, tuple[float, ...]]
-    discarded: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {
-            "round": self.index,
-            "bursts": {name: list(burst) for name, burst in self.bursts.items()},
-            "singles": {name: list(seconds) for name, seconds in self.singles.items()},
-            "discarded": list(self.discarded),
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> RoundRecord:
-        """The record that `to_json` wrote.
-
-        Raises:
-            ValueError: `value` is anything else.
-        """
-        try:
-            bursts = {str(name): Burst(int(n), float(s)) for name, (n, s) in value["bursts"].items()}
-            singles = {str(name): tuple(float(s) for s in seconds) for name, seconds in value["singles"].items()}
-            record = cls(int(value["round"]), bursts, singles, tuple(str(name) for name in value["discarded"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"not a record of a round of measurements: {error!r}") from error
-        times = [second for seconds in singles.values() for second in seconds]
-        times += [burst.seconds for burst in bursts.values()]
-        if not all(map(_is_a_time, times)) or any(burst.inferences < 1 for burst in bursts.values()):
-            raise ValueError(f"round {record.index} holds a time or a number that is not positive")
-        return record
 
 
 @dataclass(frozen=True)
@@ -281,13 +235,13 @@ def _round(
         _lead(name, runners[name])
         n = lengths[name]
         seconds = _run(name, runners[name], n) / n
-        if _is_a_time(seconds):
+        if is_a_time(seconds):
             bursts[name] = Burst(n, seconds)
         else:
             discarded.append(name)
         if name in singly:
             calls = single_calls(name, runners[name], ANCHOR_SINGLES)
-            singles[name] = tuple(call for call in calls if _is_a_time(call))
+            singles[name] = tuple(call for call in calls if is_a_time(call))
             discarded += [name] * (len(calls) - len(singles[name]))
     return RoundRecord(index, bursts, singles, tuple(discarded))
 
@@ -407,7 +361,3 @@ def _rounds_of(records: Sequence[RoundRecord], names: Iterable[str]) -> dict[str
 def _finished(records: Sequence[RoundRecord], names: Iterable[str]) -> int:
     """Rounds that the item of most rounds has had: the anchor has had them all."""
     return max(_rounds_of(records, names).values(), default=0)
-
-
-def _is_a_time(seconds: float) -> bool:
-    return math.isfinite(seconds) and seconds > 0

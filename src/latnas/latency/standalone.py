@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from latnas import __version__
 
-PARTS = ("measure", "looks", "sustained", "ort_session", "on_device")
+PARTS = ("rounds", "measure", "looks", "sustained", "ort_session", "on_device")
 """Modules of this package, each before those that import it. They import nothing else of latnas."""
 
 HEAD = '''#!/usr/bin/env python3
@@ -25,6 +25,8 @@ import sys
 
 # ONNX Runtime would write an id of this device into the home folder, and report to its makers. Set it to 0 to let it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Else CUDA counts GPUs from the fastest on, and its cuda:1 is another one than that of nvidia-smi, and of the table.
+os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 try:
     import numpy

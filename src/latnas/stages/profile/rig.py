@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from latnas.errors import LatnasError
-from latnas.latency.measure import MeasurementError, Measurements, RoundRecord, Runner, measure
+from latnas.latency.measure import MeasurementError, Measurements, Runner, measure
 from latnas.latency.profiler import Profiler, prepare
+from latnas.latency.rounds import RoundRecord
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Space
 from latnas.stages.common.locking import locked
@@ -59,16 +60,16 @@ class Rig:
             report,
         )
         self._supernet = space.network(seed=0)
+        self._example = space.example(config.batch)
         self._anchor = self._prepared(self.network(anchor), f"network {anchor}")
 
     def network(self, architecture: Architecture) -> Workload:
         """The canonical network of an architecture, untrained: weights do not change its time."""
-        return Workload(self._space.derive(self._supernet, architecture), self._space.example(self._config.batch))
+        return Workload(self._space.derive(self._supernet, architecture), self._example)
 
     def network_with_dead_parts(self, architecture: Architecture) -> Workload:
         """The network as it is written, with what does not reach its output."""
-        module = self._space.derive_as_written(self._supernet, architecture)
-        return Workload(module, self._space.example(self._config.batch))
+        return Workload(self._space.derive_as_written(self._supernet, architecture), self._example)
 
     def measure(
         self,
