@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import Heard, TwoByTwo, contents, copied, profile_config
+from small import Heard, TwoByTwo, as_typed, contents, copied, profile_config
 from torch import nn
 
 from latnas.data.randomness import generator
@@ -18,7 +18,9 @@ from latnas.errors import LatnasError
 from latnas.latency.measure import NO_HALVES
 from latnas.spaces.operations import Nothing
 from latnas.spaces.space import SETTING, Space, SpaceOptions, make_space
+from latnas.stages.common.tables import latency_of
 from latnas.stages.profile import Profiled, profile
+from latnas.stages.profile.config import longer, of_whole_networks
 from latnas.stages.profile.doubts import doubtful_operations
 from latnas.stages.profile.networks import (
     DrawnNetwork,
@@ -308,12 +310,11 @@ def test_probes_are_valid_and_lose_much_in_their_canonical_form(seed: int) -> No
 def test_the_share_of_dead_parts_is_the_median_over_the_probes(profiled: Profiled) -> None:
     table, space = profiled.table, small_space()
     cost, supernet = parts_of_operations(table.operations, space.trace).of_items("ms"), space.network(0)
+    linear = latency_of(table, space).cost
     probes, shares = probe_networks(space, cost, generator(0, "probes")), list[float]()
     for probe in probes:
-        written = seconds_of(space.derive_as_written(supernet, probe))
-        live = seconds_of(space.derive(supernet, probe))
-        alive = cost.cost(space.canonical(probe))
-        shares.append((written / live - 1) / (cost.cost(probe) / alive - 1))
+        written, live = (seconds_of(derive(supernet, probe)) for derive in (space.derive_as_written, space.derive))
+        shares.append(1e3 * (written - live) / (linear.cost(probe) - linear.cost(space.canonical(probe))))
     assert table.dead_parts is not None and table.dead_parts.probes == len(probes) == 3
     assert table.dead_parts.share == pytest.approx(sorted(shares)[1], abs=1e-9)
 
@@ -336,9 +337,9 @@ def those_that_run(network: nn.Module, example: torch.Tensor) -> set[nn.Module]:
     return ran
 
 
-def test_on_a_device_that_drops_nothing_dead_parts_cost_about_their_price(profiled: Profiled) -> None:
-    assert profiled.table.dead_parts is not None
-    assert 0.5 < profiled.table.dead_parts.share < 1.5
+def test_on_a_device_that_drops_nothing_dead_parts_cost_their_price(tmp_path: Path) -> None:
+    dead = profile(profile_config(tmp_path, calibrate=20)).table.dead_parts
+    assert dead is not None and dead.share == pytest.approx(1.0, abs=0.2)
 
 
 def test_a_space_without_dead_parts_has_no_probes(tmp_path: Path) -> None:
@@ -623,8 +624,20 @@ def test_an_operation_that_the_runtime_cannot_run_is_named_and_no_table_is_writt
     pooling = next(site.label for site in small_space().trace.operations.values() if "avg_pool" in site.label)
     assert f"operation {pooling!r} cannot be run" in str(caught.value)
     assert "no kernel for pooling. Another runtime may: latnas devices, or measure whole networks" in str(caught.value)
-    assert "latnas profile --no-operations --device analytic --width 4" in str(caught.value)
     assert contents(tmp_path) == {}
+
+
+def test_what_measures_whole_networks_instead_measures_the_same_table_with_all_that_was_asked_of_it(
+    tmp_path: Path,
+) -> None:
+    given: dict[str, Any] = {"quote": "p90", "seed": 3, "calibrate": 12}
+    instead = of_whole_networks(profile_config(tmp_path, **given))
+    assert instead.startswith("latnas profile --no-operations --device analytic --width 4")
+    assert all(" ".join(as_typed({name: value})) in instead for name, value in given.items())
+
+
+def test_measuring_for_twice_as_long_can_be_typed_after_a_fraction_of_a_second(tmp_path: Path) -> None:
+    assert " --max-seconds 1 " in longer(profile_config(tmp_path, max_seconds=0.2))
 
 
 def test_a_network_that_the_runtime_cannot_run_is_named_and_what_was_measured_is_kept(

@@ -104,7 +104,7 @@ def make_table(
                 for key, (p50, p90) in measured.factors.items()
             ),
         ),
-        dead_parts=_dead_parts(given.space, found),
+        dead_parts=_dead_parts(given.space, found, fits.linear),
         noise=noise_of(halves),
         unsettled=tuple(_readable(measured, found.networks.measured)),
         doubtful=doubtful_operations(found.operations, trace),
@@ -147,18 +147,16 @@ def _calibration(found: Found, fits: Fits, halves: Sequence[float]) -> Calibrati
     )  # fmt: skip
 
 
-def _dead_parts(space: Space, found: Found) -> DeadParts | None:
-    """The share of their price that dead parts cost, by the median probe."""
-    if not found.probes:
-        return None
-    cost = found.prior.of_items("ms")
+def _dead_parts(space: Space, found: Found, linear: Fit) -> DeadParts | None:
+    """The share of their price that dead parts cost, by the median probe. None where no probe's have a price."""
+    cost = linear.parts.of_items("ms")
     shares = []
     for probe in found.probes:
         dead, live = (found.measured.items[f"{kind} {probe.key}"].floor_ms for kind in ("dead", "live"))
-        alive = cost.cost(space.canonical(probe))
-        # The prior may be off by a factor: it is taken from the network without dead parts.
-        shares.append((dead - live) / (live / alive * (cost.cost(probe) - alive)))
-    return DeadParts(share=float(np.median(shares)), probes=len(shares))
+        price = cost.cost(probe) - cost.cost(space.canonical(probe))
+        if price > 0:
+            shares.append((dead - live) / price)
+    return DeadParts(share=float(np.median(shares)), probes=len(shares)) if shares else None
 
 
 def _prices(fit: Fit) -> Prices:
