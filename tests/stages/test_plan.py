@@ -176,8 +176,9 @@ def test_limits_in_the_search_that_a_plan_names_can_be_typed(small_table: Path) 
 
 def test_a_plan_takes_every_option_that_decides_how_long_a_search_takes_and_passes_it_on(small_table: Path) -> None:
     fields = {name: field.default for name, field in SearchOptions.model_fields.items() if "max_" not in name}
-    asked = {name: 2 * default for name, default in fields.items() if isinstance(default, int)}
+    asked: dict[str, Any] = {name: 2 * default for name, default in fields.items() if isinstance(default, int)}
     assert len(asked) > 10
+    asked |= {"executor": "local:1", "train_on": "cpu"}
     shown = latnas("plan", "--data", "digits", "--tables", small_table / "latency_tables", "-q", *as_typed(asked))
     assert (shown.code, shown.raised) == (0, None)
     assert all(" ".join(as_typed({name: value})) in shown.stdout for name, value in asked.items() if value)

@@ -177,6 +177,14 @@ def test_a_table_of_another_space_can_be_named(tmp_path: Path) -> None:
     assert {len(one.architecture.chosen) for one in result.networks} == {3}
 
 
+def test_a_table_of_other_images_than_those_that_are_named_is_refused(small_table: Path) -> None:
+    table = table_in(small_table)
+    with pytest.raises(UsageError, match=r"is for 1x8x8 images with 10 classes; fashion-mini has 1x28x28"):
+        predict(predict_config(small_table, table=table, data="fashion-mini", random=1))
+    unnamed = PredictConfig(tables=small_table, runs=small_table, table=table, random=1)
+    assert len(predict(unnamed).networks) == 1
+
+
 def test_a_prediction_writes_nothing(small_run: Path, tmp_path: Path) -> None:
     here = copied(small_run, tmp_path / "here")
     before = contents(here)

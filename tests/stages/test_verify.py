@@ -23,6 +23,7 @@ from latnas_profilers.analytic import AnalyticRunner, inference_seconds
 
 CALIBRATED = 16
 RUN = AnalyticRunner.run
+SAME = "--space nasbench201 --width 4 --depth 1 --data digits"
 
 
 def run_slowly(self: AnalyticRunner, n: int) -> float:
@@ -108,7 +109,7 @@ def test_a_device_twice_as_slow_is_warned_of_and_errors_are_relative_to_it(
     assert slow.drift == pytest.approx(2, rel=1e-9)
     (warning,) = heard.warned
     assert warning.startswith("networks of the table take 2.00 times what they took when it was measured")
-    assert "latnas profile" in warning
+    assert f"Make a new table: latnas profile --device analytic --runtime analytic {SAME} --out {folder}" in warning
     for one, before in zip(slow.networks, verified.networks, strict=True):
         assert one.architecture == before.architecture
         assert one.measured_ms == pytest.approx(2 * before.measured_ms)
@@ -117,6 +118,19 @@ def test_a_device_twice_as_slow_is_warned_of_and_errors_are_relative_to_it(
     quality, before_quality = slow.of("random"), verified.of("random")
     assert quality is not None and before_quality is not None
     assert quality.mean_error == pytest.approx(before_quality.mean_error, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"), [({"quote": "p90"}, "--quote p90"), ({"operations": False}, "--no-operations")]
+)
+def test_the_new_table_of_a_device_that_drifted_is_one_of_the_same_kind(
+    changes: dict[str, Any], flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile(profile_config(tmp_path, calibrate=CALIBRATED, **changes))
+    monkeypatch.setattr(AnalyticRunner, "run", run_slowly)
+    heard = Heard()
+    verify(profile_config(tmp_path, calibrate=CALIBRATED, verify=2), heard)
+    assert f"{SAME} {flag} --out" in heard.warned[-1]
 
 
 def test_a_device_as_fast_as_before_is_not_warned_of(folder: Path) -> None:

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Any
 
 from latnas.cli.console import print_table
-from latnas.stages.common.options import SearchOptions, typed
+from latnas.stages.common.options import SearchOptions, WithTrainings, typed
 from latnas.stages.plan import PlanConfig, Planned, Reach, Share, measured_by
 from latnas.words.budgets import format_ms
 from latnas.words.limits import RESOURCES
@@ -51,11 +51,12 @@ def show_plan(plan: Planned) -> None:
     path, table = plan.table
     calibration = table.calibration
     quality, command = calibration.quality, f"latnas search --table {quote(str(path))}"
+    passed_on = ("data", "seed", *SearchOptions.model_fields, *WithTrainings.model_fields)
     print(
         f"table: {path}\nits error: {quality.mean_error:.1%} on average, {quality.within5:.0%} within 5 %; "
         f"90 % interval {calibration.low - 1:+.1%} to {calibration.high - 1:+.1%}; "
         f"{'stale' if plan.stale else 'measured here'}"
-        f"\nnext: {typed(command, plan.config, 'data', 'seed', *SearchOptions.model_fields)}"
+        f"\nnext: {typed(command, plan.config, *passed_on)}"
     )
 
 

@@ -86,10 +86,11 @@ def expression(operations: list[str] | tuple[str, ...]) -> str:
     """What a cell computes, as text, one operation for each edge in the order of `EDGES`; '' if nothing arrives.
 
     Cells have the same text if and only if they compute the same for some exchange of weights between operations, but
-    that pooling is linear: the pooled sum and the sum of what is pooled have texts of their own (5,259 texts in all are
-    5,043 computations), since they take the time of one pooling and of two. A skip adds the terms of what it hands on, so that it does not matter in which order they are summed. A convolution
-    whose output is used twice is marked: two convolutions have weights of their own and compute something else. Only
-    that of the first edge can be used twice, since all others lead to a node that is used once.
+    that pooling is linear: a sum that is pooled and the sum of what is pooled have texts of their own, since they take
+    the time of one pooling and of two. (The 5,259 texts are 5,043 computations.) A skip adds the terms of what it hands
+    on, so that it does not matter in which order they are summed. A convolution whose output is used twice is marked:
+    two convolutions have weights of their own and compute something else. Only that of the first edge can be used
+    twice, since all others lead to a node that is used once.
     """
     by_edge = dict(zip(EDGES, operations, strict=True))
     twice = all(by_edge[edge] != "none" for edge in ("1->2", "1->3", "2->3"))

@@ -13,7 +13,15 @@ from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import SETTING, Space
 from latnas.stages.common.runs import FRONT, RUNS, TABLE, choose_front, open_run
-from latnas.stages.common.tables import FOLDER, find_table, latency_of, named_table, space_of, warn_if_stale
+from latnas.stages.common.tables import (
+    FOLDER,
+    check_images,
+    find_table,
+    latency_of,
+    named_table,
+    space_of,
+    warn_if_stale,
+)
 from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
 from latnas.words.estimate import Estimate
@@ -92,7 +100,11 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
     A table that is no front's is held against the run's own front.
     """
     if config.run is None:
-        return find_table(config.table, config.space, load_images(config.data), config.tables)[1], []
+        data = load_images(config.data)
+        table = find_table(config.table, config.space, data, config.tables)[1]
+        if "data" in config.model_fields_set:
+            check_images(table, data)
+        return table, []
     run = open_run(config.run, config.runs)
     known = run.fronts()
     if config.table is None or str(config.table) in known:

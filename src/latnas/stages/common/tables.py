@@ -196,9 +196,10 @@ def profile_again(table: LatencyTable, data: str) -> str:
     usual = {"batch": (table.batch, 1), "threads": (table.threads, 1), "precision": (table.precision, "fp32"),
              "quote": (table.quote, "p50")}  # fmt: skip
     unusual = "".join(f" --{name} {value}" for name, (value, default) in usual.items() if value != default)
+    whole = "" if table.operations else " --no-operations"
     return (
         f"latnas profile --device {table.device} --runtime {quote(table.runtime)} --space {table.space} "
-        f"--width {options['width']} --depth {options['depth']} --data {quote(data)}{unusual}"
+        f"--width {options['width']} --depth {options['depth']} --data {quote(data)}{unusual}{whole}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,12 +48,12 @@ class ProfileConfig(BaseModel):
 
 def of_whole_networks(config: ProfileConfig) -> str:
     """The command that measures the same table from whole networks alone."""
-    return typed("latnas profile --no-operations", config, *WHICH_TABLE)
+    return typed("latnas profile --no-operations", config, *WHICH_TABLE, "quote", "calibrate", "seed")
 
 
 def longer(config: ProfileConfig, calibrate: int | None = None) -> str:
     """The command that measures the same table for twice as long, and `calibrate` networks where that is given."""
-    limit = "" if config.max_seconds is None else f" --max-seconds {2 * config.max_seconds:.0f}"
+    limit = "" if config.max_seconds is None else f" --max-seconds {math.ceil(2 * config.max_seconds)}"
     whole = "" if config.operations else " --no-operations"
     networks = "" if calibrate is None else f" --calibrate {calibrate}"
     which = (*WHICH_TABLE, "quote", "seed", *(("calibrate",) if calibrate is None else ()))

@@ -11,8 +11,8 @@ from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.latency.agreement import agreement
 from latnas.stages.common.options import typed
-from latnas.stages.common.tables import latency_of, warn_if_stale
-from latnas.stages.profile.config import WHICH_TABLE, ProfileConfig
+from latnas.stages.common.tables import latency_of, profile_again, warn_if_stale
+from latnas.stages.profile.config import ProfileConfig
 from latnas.stages.profile.networks import Drawn, at_random, near_front
 from latnas.stages.profile.rig import ANCHOR, Rig, alone, partial_folder
 from latnas.stages.profile.stage import profile, setting_of
@@ -111,7 +111,7 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
     if not 1 / DRIFTED < drift < DRIFTED:
         report.warn(
             f"networks of the table take {drift:.2f} times what they took when it was measured: the device is busy, or "
-            f"has changed. Make a new table: {typed('latnas profile', config, *WHICH_TABLE)}"
+            f"has changed. Make a new table: {typed(profile_again(table, config.data), config, 'out')}"
         )
     verified = tuple(
         Verified(
