@@ -5,6 +5,7 @@ Starting a worker takes seconds, since it imports torch; so a test asks for as f
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -14,8 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -28,6 +31,8 @@ from latnas.data.images import ImageData
 from latnas.data.sources import images_of_task, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.training.tasks import RESULT, Task, parse_executor, run_tasks, workers_kept
+
+WITH_TASKS = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 
 
 def answers(folder: Path, count: int = 3) -> list[Task]:
@@ -288,8 +293,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
         "import pathlib, sys; from latnas.training.tasks import Task, run_tasks;"
         "run_tasks([Task('small_tasks:stay', {}, pathlib.Path(sys.argv[1]))], 1)"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment)
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=WITH_TASKS)
     try:
         wait_until((tmp_path / "pid").exists)
         worker = psutil.Process(int((tmp_path / "pid").read_text()))
@@ -297,6 +301,46 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_where_a_socket_s_path_would_be_too_long_workers_start_all_the_same(tmp_path: Path) -> None:
+    """Clusters have temporary folders with long names for each job."""
+    folder = tmp_path / ("job" * 30)
+    folder.mkdir()
+    script = (
+        "import pathlib, sys; from latnas.training.tasks import Task, run_tasks\n"
+        "if __name__ == '__main__':\n"
+        "    print(run_tasks([Task('small_tasks:answer', {'answer': 7}, pathlib.Path(sys.argv[1]))], 1))"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "task")]
+    shown = subprocess.run(command, env=WITH_TASKS | {"TMPDIR": str(folder)}, capture_output=True, text=True)
+    assert (shown.stdout, shown.stderr) == ("[7]\n", "")
+
+
+def test_where_processes_cannot_share_memory_they_are_told_how_to_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> NoReturn:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/dev/shm")
+
+    monkeypatch.setattr(ForkServerContext, "RawArray", no_memory)
+    with pytest.raises(LatnasError, match=r"cannot share memory here: .*'/dev/shm'\. Mount .*--executor local:0"):
+        run_tasks(answers(tmp_path), 2)
+
+
+def test_ctrl_c_while_workers_are_made_ready_is_heard_by_their_parent_alone(tmp_path: Path) -> None:
+    """A terminal sends it to all processes, that which forks workers among them, which imports for seconds."""
+    script = (
+        "import pathlib, sys; from latnas.training.tasks import Task, run_tasks\n"
+        "try:\n    run_tasks([Task('small_tasks:stay', {}, pathlib.Path(sys.argv[1]))], 1)\n"
+        "except KeyboardInterrupt:\n    sys.exit('interrupted')"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    parent = subprocess.Popen(command, env=WITH_TASKS, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(lambda: any("forkserver" in " ".join(one.cmdline()) for one in psutil.Process(parent.pid).children()))
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.communicate(timeout=DEADLINE_SECONDS)[1] == "interrupted\n"
 
 
 def test_no_tasks_need_no_workers() -> None:

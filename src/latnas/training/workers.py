@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pickle import PicklingError
+from tempfile import gettempdir
 from traceback import format_exc, format_exception
 from typing import Any
 
@@ -26,6 +27,9 @@ from latnas.training.interruption import undivided
 
 PRELOADED = ["torch", "torch._dynamo", "scipy.stats", "pydantic", "PIL.Image"]
 """Imported once for all workers; some of it torch leaves to the first step of a training."""
+
+LONGEST_SOCKET = 103
+"""Bytes of the path of a socket, such as the one of the server that forks workers; a few more on some systems."""
 
 Work = Callable[[Any, Callable[[float], None]], Any]
 """A function of a module: of what is given, and of what listens to how much of it is done, from 0 to 1."""
@@ -48,14 +52,20 @@ class Workers:
 
     def __init__(self, work: Work, most: int) -> None:
         self._work = work
-        self._shares: MutableSequence[float] = _fresh_processes().RawArray("d", most)
+        try:
+            self._shares: MutableSequence[float] = _fresh_processes().RawArray("d", most)
+        except OSError as error:
+            raise LatnasError(
+                f"processes cannot share memory here: {error}. Mount /dev/shm, or train in this one: --executor local:0"
+            ) from error
         self.idle: list[_Worker] = []
         self.busy: dict[_Worker, int] = {}
 
     def start(self, count: int) -> None:
         """Starts what is missing of so many; they get ready by themselves."""
         context = _fresh_processes()
-        with undivided():  # one whose start was cut short could not be found to be ended
+        # One whose start was cut short could not be found to be ended; and Ctrl-C reaches the server of forks too.
+        with undivided(), _deaf_to_ctrl_c():
             for number in range(len(self.idle) + len(self.busy), count):
                 pipe, theirs = context.Pipe()
                 process = context.Process(target=_live, args=(theirs, self._work, self._shares, number))
@@ -123,12 +133,26 @@ class Workers:
             ) from error
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that are started within this block never get Ctrl-C; this one gets it at the end of it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _fresh_processes() -> ForkServerContext | SpawnContext:
     """Workers that know nothing of this process, forked from one that has imported what takes seconds, where it can be.
 
     PyTorch takes each of them two to three seconds.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    longest = f"{gettempdir()}/pymp-12345678/listener-12345678"
+    if "forkserver" not in multiprocessing.get_all_start_methods() or len(os.fsencode(longest)) > LONGEST_SOCKET:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
