@@ -337,6 +337,8 @@ def grey(count: int, *shape: int) -> Any:
             "infinite pixels in 1 of 12 images, first at index 7",
         ),
         ({"x_test": changed("x_test", (0, 0, 0), np.inf)}, "x_test has NaN or infinite pixels"),
+        (dict.fromkeys(("x_train", "x_test"), np.eye(16, dtype=np.uint8)[None].repeat(12, 0)), "are 0 or 1, of 255"),
+        ({"x_train": np.zeros((12, SIDE, SIDE), bool)}, "Save 255 * x.astype('uint8')."),
         ({"x_train": changed("x_train", (0, 0, 0), -0.5)}, "x_train has pixels from -0.5 to"),
         ({"x_train": changed("x_train", (0, 0, 0), 256)}, "before any normalisation"),
         ({"x_train": np.full((12, SIDE, SIDE), "a")}, "x_train holds <U1; pixels must be uint8"),
@@ -411,3 +413,9 @@ def test_arrays_in_memory_are_checked_like_files() -> None:
     assert from_arrays(arrays(), "mine", "here").size == SIDE
     with pytest.raises(LatnasError, match=r"^here: y_train has one class only"):
         from_arrays(arrays(y_train=np.zeros(12, int)), "mine", "here")
+
+
+def test_a_folder_that_is_called_as_a_data_set_that_comes_along_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    told = "digits is the data set that comes along. What is called so here: --data ./digits"
+    assert load_images("digits@16", tmp_path).notes == (*load_images("digits@16").notes, told)

@@ -34,6 +34,11 @@ def from_arrays(arrays: dict[str, Array], name: str, file: str, size: int | None
         check_images(arrays[key], file, key, any_size=size is not None)
     _check_alike(arrays["x_train"], arrays[keys[-1]], file, any_size=size is not None)
     pixel_type = arrays["x_train"].dtype
+    if pixel_type.kind in "ui" and max(arrays[key].max() for key in keys) == 1:
+        raise LatnasError(
+            f"{file}: pixels of type {pixel_type} are 0 or 1, of 255 that would be white. "
+            "Where 1 is white, save 255 * x.astype('uint8')."
+        )
     unit = pixel_type.kind == "f" and _is_unit({key: arrays[key] for key in keys}, file)
     notes = []
     if pixel_type != "uint8":

@@ -78,7 +78,8 @@ def _check_layout(x: Array, where: str) -> None:
 
 def _check_pixels(x: Array, where: str) -> None:
     if x.dtype.kind not in "uif":
-        raise LatnasError(f"{where} holds {x.dtype}; pixels must be {ACCEPTED}. Convert them with x.astype.")
+        how = "Save 255 * x.astype('uint8')." if x.dtype.kind == "b" else "Convert them with x.astype."
+        raise LatnasError(f"{where} holds {x.dtype}; pixels must be {ACCEPTED}. {how}")
     finite = np.isfinite(x)
     if not finite.all():
         broken = np.flatnonzero(~finite.reshape(len(x), -1).all(axis=1))

@@ -57,7 +57,11 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
     """
     named, size, mirrors = _parsed(spec, root)
     if named in DATA_SETS:
-        return replace(DATA_SETS[named](size), spec=spec, mirrors=mirrors and named != DIGITS)
+        data = DATA_SETS[named](size)
+        notes = data.notes
+        if _exists((root or Path()) / named):
+            notes += (f"{named} is the data set that comes along. What is called so here: --data ./{named}",)
+        return replace(data, spec=spec, mirrors=mirrors and named != DIGITS, notes=notes)
     path = _path(named, root)
     _check_ending(named, spec, root)
     loader = _loaders(path)
