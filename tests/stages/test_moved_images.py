@@ -10,8 +10,8 @@ import pytest
 from small import contents, copied, export_config, run_in
 
 from latnas.data.sources import load_images
-from latnas.errors import UsageError
-from latnas.stages.common.runs import RunFolder, images_of
+from latnas.errors import LatnasError, UsageError
+from latnas.stages.common.runs import RunFolder, images_of, open_run
 from latnas.stages.export import export
 from latnas.words.manifest import load_manifest
 
@@ -58,6 +58,38 @@ def test_images_that_are_gone_are_looked_for_where_one_says_with_the_same_ending
     with pytest.raises(UsageError, match=r"was searched with --data .*gone\.npz.*, which is not here: ") as caught:
         images_of(run_with(tmp_path, gone))
     assert str(caught.value).endswith(f"If the images lie elsewhere, type the same command with --data PLACE{ending}")
+
+
+def test_a_place_that_holds_no_images_any_more_may_be_named_anew_too(tmp_path: Path) -> None:
+    """The folder where a disk was mounted stays."""
+    (tmp_path / "mounted").mkdir()
+    with pytest.raises(LatnasError, match=r"mounted, which cannot be read: .* has no class folders") as caught:
+        images_of(run_with(tmp_path, str(tmp_path / "mounted")))
+    assert str(caught.value).endswith("If the images lie elsewhere, type the same command with --data PLACE")
+
+
+def test_where_other_images_lie_by_now_the_place_may_be_named_before_all_is_searched_anew(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "fashion-mini")
+    with pytest.raises(LatnasError, match=r"the images of fashion-mini are not those .*elsewhere, type .*--data PLACE"):
+        images_of(run)
+    with pytest.raises(LatnasError) as caught:
+        images_of(run, "fashion-mini")
+    assert "PLACE" not in str(caught.value)
+
+
+# Runs by their names
+
+
+def test_a_folder_of_images_that_is_called_as_a_run_hides_it_from_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder(Path("runs/pets"))
+    run.create({"space": "nasbench201", "data": "pets", "images": "0"})
+    Path("pets").mkdir()
+    assert open_run("pets", Path("runs")).path == run.path
+    with pytest.raises(UsageError, match="pets is not a run folder"):
+        open_run("./pets", Path("elsewhere"))
 
 
 # Export

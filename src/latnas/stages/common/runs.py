@@ -137,7 +137,8 @@ def open_run(name: str | None, runs: Path) -> RunFolder:
         UsageError: there is none.
     """
     places = (runs / LATEST,) if name is None else (Path(name), runs / name)
-    found = next((place for place in places if place.is_dir()), None)
+    folders = [place for place in places if place.is_dir()]
+    found = next((place for place in folders if RunFolder(place).config.exists()), next(iter(folders), None))
     if found is None:
         raise UsageError(_no_run(name, places[-1], runs))
     # The link itself may be made anew while the run is at work.
@@ -235,18 +236,23 @@ def images_of(run: RunFolder, named: str | None = None) -> ImageData:
     """
     recorded = run.read_config()
     place = str(recorded["data"])
+    searched = f"{run.path} was searched with --data {place}"
+    elsewhere = f"If the images lie elsewhere, type the same command with --data PLACE{ending(place)}"
     try:
         data = load_images(named or place)
     except UsageError as error:
         if named is not None:
             raise
-        raise UsageError(
-            f"{run.path} was searched with --data {place}, which is not here: {error} "
-            f"If the images lie elsewhere, type the same command with --data PLACE{ending(place)}"
-        ) from error
+        raise UsageError(f"{searched}, which is not here: {error} {elsewhere}") from error
+    except LatnasError as error:
+        if named is not None:
+            raise
+        raise LatnasError(f"{searched}, which cannot be read: {error} {elsewhere}") from error
     if data.fingerprint != recorded["images"]:
         raise LatnasError(
-            f"the images of {data.name} are not those that {run.path} was searched with. Search again: latnas search"
+            f"the images of {data.name} are not those that {run.path} was searched with. "
+            + (f"{elsewhere}. " if named is None else "")
+            + "Search again: latnas search"
         )
     if named is not None and data.mirrors != is_mirrored(place):
         how, spec = ("never mirror", named + UNMIRRORED) if data.mirrors else ("mirror", named.removesuffix(UNMIRRORED))
