@@ -59,6 +59,53 @@ def test_a_variable_of_one_command_wins_over_the_one_of_all_and_leaves_other_com
     assert (profile.rounds, profile.seed) == (ProfileConfig().rounds, 5)
 
 
+def test_an_empty_variable_is_none_as_one_of_a_script_that_was_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATNAS_OUT", "")
+    monkeypatch.setenv("LATNAS_SEARCH_SEED", "")
+    monkeypatch.setenv("LATNAS_SEED", "4")
+    config = resolve(SearchConfig, {}, None, "search")
+    assert (config.out, config.seed) == (SearchConfig().out, 4)
+
+
+def test_in_every_layer_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("LATNAS_TABLES", "~/tables")
+    written(home, '[search]\nout = "~/runs"\nname = "~"\n')
+    flags = {"table": Path("~/t.json"), "from_run": "~/runs/one", "data": "~/pictures"}
+    config = resolve(SearchConfig, flags, Path("~/latnas.toml"), "search")
+    assert (config.out, config.tables, config.table) == (home / "runs", home / "tables", home / "t.json")
+    assert config.from_run == str(home / "runs" / "one")
+    assert (config.name, config.data) == ("~", "~/pictures"), "one is no path, and of the other --data sees itself"
+    with pytest.raises(UsageError, match=r"~nobody-here/x: whose home folder that is, is unknown"):
+        resolve(SearchConfig, {"out": Path("~nobody-here/x")}, None, "search")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ({}, ((), ("2ms",), False)),
+        ({"lambdas": (0.5,)}, ((0.5,), (), False)),
+        ({"budgets": ("1ms", "3ms")}, ((), ("1ms", "3ms"), False)),
+        ({"all": True}, ((), (), True)),
+        ({"lambdas": (0.5,), "budgets": ("1ms",)}, ((0.5,), ("1ms",), False)),
+    ],
+)
+def test_which_networks_are_exported_says_one_layer_alone(
+    typed: dict[str, Any], expected: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "[export]\nlambda = [0, 1]\nall = true\nepochs = 3\n")
+    monkeypatch.setenv("LATNAS_BUDGETS", "2ms")
+    config = resolve(ExportConfig, typed, file, "export")
+    assert (config.lambdas, config.budgets, config.all, config.epochs) == (*expected, 3)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = written(tmp_path, "\ufeff[search]\nseed = 4\n")
+    assert resolve(SearchConfig, {}, file, "search").seed == 4
+
+
 def test_a_flag_that_is_zero_or_false_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATNAS_SEED", "5")
     assert resolve(SearchConfig, {"seed": 0}, None, "search").seed == 0

@@ -250,6 +250,15 @@ def test_where_nothing_was_corrected_the_final_table_has_one_time(
         assert "lasting" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("columns", ["0", "", "wide"])
+def test_a_width_that_is_none_hides_no_table(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    print_table("found", ["a", "b"], [["one " * 40, "2"]])
+    assert "one " * 39 in capsys.readouterr().out
+
+
 def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     report = ConsoleReporter()
     report.say("table [bold]x[/bold] of [1, 2]")

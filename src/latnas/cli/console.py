@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -113,7 +114,10 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], left: int
 
     As wide as the terminal, or as COLUMNS says; where there is neither as wide as its cells: logs are searched by line.
     """
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else UNLIMITED
+    columns_wanted = os.environ.get("COLUMNS", "")
+    is_known = sys.stdout.isatty() or (columns_wanted.isdecimal() and int(columns_wanted) > 0)
+    # Not by rich itself: it takes COLUMNS=0, of a terminal whose size nobody knows, at its word.
+    width = shutil.get_terminal_size().columns if is_known else UNLIMITED
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     widths = _widths([columns, *rows], console.width - BORDERS * len(columns) - 1)
     if widths is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.cli import show, show_latency
+from latnas.cli.layers import at_home
 from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import UsageError
 from latnas.ranking.features import Reduction
@@ -62,7 +63,7 @@ def run_demo(preset: str, out: Path, json: bool, report: Reporter) -> None:
     """
     if preset not in PRESETS:
         raise UsageError(f"there is no preset {preset!r}. Known: {', '.join(PRESETS)}.")
-    sizes = PRESETS[preset]
+    sizes, out = PRESETS[preset], Path(at_home(str(out)))
     began = time.monotonic()
     for line in _plan(sizes):
         report.say(line)

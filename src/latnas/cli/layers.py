@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,6 +23,12 @@ OPTIONS = {
 }  # fmt: skip
 """Options that fill a field of another name, by command: a file may call them by either."""
 
+ALTERNATIVES = {"export": ("lambdas", "budgets", "all"), "verify": ("lambdas", "budgets")}
+"""Fields that name the same thing, by command: where one is typed, the others of the layers below do not count."""
+
+RUNS = ("run", "from_run", "resume")
+"""Fields that may be paths, and are text."""
+
 
 def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, section: str) -> Config:
     """Fills `model`.
@@ -33,7 +39,7 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
         file: TOML with a table for each stage, such as [search]; keys are options as they are typed, without the
             two dashes, or the config's fields. A list of one may be written as that one.
             In the environment these are LATNAS_POOL and so on, with commas in lists; LATNAS_SEARCH_POOL is for this
-            stage alone and wins over LATNAS_POOL.
+            stage alone and wins over LATNAS_POOL. One that is empty is none. In every layer ~ is the home folder.
         section: which table.
 
     Raises:
@@ -54,9 +60,10 @@ def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, se
     for name, value in {**environment, **typed}.items():
         if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
             raise UsageError(f"{name} is no text that can be shown: {str(value)[:80]!r}. Choose a name in UTF-8.")
-    given = {**written, **environment}
+    typed = _with_homes(model, typed)
+    given = _joined(_joined(_with_homes(model, written), _with_homes(model, environment), section), typed, section)
     try:
-        return model.model_validate({**given, **typed})
+        return model.model_validate(given)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
         name = str(problem["loc"][0]) if problem["loc"] else section
@@ -107,11 +114,41 @@ def _fields(written: Mapping[str, Any], model: type[Config], file: Path, section
     return found
 
 
+def _joined(below: Mapping[str, Any], above: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Two layers: of fields that name the same thing only those of the upper one, where it has any."""
+    named = ALTERNATIVES.get(section, ())
+    hidden = named if any(name in above for name in named) else ()
+    return {**{name: value for name, value in below.items() if name not in hidden}, **above}
+
+
+def _with_homes(model: type[Config], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer, with home folders in its paths."""
+
+    def is_path(name: str, value: Any) -> bool:
+        annotation = model.model_fields[name].annotation
+        return isinstance(value, str | Path) and (name in RUNS or Path in (annotation, *get_args(annotation)))
+
+    return {name: at_home(str(value)) if is_path(name, value) else value for name, value in layer.items()}
+
+
+def at_home(path: str) -> str:
+    """The path with a home folder in place of its ~, which a shell leaves alone in --out=~/tables.
+
+    Raises:
+        UsageError: it is that of somebody who is not known here.
+    """
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise UsageError(f"{path}: whose home folder that is, is unknown. Type the path in full.") from error
+
+
 def _read(file: Path, section: str) -> dict[str, Any]:
+    file = Path(at_home(str(file)))
     if not file.exists():
         raise UsageError(f"there is no config file {file}.")
     try:
-        tables = tomllib.loads(read_text(file))
+        tables = tomllib.loads(read_text(file).removeprefix("\ufeff"))  # a byte order mark
     except (ValueError, RecursionError) as error:  # tomllib has no class of its own for a number of 5,000 digits
         raise LatnasError(f"cannot read {file}: {error}.") from error
     for name, values in tables.items():
@@ -129,7 +166,7 @@ def _read(file: Path, section: str) -> dict[str, Any]:
 def _variable(section: str, name: str) -> str | None:
     """The variable of the environment that sets this field: the one of this section alone, or the one of all."""
     both = (f"{PREFIX}{section.upper()}_{name.upper()}", f"{PREFIX}{name.upper()}")
-    return next((variable for variable in both if variable in os.environ), None)
+    return next((variable for variable in both if os.environ.get(variable)), None)
 
 
 def _is_list(model: type[Config], name: str) -> bool:
