@@ -11,7 +11,7 @@ from small import contents, copied, export_config, run_in
 
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
-from latnas.stages.common.runs import RunFolder, images_of, open_run
+from latnas.stages.common.runs import RunFolder, choose_front, images_of, open_run
 from latnas.stages.export import export
 from latnas.words.manifest import load_manifest
 
@@ -90,6 +90,16 @@ def test_a_folder_of_images_that_is_called_as_a_run_hides_it_from_nobody(
     assert open_run("pets", Path("runs")).path == run.path
     with pytest.raises(UsageError, match="pets is not a run folder"):
         open_run("./pets", Path("elsewhere"))
+
+
+def test_a_front_is_named_by_the_file_of_its_table_too(small_run: Path, tmp_path: Path) -> None:
+    run = RunFolder(run_in(small_run))
+    (table,) = (small_run / "latency_tables").glob("*.json")
+    assert choose_front(run, str(table)) == table.stem
+    other = tmp_path / "other.json"
+    other.write_text(table.read_text().replace('"threads": 1', '"threads": 2'))
+    with pytest.raises(UsageError, match=f"has no finished front for table .* It has: {table.stem}"):
+        choose_front(run, str(other))
 
 
 # Export

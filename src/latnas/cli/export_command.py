@@ -31,7 +31,9 @@ def export(
     all_: Annotated[bool, typer.Option("--all", help="Every budget of the search.")] = False,
     run: Annotated[str | None, typer.Option(help="Run folder or name. Default: the latest.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
-    table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Table, by its name or file, where the run has several fronts.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="The run's images, where they lie elsewhere by now. Default: as it was searched.")
     ] = None,

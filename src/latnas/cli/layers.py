@@ -26,8 +26,8 @@ OPTIONS = {
 ALTERNATIVES = {"export": ("lambdas", "budgets", "all"), "verify": ("lambdas", "budgets")}
 """Fields that name the same thing, by command: where one is typed, the others of the layers below do not count."""
 
-RUNS = ("run", "from_run", "resume")
-"""Fields that may be paths, and are text."""
+TEXTS = ("run", "from_run", "resume", "table")
+"""Fields that may be paths, and are text for some commands."""
 
 
 def resolve(model: type[Config], flags: Mapping[str, Any], file: Path | None, section: str) -> Config:
@@ -126,7 +126,7 @@ def _with_homes(model: type[Config], layer: Mapping[str, Any]) -> dict[str, Any]
 
     def is_path(name: str, value: Any) -> bool:
         annotation = model.model_fields[name].annotation
-        return isinstance(value, str | Path) and (name in RUNS or Path in (annotation, *get_args(annotation)))
+        return isinstance(value, str | Path) and (name in TEXTS or Path in (annotation, *get_args(annotation)))
 
     return {name: at_home(str(value)) if is_path(name, value) else value for name, value in layer.items()}
 

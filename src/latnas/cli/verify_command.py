@@ -18,7 +18,9 @@ def verify(
         list[float] | None, typer.Option("--lambda", help="The same, by its position in the range; repeatable.")
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs. Default runs.")] = None,
-    table: Annotated[str | None, typer.Option(help="Name of the table, where the run has fronts for several.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Table, by its name or file, where the run has several fronts.")
+    ] = None,
     tolerance: Annotated[
         float | None, typer.Option(help="How much slower than at export a file may be. Default 0.1: 10 percent.")
     ] = None,

@@ -19,6 +19,7 @@ from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.locking import locked
 from latnas.words.files import read_text, write_atomically
 from latnas.words.limits import Limits
+from latnas.words.table import load_table
 
 RUNS = Path("runs")
 """Where runs lie unless another folder is named."""
@@ -182,12 +183,15 @@ def default_name(space: str, config: Mapping[str, Any]) -> str:
 
 
 def choose_front(run: RunFolder, named: str | None) -> str:
-    """The name of a finished front: the one that is named, or the only one.
+    """The name of a finished front: the one that is named, by itself or by the file of its table, or the only one.
 
     Raises:
         UsageError: there is none of that name, none at all, or several to choose from.
+        LatnasError: a file is named that is no table.
     """
     known = run.fronts()
+    if named is not None and named not in known and Path(named).is_file():
+        named = load_table(Path(named)).name
     if named is not None and named not in known:
         raise UsageError(
             f"run {run.path} has no finished front for table {named!r}. It has: {', '.join(known) or 'none'}."
