@@ -240,18 +240,14 @@ def images_of(run: RunFolder, named: str | None = None) -> ImageData:
     """
     recorded = run.read_config()
     place = str(recorded["data"])
-    searched = f"{run.path} was searched with --data {place}"
     elsewhere = f"If the images lie elsewhere, type the same command with --data PLACE{ending(place)}"
     try:
         data = load_images(named or place)
-    except UsageError as error:
-        if named is not None:
-            raise
-        raise UsageError(f"{searched}, which is not here: {error} {elsewhere}") from error
     except LatnasError as error:
         if named is not None:
             raise
-        raise LatnasError(f"{searched}, which cannot be read: {error} {elsewhere}") from error
+        why = "is not here" if isinstance(error, UsageError) else "cannot be read"
+        raise type(error)(f"{run.path} was searched with --data {place}, which {why}: {error} {elsewhere}") from error
     if data.fingerprint != recorded["images"]:
         raise LatnasError(
             f"the images of {data.name} are not those that {run.path} was searched with. "
