@@ -332,15 +332,19 @@ def test_where_processes_cannot_share_memory_they_are_told_how_to_do_without(
 def test_ctrl_c_while_workers_are_made_ready_is_heard_by_their_parent_alone(tmp_path: Path) -> None:
     """A terminal sends it to all processes, that which forks workers among them, which imports for seconds."""
     script = (
-        "import pathlib, sys; from latnas.training.tasks import Task, run_tasks\n"
+        "import pathlib, signal, sys; from latnas.training.tasks import Task, run_tasks\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in the background of a script it is ignored
         "try:\n    run_tasks([Task('small_tasks:stay', {}, pathlib.Path(sys.argv[1]))], 1)\n"
         "except KeyboardInterrupt:\n    sys.exit('interrupted')"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    parent = subprocess.Popen(command, env=WITH_TASKS, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_until(lambda: any("forkserver" in " ".join(one.cmdline()) for one in psutil.Process(parent.pid).children()))
-    os.killpg(parent.pid, signal.SIGINT)
-    assert parent.communicate(timeout=DEADLINE_SECONDS)[1] == "interrupted\n"
+    with subprocess.Popen(
+        command, env=WITH_TASKS, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as parent:  # fmt: skip
+        started = psutil.Process(parent.pid)
+        wait_until(lambda: any("forkserver" in " ".join(one.cmdline()) for one in started.children()))
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.communicate(timeout=DEADLINE_SECONDS)[1] == "interrupted\n"
 
 
 def test_no_tasks_need_no_workers() -> None:
