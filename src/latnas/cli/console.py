@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,10 +112,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], left: int
 
     As wide as the terminal, or as COLUMNS says; where there is neither as wide as its cells: logs are searched by line.
     """
-    columns_wanted = os.environ.get("COLUMNS", "")
-    is_known = sys.stdout.isatty() or (columns_wanted.isdecimal() and int(columns_wanted) > 0)
     # Not by rich itself: it takes COLUMNS=0, of a terminal whose size nobody knows, at its word.
-    width = shutil.get_terminal_size().columns if is_known else UNLIMITED
+    width, _ = shutil.get_terminal_size((UNLIMITED, 0))
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     widths = _widths([columns, *rows], console.width - BORDERS * len(columns) - 1)
     if widths is None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latnas.cli import show, show_latency
-from latnas.cli.layers import at_home
 from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import UsageError
 from latnas.ranking.features import Reduction
@@ -17,6 +16,7 @@ from latnas.stages.common.options import SearchOptions
 from latnas.stages.export import ExportConfig, advice_of, export
 from latnas.stages.profile import ProfileConfig, Profiled, profile, setting_of
 from latnas.stages.search import SearchConfig, search
+from latnas.words.files import at_home
 from latnas.words.reporting import Reporter
 from latnas.words.table import load_table
 

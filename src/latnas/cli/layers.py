@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from latnas.cli.variables import PREFIX, SECTIONS, meant
 from latnas.errors import LatnasError, UsageError
-from latnas.words.files import read_text
+from latnas.words.files import at_home, read_text
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -129,18 +129,6 @@ def _with_homes(model: type[Config], layer: Mapping[str, Any]) -> dict[str, Any]
         return isinstance(value, str | Path) and (name in TEXTS or Path in (annotation, *get_args(annotation)))
 
     return {name: at_home(str(value)) if is_path(name, value) else value for name, value in layer.items()}
-
-
-def at_home(path: str) -> str:
-    """The path with a home folder in place of its ~, which a shell leaves alone in --out=~/tables.
-
-    Raises:
-        UsageError: it is that of somebody who is not known here.
-    """
-    try:
-        return str(Path(path).expanduser()) if path.startswith("~") else path
-    except RuntimeError as error:
-        raise UsageError(f"{path}: whose home folder that is, is unknown. Type the path in full.") from error
 
 
 def _read(file: Path, section: str) -> dict[str, Any]:

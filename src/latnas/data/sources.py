@@ -24,6 +24,7 @@ from latnas.data.npz import open_file, read_arrays
 from latnas.data.parquet import encoded_parquet, parquet_files, parts_of
 from latnas.data.pixels import LARGEST_SIDE, SMALLEST_SIDE
 from latnas.errors import LatnasError, UsageError
+from latnas.words.files import at_home
 
 DEFAULT = "fashion-mini"
 DIGITS = "digits"
@@ -120,10 +121,7 @@ def _kept(spec: str) -> ImageData:
 
 
 def _path(named: str, root: Path | None) -> Path:
-    try:
-        return (root or Path()) / Path(named).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"--data {named}: whose home folder that is, is unknown. Type the path in full.") from error
+    return (root or Path()) / at_home(named, "--data ")
 
 
 def _check_can_be_recorded(path: Path) -> None:

@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from latnas.errors import LatnasError
+from latnas.errors import LatnasError, UsageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What a system says where there is no room left: on the disk, for this user, for one file."""
@@ -91,6 +91,21 @@ def _locks(file: BinaryIO) -> bool:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically. NaN and infinities are refused: they are not JSON."""
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def at_home(path: str, option: str = "") -> str:
+    """The path with a home folder in place of its ~, which a shell leaves alone in --out=~/tables.
+
+    Args:
+        option: what the message puts before the path.
+
+    Raises:
+        UsageError: it is that of somebody who is not known here.
+    """
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise UsageError(f"{option}{path}: whose home folder that is, is unknown. Type the path in full.") from error
 
 
 def check_is_file(path: Path) -> None:

@@ -19,7 +19,7 @@ from latnas.errors import LatnasError, UsageError
 from latnas.stages.common.locking import locked
 from latnas.words.files import read_text, write_atomically
 from latnas.words.limits import Limits
-from latnas.words.table import load_table
+from latnas.words.table import LatencyTable, load_table
 
 RUNS = Path("runs")
 """Where runs lie unless another folder is named."""
@@ -190,8 +190,7 @@ def choose_front(run: RunFolder, named: str | None) -> str:
         LatnasError: a file is named that is no table.
     """
     known = run.fronts()
-    if named is not None and named not in known and Path(named).is_file():
-        named = load_table(Path(named)).name
+    named = None if named is None else front_of(run, Path(named), known)
     if named is not None and named not in known:
         raise UsageError(
             f"run {run.path} has no finished front for table {named!r}. It has: {', '.join(known) or 'none'}."
@@ -201,6 +200,24 @@ def choose_front(run: RunFolder, named: str | None) -> str:
     if named is None and len(known) > 1:
         raise UsageError(f"run {run.path} has several fronts; name one: --table {' | --table '.join(known)}")
     return named or known[0]
+
+
+def front_of(run: RunFolder, typed: Path, begun: list[str]) -> str:
+    """The front that --table means: by its own name, or by the file of its table.
+
+    Raises:
+        LatnasError: the file is no table.
+    """
+    if str(typed) in begun or not typed.is_file():
+        return str(typed)
+    table = load_table(typed)
+    return next((name for name in begun if not is_of_another_measurement(run, name, table)), table.name)
+
+
+def is_of_another_measurement(run: RunFolder, name: str, table: LatencyTable) -> bool:
+    """Whether a front of this name was begun by a table that measured the same conditions at another time."""
+    kept = run.front(name) / TABLE
+    return kept.exists() and load_table(kept) != table
 
 
 def which_run(run: RunFolder, flag: str = "--run ") -> str:

@@ -20,7 +20,9 @@ from latnas.stages.common.runs import (
     TABLE,
     RunFolder,
     default_name,
+    front_of,
     images_of,
+    is_of_another_measurement,
     open_run,
     read_toml,
     resume_own,
@@ -80,7 +82,7 @@ class Beginning:
 
     def check_measurement(self) -> None:
         """Raises UsageError where the front was begun by a table of the same name that was measured at another time."""
-        if _is_of_another_measurement(self.run, self.name, self.table):
+        if is_of_another_measurement(self.run, self.name, self.table):
             run, table = quote(str(self.run.path)), quote(str(self.table_path))
             raise UsageError(
                 f"{self.run.path} was searched with an earlier measurement of {self.table_path} and stays by that. "
@@ -132,7 +134,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
     begun = run.begun()
     if not begun:
         raise UsageError(f"the search of {run.path} had hardly begun. Type its command again: latnas search")
-    named, own = None if config.table is None else _front_of(run, config.table, begun), begun[0]
+    named, own = None if config.table is None else front_of(run, config.table, begun), begun[0]
     if named is not None and named not in begun:
         raise UsageError(f"run {run.path} has no front for table {named!r}. It has: {', '.join(begun)}.")
     open_ = [name for name in begun if not _is_finished(run, name, own)]
@@ -161,7 +163,7 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     path, table = find_table(config.table or of_run, full.space, data, config.tables)
     _check_space(table, load_table(of_run), run, data)
     name = _front_name(table.name, full.wanted_range, parse_range(run.read_config()["budget_range"]))
-    if _is_of_another_measurement(run, name, table):
+    if is_of_another_measurement(run, name, table):
         name = f"{name}-{hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:6]}"
     if name in begun:
         _check_front(full, _as_recorded(config, run, _front_values(run, name)), run, name)
@@ -180,12 +182,6 @@ def _front_name(table: str, wanted: Range, of_run: Range) -> str:
     if wanted == of_run:
         return table
     return f"{table}-auto" if wanted is None else f"{table}-{budget_name(wanted[0])}-{budget_name(wanted[1])}"
-
-
-def _is_of_another_measurement(run: RunFolder, name: str, table: LatencyTable) -> bool:
-    """Whether a front of this name was begun by a table that measured the same conditions at another time."""
-    kept = run.front(name) / TABLE
-    return kept.exists() and load_table(kept) != table
 
 
 def _front_values(run: RunFolder, name: str) -> dict[str, Any]:
@@ -272,14 +268,6 @@ def _check_front(full: SearchConfig, known: SearchConfig, run: RunFolder, name: 
                 f"{run.front(name)} was searched with {option} {getattr(known, option)}, not {getattr(full, option)}. "
                 f"It is kept as it is: {command}. Another range makes another."
             )
-
-
-def _front_of(run: RunFolder, typed: Path, begun: list[str]) -> str:
-    """The front that --table means: by its own name, or by the file of its table."""
-    if str(typed) in begun or not typed.is_file():
-        return str(typed)
-    table = load_table(typed)
-    return next((name for name in begun if not _is_of_another_measurement(run, name, table)), table.name)
 
 
 def _named_data(config: SearchConfig) -> str | None:
