@@ -190,6 +190,19 @@ def test_one_interruption_in_the_warm_up_does_not_shorten_the_bursts() -> None:
     }
 
 
+def test_every_burst_follows_an_inference_that_is_not_timed() -> None:
+    """A single-inference burst would else find the caches full of another item."""
+    slow_after_another = {"last": ""}
+
+    def seconds(name: str, round: int, n: int) -> float:
+        cold = slow_after_another["last"] != name
+        slow_after_another["last"] = name
+        return n * BASE[name] + (0.1 * BASE[name] if cold else 0.0)
+
+    result = World(seconds).measure(rounds=4)
+    assert result.items["network"].floor_seconds == pytest.approx(BASE["network"])
+
+
 def test_three_untimed_inferences_lead_every_burst_since_another_item_has_filled_the_caches() -> None:
     since = {"last": "", "calls": ""}
 

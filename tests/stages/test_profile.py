@@ -624,6 +624,7 @@ def test_an_operation_that_the_runtime_cannot_run_is_named_and_no_table_is_writt
     pooling = next(site.label for site in small_space().trace.operations.values() if "avg_pool" in site.label)
     assert f"operation {pooling!r} cannot be run" in str(caught.value)
     assert "no kernel for pooling. Another runtime may: latnas devices, or measure whole networks" in str(caught.value)
+    assert "latnas profile --no-operations --device analytic --width 4" in str(caught.value)
     assert contents(tmp_path) == {}
 
 
