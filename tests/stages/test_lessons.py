@@ -49,3 +49,28 @@ def test_files_of_earlier_exports_teach_a_margin_that_is_never_less_than_the_hea
             append_line(log, {"architecture": ONE.to_json(), "what": what, "floor_ms": ms / 2, "anchor_drift": 1.0})
     lessons = read_lessons(log, FRONT, LATENCY)
     assert (lessons.before, lessons.margin) == ({ONE.key: 5.0}, pytest.approx(margin))
+
+
+def test_a_device_that_is_slower_by_now_is_no_reason_for_a_wider_margin_and_counts_once_for_every_network() -> None:
+    lessons = Lessons(LATENCY, frozen={ONE.key: 10.0, OTHER.key: 10.0})
+    lessons.note_finalist(ONE, times(10.0))
+    lessons.note_finalist(OTHER, times(9.0))
+    lessons.note_file(ONE, times(1.05 * 10.4, drift=1.05), missed=True)
+    assert lessons.margin == pytest.approx(1.04), "the file takes 10.4 ms where its finalist took 10"
+    assert lessons.file_ms(OTHER) == pytest.approx(9.0 * 1.05 * 1.04) == lessons.reachable_ms(OTHER)
+    lessons.note_file(ONE, times(10.4), missed=True)
+    assert lessons.file_ms(OTHER) == pytest.approx(9.0 * 1.04), "the device is as fast as before"
+
+
+def test_what_was_measured_while_the_device_was_slow_counts_as_measured_until_it_is_looked_at_again() -> None:
+    lessons = Lessons(LATENCY, frozen={ONE.key: 10.0})
+    lessons.note_finalist(ONE, times(11.0, drift=1.1))
+    lessons.note_finalist(OTHER, times(5.0))
+    assert lessons.file_ms(ONE) == pytest.approx(11.0 * HEADROOM)
+
+
+def test_a_finalist_whose_measurement_is_lost_counts_as_if_its_device_had_had_the_table_s_speed() -> None:
+    lessons = Lessons(LATENCY, finalists={ONE.key: 10.0})
+    lessons.note_file(ONE, times(1.1 * 10.4, drift=1.1), missed=True)
+    assert lessons.margin == lessons.ratio(ONE, times(10.4)) == pytest.approx(1.04)
+    assert lessons.file_ms(OTHER) == float("inf"), "nothing was measured of it"

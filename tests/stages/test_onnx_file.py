@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 from latnas.errors import TargetMissedError
 from latnas.latency.onnx_export import export_for_measuring
+from latnas.latency.workload import Workload
 from latnas.spaces.space import SPACES, make_space
 from latnas.stages.export import onnx_file
 from latnas.stages.export.form import Form
@@ -30,6 +33,27 @@ def test_the_file_that_ships_has_the_operations_that_were_measured_and_no_shape_
     assert sorted(n.op_type for n in shipped.graph.node if n.op_type not in ignored) == sorted(
         n.op_type for n in measured.graph.node if n.op_type not in ignored
     )
+
+
+def operations_of(file: bytes, path: Path) -> list[str]:
+    """What ONNX Runtime makes of a file when it loads it, sorted."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(path), 3  # it warns that the file is its own
+    onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return sorted(node.op_type for node in onnx.load(path).graph.node)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_runtime_runs_the_same_operations_of_a_network_before_its_training_and_of_its_file(
+    name: str, tmp_path: Path
+) -> None:
+    space = make_space(name, image_size=8, channels=1, classes=3, width=2, depth=SPACES[name].least_depth)
+    one = space.random(torch.Generator().manual_seed(0))
+    before, trained = (space.derive(space.network(0), one) for _ in range(2))
+    trained.normalise.set_statistics(torch.tensor([0.3]), torch.tensor([0.2]))
+    measured = operations_of(Workload(before, space.example()).onnx(), tmp_path / "measured.onnx")
+    shipped = operations_of(export_onnx(trained, space.example(), {"seed": "0"}), tmp_path / "shipped.onnx")
+    assert measured == shipped
 
 
 class MadeUpFile:

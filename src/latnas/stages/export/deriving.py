@@ -154,9 +154,9 @@ def _say_again(job: Job, course: Course, lessons: Lessons, attempt: int) -> None
     outcome = course.outcomes[-1]
     if outcome.times is None or (outcome.too_large and not outcome.too_slow):
         return
-    file_ms, finalist_ms = outcome.times.lasting_ms, lessons.finalists[outcome.shipment.architecture.key]
+    file_ms, ratio = outcome.times.lasting_ms, lessons.ratio(outcome.shipment.architecture, outcome.times)
     why = (
-        f"{file_ms / finalist_ms:.2f} times as long as before its training: choosing again with that margin"
+        f"{ratio:.2f} times as long as before its training, at one speed of the device: choosing again with that margin"
         if outcome.too_slow
         else f"{1 - file_ms / course.target.budget_ms:.0%} below it: looking again at networks that are preferred to it"
     )

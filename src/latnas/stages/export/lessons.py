@@ -41,7 +41,7 @@ class Lessons:
         frozen: the front's predictions by key.
         before: finalists by key, at the table's speed: of earlier exports, and by now of this one.
         errors: measured over frozen prediction by key, at the table's speed, earlier exports included.
-        margin: how much longer than its finalist a file may be expected to take.
+        margin: how much longer than its finalist a file may be expected to take, both at one speed of the device.
         slowdown: of the device at the moment against the table, at least 1: a fast one will be slower again.
         finalists: of this export by key, as measured, or at the table's speed if that is slower.
         doubted: those of them that are to be measured again, since the device was slower then than it is now.
@@ -94,8 +94,7 @@ class Lessons:
 
     def file_ms(self, architecture: Architecture) -> float:
         """What the network's file takes, or is to be allowed for; infinite if nothing was measured."""
-        finalist = self.finalists.get(architecture.key, float("inf"))
-        return self.files.get(architecture.key, finalist * self.margin)
+        return self.files[architecture.key] if architecture.key in self.files else self._allowed_ms(architecture)
 
     def measured_ms(self, architecture: Architecture) -> float:
         """What was measured of a network: of its file, or else before its training."""
@@ -108,8 +107,13 @@ class Lessons:
 
     def reachable_ms(self, architecture: Architecture) -> float:
         """A budget that another export of the network keeps to."""
-        allowed = self.finalists[architecture.key] * self.margin
-        return max(allowed, self.files.get(architecture.key, 0.0) * HEADROOM)
+        return max(self._allowed_ms(architecture), self.files.get(architecture.key, 0.0) * HEADROOM)
+
+    def _allowed_ms(self, architecture: Architecture) -> float:
+        """Of a file that is not measured: as its finalist, or as that would take by now if the device is slower."""
+        key = architecture.key
+        finalist_ms = self.finalists.get(key, float("inf"))
+        return max(finalist_ms, self.before.get(key, 0.0) * self.slowdown) * self.margin
 
     def note_finalist(self, architecture: Architecture, times: Times) -> None:
         """Learns from a network that was measured before its training."""
@@ -125,7 +129,15 @@ class Lessons:
         self.files[architecture.key] = times.lasting_ms
         self.slowdown = max(times.drift, 1.0)
         if missed and architecture.key in self.finalists:
-            self.margin = max(self.margin, times.lasting_ms / self.finalists[architecture.key])
+            self.margin = max(self.margin, self.ratio(architecture, times))
+
+    def ratio(self, architecture: Architecture, times: Times) -> float:
+        """How much longer a file takes than its finalist, both at the table's speed.
+
+        Of a finalist of an export that was stopped, whose log is gone, that speed is taken for its own.
+        """
+        key = architecture.key
+        return times.quoted_ms / times.drift / self.before.get(key, self.finalists[key])
 
 
 def read_lessons(log: Path, front: Front, latency: LatencyModel, form: Form = PLAIN) -> Lessons:
