@@ -14,6 +14,7 @@ from torch import nn
 
 from latnas.errors import TargetMissedError
 from latnas.latency.onnx_export import export_for_measuring
+from latnas.latency.precisions import PRECISIONS, halve, has_vnni, quantise
 from latnas.latency.workload import Workload
 from latnas.spaces.space import SPACES, make_space
 from latnas.stages.export import onnx_file
@@ -43,17 +44,25 @@ def operations_of(file: bytes, path: Path) -> list[str]:
     return sorted(node.op_type for node in onnx.load(path).graph.node)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", SPACES)
 def test_the_runtime_runs_the_same_operations_of_a_network_before_its_training_and_of_its_file(
-    name: str, tmp_path: Path
+    name: str, precision: str, tmp_path: Path
 ) -> None:
-    space = make_space(name, image_size=8, channels=1, classes=3, width=2, depth=SPACES[name].least_depth)
+    space = make_space(name, image_size=16, channels=1, classes=3, width=8, depth=SPACES[name].least_depth)
     one = space.random(torch.Generator().manual_seed(0))
     before, trained = (space.derive(space.network(0), one) for _ in range(2))
     trained.normalise.set_statistics(torch.tensor([0.3]), torch.tensor([0.2]))
-    measured = operations_of(Workload(before, space.example()).onnx(), tmp_path / "measured.onnx")
-    shipped = operations_of(export_onnx(trained, space.example(), {"seed": "0"}), tmp_path / "shipped.onnx")
-    assert measured == shipped
+    images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    trained.train()(images).logsumexp(1).mean().backward()
+    torch.optim.SGD(trained.parameters(), lr=0.1).step()
+    shipped = export_onnx(trained.eval(), space.example(), {"seed": "0"})
+    if precision == "int8":
+        shipped = quantise(shipped, [{"images": images.numpy()}], reduce_range=not has_vnni())
+    elif precision == "fp16":
+        shipped = halve(shipped)
+    measured = Workload(before, space.example()).onnx(precision)
+    assert operations_of(measured, tmp_path / "measured.onnx") == operations_of(shipped, tmp_path / "shipped.onnx")
 
 
 class MadeUpFile:
