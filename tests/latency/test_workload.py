@@ -98,6 +98,25 @@ def test_the_module_is_put_into_evaluation_mode(network: nn.Module) -> None:
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
+def test_a_module_that_saw_no_image_yet_is_measured_with_values_that_are_all_different() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.BatchNorm2d(8))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    x = torch.rand(1, 3, 4, 4)
+    work = Workload(module, x)
+    values = torch.stack([v for name, v in work.module.state_dict().items() if v.shape == (8,)])
+    assert len(values) == 8 == len(values.unique(dim=0))
+    assert values.min() > 0, "variances are positive"
+    (actual,) = outputs_in_onnxruntime(work.onnx(), x)
+    with torch.inference_mode():
+        np.testing.assert_allclose(actual, work.module(x).numpy(), atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items()), "a copy is measured"
+    assert Workload(module, x).onnx() == work.onnx(), "the same values each time"
+
+
+def test_a_module_that_was_trained_is_measured_as_it_is(network: nn.Module) -> None:
+    assert Workload(network, torch.zeros(1, 3, 16, 16)).module is network
+
+
 def test_the_file_is_made_when_asked_for_and_once(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     exports = []
 

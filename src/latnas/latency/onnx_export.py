@@ -6,7 +6,6 @@ seconds a network; a search measures hundreds of networks, and a table thousands
 
 from __future__ import annotations
 
-import copy
 import io
 import logging
 import warnings
@@ -44,14 +43,12 @@ def check_fits_one_file(network: nn.Module) -> None:
 def export_for_measuring(module: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     """`module`, in evaluation mode, as one ONNX file whose input shapes are those of `example`.
 
-    The inputs are called `x`, or `x0`, `x1` and so on. The same module and example give the same bytes. Normalisations
-    that have seen no image yet get values like those that a training leaves.
+    The inputs are called `x`, or `x0`, `x1` and so on. The same module and example give the same bytes.
 
     Raises:
         LatnasError: neither of PyTorch's exporters can express the module, or no file holds its weights.
     """
     check_fits_one_file(module)
-    module = _as_if_trained(module)
     names = ["x"] if len(example) == 1 else [f"x{index}" for index in range(len(example))]
     with _quiet():
         try:
@@ -68,30 +65,6 @@ def export_for_measuring(module: nn.Module, example: tuple[Tensor, ...]) -> byte
     model.ir_version = IR_VERSION
     _remove_provenance(model)
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _as_if_trained(module: nn.Module) -> nn.Module:
-    """The module, or a copy where batch normalisations are as they begin, with other values than zeros and ones.
-
-    Of equal values the exporter makes one tensor that several operations read, and a runtime then merges less than of a
-    trained network: in fp16 on a CPU a network of `mbconv` took 2.7 times as long as its file.
-    """
-    import torch
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    def begins(norm: nn.Module) -> bool:
-        values = (norm.bias, norm.running_mean) if isinstance(norm, _BatchNorm) else ()
-        return bool(values) and not any(value is None or value.any() for value in values)
-
-    if not any(begins(part) for part in module.modules()):
-        return module
-    made, draws = copy.deepcopy(module), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for norm in made.modules():
-            if begins(norm):
-                for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-                    cast(Any, value).uniform_(0.5, 1.5, generator=draws)
-    return made
 
 
 def _export_by_tracing(module: nn.Module, example: tuple[Tensor, ...], names: Sequence[str]) -> onnx.ModelProto:
