@@ -113,6 +113,11 @@ def test_a_module_that_saw_no_image_yet_is_measured_with_values_that_are_all_dif
     assert Workload(module, x).onnx() == work.onnx(), "the same values each time"
 
 
+def test_normalisations_without_factors_get_other_averages_too() -> None:
+    work = Workload(nn.Sequential(nn.BatchNorm1d(4, affine=False)), torch.zeros(1, 4))
+    assert len(torch.stack([v for v in work.module.state_dict().values() if v.shape == (4,)]).unique()) == 8
+
+
 def test_a_module_that_was_trained_is_measured_as_it_is(network: nn.Module) -> None:
     assert Workload(network, torch.zeros(1, 3, 16, 16)).module is network
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latnas.errors import UsageError
 from latnas.latency.onnx_export import export_for_measuring
@@ -83,7 +83,7 @@ class Workload:
 
 
 def as_if_trained(module: nn.Module) -> nn.Module:
-    """The module, or a copy where batch normalisations are as they begin, with other values than zeros and ones.
+    """The module, or where batch normalisations are as they begin a copy, with other values than zeros and ones.
 
     Of equal values an exporter makes one tensor that several operations read, and a runtime then merges less than of a
     trained network: in fp16 on a CPU networks of `mbconv` took up to 4.3 times as long as their files.
@@ -91,18 +91,20 @@ def as_if_trained(module: nn.Module) -> nn.Module:
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
+    def values_of(part: nn.Module) -> list[Tensor]:
+        given = (part.weight, part.bias, part.running_mean, part.running_var) if isinstance(part, _BatchNorm) else ()
+        return [value for value in given if value is not None]
+
     def begins(part: nn.Module) -> bool:
-        values = (part.bias, part.running_mean) if isinstance(part, _BatchNorm) else ()
-        return bool(values) and not any(value is None or value.any() for value in values)
+        return bool(values_of(part)) and all(bool(((value == 0) | (value == 1)).all()) for value in values_of(part))
 
     if not any(begins(part) for part in module.modules()):
         return module
     made, draws = copy.deepcopy(module), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for part in filter(begins, made.modules()):
-            norm: Any = part
-            for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-                value.uniform_(0.5, 1.5, generator=draws)
+            for value in values_of(part):
+                value.copy_(torch.empty(value.shape).uniform_(0.5, 1.5, generator=draws))
     return made
 
 
