@@ -30,7 +30,7 @@ class Workload:
     ) -> None:
         """`module` is put into evaluation mode. The batch of `example` is the one that is measured.
 
-        Where batch normalisations are as they begin, a copy is measured: see `as_if_trained`.
+        Where normalisations are as they begin, a copy is measured: see `as_if_trained`.
         """
         from torch import Tensor
 
@@ -83,27 +83,27 @@ class Workload:
 
 
 def as_if_trained(module: nn.Module) -> nn.Module:
-    """The module, or where batch normalisations are as they begin a copy, with other values than zeros and ones.
+    """The module, or where normalisations are as they begin a copy, with other values than their zeros and ones.
 
-    Of equal values an exporter makes one tensor that several operations read, and a runtime then merges less than of a
-    trained network: in fp16 on a CPU networks of `mbconv` took up to 4.3 times as long as their files.
+    A runtime leaves an addition of zeros out. And of equal values an exporter makes one tensor that several operations
+    read, of which a runtime merges less: in fp16 on a CPU networks of `mbconv` took up to 4.3 times as long as trained.
     """
     import torch
-    from torch.nn.modules.batchnorm import _BatchNorm
 
-    def values_of(part: nn.Module) -> list[Tensor]:
-        given = (part.weight, part.bias, part.running_mean, part.running_var) if isinstance(part, _BatchNorm) else ()
-        return [value for value in given if value is not None]
+    def own_values(part: nn.Module) -> list[Tensor]:
+        own = (*part.parameters(recurse=False), *part.buffers(recurse=False))
+        return [value for value in own if value.is_floating_point()]
 
     def begins(part: nn.Module) -> bool:
-        return bool(values_of(part)) and all(bool(((value == 0) | (value == 1)).all()) for value in values_of(part))
+        own = own_values(part)
+        return bool(own) and all(bool(((value == 0) | (value == 1)).all()) for value in own)
 
-    if not any(begins(part) for part in module.modules()):
+    if not any(map(begins, module.modules())):
         return module
     made, draws = copy.deepcopy(module), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for part in filter(begins, made.modules()):
-            for value in values_of(part):
+            for value in own_values(part):
                 value.copy_(torch.empty(value.shape).uniform_(0.5, 1.5, generator=draws))
     return made
 
