@@ -92,7 +92,7 @@ def as_if_trained(module: nn.Module) -> nn.Module:
 
     def own_values(part: nn.Module) -> list[Tensor]:
         own = (*part.parameters(recurse=False), *part.buffers(recurse=False))
-        return [value for value in own if value.is_floating_point()]
+        return [value for value in own if value.is_floating_point() and not value.is_meta]  # meta: a shape alone
 
     def begins(part: nn.Module) -> bool:
         own = own_values(part)
