@@ -55,7 +55,7 @@ def opinions(*weights: float | None) -> Piece:
 def without_process(judge: Judge, key: str, features: Features) -> float:
     """Labels predicted by the regression on features alone."""
     prior, size, _ = judge.opinions(key, features)
-    regression = float(judge.scale.standard([features])[0] @ judge.model.mean_A + judge.model.intercept)
+    regression = float(judge.scale.standard([features])[0] @ judge.model.weights_A + judge.model.intercept)
     return (prior + size + judge.say * judge.short.standard(regression)) / (2 + judge.say)
 
 

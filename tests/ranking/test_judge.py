@@ -65,7 +65,7 @@ def test_labels_that_vary_less_than_their_noise_leave_the_order_of_equal_weights
     assert judge.reliability == 0.0 and not judge.helps
     values = [judge.short_accuracy(str(index), row).value for index, row in enumerate(pool)]
     assert order(values) == order(judge.scale.standard(pool, CANDIDATES[0]).mean(1).tolist())
-    weights = judge.model.mean_A[columns(CANDIDATES[0])]
+    weights = judge.model.weights_A[columns(CANDIDATES[0])]
     assert weights == pytest.approx(weights[0]) and weights[0] > 0
 
 
@@ -91,20 +91,61 @@ def test_equal_labels_leave_the_order_of_equal_weights_and_are_not_believed() ->
         assert max(values) - min(values) < 0.02
 
 
-def test_features_that_predict_left_out_labels_clearly_better_are_taken_instead() -> None:
+def test_features_that_predict_left_out_labels_far_better_count_alone() -> None:
     pool = rows(200, seed=20)
     for names in (("naswot", "log_params"), ("jacov", "log_params")):
         labels = [0.6 + sum(0.03 * (row[n] - 100) / SCALES[FEATURES.index(n)] for n in names) for row in pool[:40]]
         judge = judge_of(pool, labels)
-        assert judge.features == names and judge.helps
+        assert judge.shares[names] > 0.99 and judge.helps
         assert judge.errors["+".join(names)] == min(judge.errors.values())
+        standard = cut(judge.scale.standard(pool, names))
+        views = [(view - view[:40].mean()) / view[:40].std() for view in (standard.mean(1), standard[:, -1])]
+        opinions = np.array([judge.opinions(str(index), row)[:2] for index, row in enumerate(pool)])
+        assert opinions == pytest.approx(np.array(views).T, abs=0.02)
+
+
+def test_sets_of_features_that_predict_as_well_count_alike_and_the_more_labels_the_more_a_difference_counts() -> None:
+    pool = [{**row, "log_macs": row["log_params"]} for row in rows(300, seed=25)]
+    random = np.random.default_rng(3)
+    labels = [truth(row) + float(random.normal(scale=0.03)) for row in pool]
+    few, many = judge_of(pool, labels[:25]), judge_of(pool, labels[:120])
+    for judge in (few, many):
+        shares = judge.shares
+        assert sum(shares.values()) == pytest.approx(1.0)
+        assert list(judge.report()["feature_shares"].values()) == list(shares.values())
+        for one in (("jacov",), ("naswot",), ("jacov", "naswot")):
+            assert shares[*one, "log_params"] == pytest.approx(shares[*one, "log_macs"]), "the same by another name"
+        errors = [judge.errors["+".join(names)] for names in CANDIDATES]
+        assert np.argsort(list(shares.values())).tolist() == np.argsort(-np.array(errors)).tolist()
+        ratio = shares["jacov", "synflow", "log_params"] / shares["jacov", "log_params"]
+        assert ratio == pytest.approx((errors[1] / errors[0]) ** len(judge.labels))
+    assert max(many.shares.values()) > max(few.shares.values()) > 1 / len(CANDIDATES)
+
+
+def test_one_label_more_moves_opinions_less_than_if_the_best_features_counted_alone() -> None:
+    for seed in (29, 31, 41):
+        pool, random = rows(160, seed), np.random.default_rng(seed)
+        both = ("log_params", "log_macs")
+        sizes = [sum((row[name] - 100) / SCALES[FEATURES.index(name)] for name in both) for row in pool]
+        labels = [0.6 + 0.02 * size + float(random.normal(scale=0.02)) for size in sizes]
+        ours, alone = [], []
+        for count in range(24, 44):
+            judge = judge_of(pool, labels[:count])
+            best = max(judge.shares, key=lambda names: judge.shares[names])
+            standard = cut(judge.scale.standard(pool, best))
+            views = [(view - view[:count].mean()) / view[:count].std() for view in (standard.mean(1), standard[:, -1])]
+            alone.append(np.add(*views)[60:])
+            ours.append([sum(judge.opinions(f"unseen {index}", row)[:2]) for index, row in enumerate(pool[60:])])
+        furthest = [max(1 - np.corrcoef(opinions).diagonal(1)) for opinions in (np.array(ours), np.array(alone))]
+        assert furthest[1] > 0.8, "the best measure of size changed"
+        assert furthest[0] < furthest[1] / 2
 
 
 def test_labels_of_pure_noise_leave_equal_weights_of_the_first_features_and_size() -> None:
     pool = rows(80, seed=21)
     labels = np.random.default_rng(1).normal(0.7, 0.005, 30)  # on 200 images a deviation of 0.03 is noise
     judge = judge_of(pool, labels.tolist(), images=200)
-    assert judge.features == CANDIDATES[0] and judge.reliability == judge.say == 0.0
+    assert judge.shares[CANDIDATES[0]] == 1.0 and judge.reliability == judge.say == 0.0
     scale = judge.scale
     prior, size = prior_scores(pool), cut(scale.standard(pool, ("log_params",)))[:, 0]
     views = [(view - view[:30].mean()) / view[:30].std() for view in (prior, size)]
@@ -262,7 +303,8 @@ def test_the_report_says_what_was_fitted() -> None:
     pool = rows(40, seed=12)
     judge = judge_of(pool, [truth(row) for row in pool[:10]])
     report = judge.report()
-    assert report["features"] == list(CANDIDATES[0]) and len(report["loo_errors"]) == len(CANDIDATES)
+    assert report["feature_shares"]["+".join(CANDIDATES[0])] == 1.0, "ten labels are too few to find out more by"
+    assert len(report["loo_errors"]) == len(CANDIDATES)
     assert report["loo_error"] == judge.loo_error and report["label_weight"] == judge.say
     assert report["labels"] == 10 and report["features_help"] is True
 

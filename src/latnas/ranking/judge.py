@@ -1,8 +1,9 @@
 """The accuracy model: a score with an interval for any architecture, from its features and a few short trainings.
 
-Features are standardised over the pool of scored architectures. Which of them count is found out on each space: another
-set than the first of `CANDIDATES` has to predict labels that were left out clearly better. What a network would reach
-after a short training is predicted from these and from what the network is made of. No label decides alone: short
+Features are standardised over the pool of scored architectures. Which of them count is found out on each space: every
+set of `CANDIDATES` counts the more, the better it predicts labels that were left out. To take the best set alone would
+hang much on little: sets often differ by less than chance, and rank otherwise. What a network would reach after a short
+training is predicted from these features and from what the network is made of. No label decides alone: short
 trainings under-rate large networks, which converge later. So a score is the mean of three opinions: the features', the
 size's, and the short training's, the last weighted by how reliable the labels are, and how many. Each is standardised
 over the architectures with a label, so that equal weights mean equal say.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from latnas.errors import LatnasError
 from latnas.ranking.features import FEATURES, SIZES
@@ -47,7 +48,7 @@ CANDIDATES: tuple[tuple[str, ...], ...] = (
 
 LEAST_LABELS = 4
 LEAST_TO_CHOOSE_BY = 20
-"""With fewer labels than this the first set of features stays: among seven one is better by chance."""
+"""With fewer labels than this the first set of features counts alone: among seven one is better by chance."""
 
 HALF_SAY = 60
 """With so many labels the short training's opinion weighs half as much as each of the others; with twice as many two
@@ -58,7 +59,7 @@ CAUTION = 0.5
 thousands of predictions is too good on average."""
 
 CLEARLY = 0.95
-"""An error is clearly smaller if it is at most this share of another: hardly different sets of features stay apart."""
+"""An error is clearly smaller if it is at most this share of another."""
 
 CLIP = 3.0
 """In deviations: where proxies are cut, and sizes as opinions take them."""
@@ -130,7 +131,8 @@ class Judge:
     """A fitted accuracy model.
 
     Attributes:
-        features: the set by which prior and size are judged; size is its last.
+        shares: how much each set of features counts; they sum to one.
+        prior_A, size_A: what each feature weighs in the features' opinion and in the size's, by these shares.
         model: predicts labels.
         structure: the parts that run in an architecture, by its key.
         reliability: the share of the labels' variance that is more than noise.
@@ -139,7 +141,9 @@ class Judge:
     """
 
     scale: Scale
-    features: tuple[str, ...]
+    shares: Mapping[tuple[str, ...], float]
+    prior_A: np.ndarray
+    size_A: np.ndarray
     model: LabelModel
     structure: Structure
     prior: Opinion
@@ -188,10 +192,10 @@ class Judge:
         return self._opinions(standard_A, predicted - caution * doubt)
 
     def _opinions(self, standard_A: np.ndarray, short: float) -> tuple[float, float, float]:
-        standard_F = cut(standard_A)[columns(self.features)]
+        near_A = cut(standard_A)
         return (
-            self.prior.standard(float(standard_F.mean())),
-            self.size.standard(float(standard_F[-1])),
+            self.prior.standard(float(near_A @ self.prior_A)),
+            self.size.standard(float(near_A @ self.size_A)),
             self.short.standard(short),
         )
 
@@ -203,7 +207,7 @@ class Judge:
     def report(self) -> dict[str, Any]:
         """What `accuracy/judge.json` says."""
         return {
-            "features": list(self.features),
+            "feature_shares": {"+".join(names): share for names, share in self.shares.items()},
             "labels": len(self.labels),
             "label_reliability": self.reliability,
             "label_weight": self.say,
@@ -245,18 +249,17 @@ def fit_judge(
     reliability = max(0.0, 1.0 - noise / variance) if variance > 0 else 0.0
 
     errors = {names: least_ridge_errors(x_MA[:, columns(names)], y_M, reliability) for names in CANDIDATES}
-    chosen = CANDIDATES[0]
-    if reliability > 0 and len(y_M) >= LEAST_TO_CHOOSE_BY:
-        better = [names for names in CANDIDATES if _clearly_smaller(errors[names], errors[CANDIDATES[0]])]
-        chosen = min(better, key=lambda names: root_mean_square(errors[names]), default=chosen)
-    model = fit_label_model(chosen, x_MA, [structure(key) for key in labels], y_M, reliability)
+    believed = reliability > 0 and len(y_M) >= LEAST_TO_CHOOSE_BY
+    shares = _shares(errors) if believed else {names: float(names == CANDIDATES[0]) for names in CANDIDATES}
+    prior_A = np.sum([share * _mean_of(names) for names, share in shares.items()], axis=0)
+    size_A = np.sum([share * _mean_of(names[-1:]) for names, share in shares.items()], axis=0)
+    model = fit_label_model(prior_A, x_MA, [structure(key) for key in labels], y_M, reliability)
     constant_M = (y_M - y_M.mean()) * len(y_M) / (len(y_M) - 1)
     rank = stats.spearmanr(y_M - model.left_out, y_M).statistic if np.ptp(y_M) > 0 else 0.0
-    x_MF = cut(x_MA)[:, columns(chosen)]
     return Judge(
-        scale, chosen, model, structure,
-        prior=Opinion.of(x_MF.mean(1), LEAST_SPREAD),
-        size=Opinion.of(x_MF[:, -1], LEAST_SPREAD),
+        scale, shares, prior_A, size_A, model, structure,
+        prior=Opinion.of(cut(x_MA) @ prior_A, LEAST_SPREAD),
+        size=Opinion.of(cut(x_MA) @ size_A, LEAST_SPREAD),
         short=Opinion.of(y_M, LEAST_LABEL_SPREAD),
         reliability=reliability,
         spread=float(stats.t.ppf(0.5 + COVERAGE / 2, len(y_M) - 1)) * model.error,
@@ -271,6 +274,26 @@ def prior_scores(pool: Sequence[Mapping[str, float]]) -> np.ndarray:
     """[N]: the mean of the standardised features of the first set, for choosing what to label."""
     means: np.ndarray = cut(Scale.of(pool).standard(pool, CANDIDATES[0])).mean(1)
     return means
+
+
+def _mean_of(names: Sequence[str]) -> np.ndarray:
+    """[A]: what each feature weighs in the mean of these."""
+    weights_A = np.zeros(len(FEATURES))
+    weights_A[columns(names)] = 1 / len(names)
+    return weights_A
+
+
+def _shares(errors: Mapping[tuple[str, ...], np.ndarray]) -> dict[tuple[str, ...], float]:
+    """By how likely normal errors make the labels that were left out: "pseudo-BMA" of Yao et al., "Using stacking to
+    average Bayesian predictive distributions" (2018).
+
+    Args:
+        errors: [M] of each set.
+    """
+    spreads_S = [max(root_mean_square(errors_M), LEAST_LABEL_SPREAD) for errors_M in errors.values()]
+    counts_S = [len(errors_M) for errors_M in errors.values()]
+    shares_S = special.softmax(-np.multiply(counts_S, np.log(spreads_S)))
+    return dict(zip(errors, map(float, shares_S), strict=True))
 
 
 def _check(matrix_NF: np.ndarray) -> None:

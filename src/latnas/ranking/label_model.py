@@ -1,4 +1,4 @@
-"""What predicts an accuracy after a short training: equal weights of some features, corrected by the labels at hand.
+"""What predicts an accuracy after a short training: a mean of features, corrected by the labels at hand.
 
 The correction is a Gaussian process on what the networks are made of, so that networks built alike are corrected alike.
 Its few parameters are those of the largest marginal likelihood among few. With enough labels for each it also has
@@ -22,7 +22,7 @@ from latnas.spaces.space import Space
 from latnas.words.architecture import Architecture
 
 SHRINKAGES = (3.0, 10.0, 30.0, 100.0, 1000.0)
-"""Ridge penalties: for a handful of labels 100 is as good as equal weights, for a hundred 1000 is."""
+"""Ridge penalties: for a handful of labels 100 is as good as the mean of features, for a hundred 1000 is."""
 
 LEAST_LABEL_SPREAD = 1e-3
 """Equal labels leave the features' order: without a floor every architecture would score the same."""
@@ -63,30 +63,37 @@ def root_mean_square(errors_M: np.ndarray) -> float:
 
 def least_ridge_errors(x_MF: np.ndarray, y_M: np.ndarray, reliability: float) -> np.ndarray:
     """[M]: label minus prediction on labels left out in turn, of regressions with the shrinkage that suits best."""
-    found = [_left_out(x_MF, y_M, shrinkage, reliability) for shrinkage in SHRINKAGES]
+    equal_F = np.full(x_MF.shape[1], 1 / x_MF.shape[1])
+    found = [_left_out(x_MF, y_M, equal_F, shrinkage, reliability) for shrinkage in SHRINKAGES]
     return min(found, key=lambda errors_M: float(np.mean(np.square(errors_M))))
 
 
-def fit_ridge(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float) -> tuple[np.ndarray, float]:
-    """Weights and intercept of a ridge regression around equal weights, whose one common size is fitted first."""
+def fit_ridge(
+    x_MF: np.ndarray, y_M: np.ndarray, mean_F: np.ndarray, shrinkage: float, reliability: float
+) -> tuple[np.ndarray, float]:
+    """Weights and intercept of a ridge regression around a mean of features, which is scaled to the labels first.
+
+    Args:
+        mean_F: what each feature weighs in that mean; sums to one.
+    """
     centre_F, centre = x_MF.mean(0), y_M.mean()
     x, y = x_MF - centre_F, y_M - centre
-    common = x.mean(1)
     # Of the labels only their spread counts here, not whether they agree: on a handful of short trainings the
-    # features are the better evidence, and a common weight of zero would make every architecture equal.
-    size = max(float(y.std()), LEAST_LABEL_SPREAD) / max(float(common.std()), LEAST_SPREAD)
-    start_F = np.full(x.shape[1], size / x.shape[1])
+    # features are the better evidence, and a scale of zero would make every architecture equal.
+    start_F = mean_F * max(float(y.std()), LEAST_LABEL_SPREAD) / max(float((x @ mean_F).std()), LEAST_SPREAD)
     residual = reliability * (y - x @ start_F)
     gram = x.T @ x + shrinkage * np.eye(x.shape[1])
     weights_F = start_F + np.linalg.solve(gram, x.T @ residual)
     return weights_F, float(centre - centre_F @ weights_F)
 
 
-def _left_out(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float) -> np.ndarray:
+def _left_out(
+    x_MF: np.ndarray, y_M: np.ndarray, mean_F: np.ndarray, shrinkage: float, reliability: float
+) -> np.ndarray:
     errors = []
     for index in range(len(y_M)):
         kept = np.arange(len(y_M)) != index
-        weights_F, intercept = fit_ridge(x_MF[kept], y_M[kept], shrinkage, reliability)
+        weights_F, intercept = fit_ridge(x_MF[kept], y_M[kept], mean_F, shrinkage, reliability)
         errors.append(y_M[index] - x_MF[index] @ weights_F - intercept)
     return np.array(errors)
 
@@ -201,11 +208,11 @@ class LabelModel:
     """A fitted model of labels.
 
     Attributes:
-        mean_A, intercept: the regression that is corrected; features that it does not use weigh nothing.
+        weights_A, intercept: the regression that is corrected; features that it does not use weigh nothing.
         left_out: [M], label minus prediction, on labels left out in turn.
     """
 
-    mean_A: np.ndarray
+    weights_A: np.ndarray
     intercept: float
     corrections: Corrections
     left_out: np.ndarray
@@ -221,27 +228,28 @@ class LabelModel:
         Where it has a label itself this counts, as far as it is more than noise.
         """
         correction, doubt = self.corrections.at(standard_A, parts)
-        return float(standard_A @ self.mean_A + self.intercept) + correction, doubt
+        return float(standard_A @ self.weights_A + self.intercept) + correction, doubt
 
 
 def fit_label_model(
-    names: Sequence[str], x_MA: np.ndarray, parts: Sequence[Parts], y_M: np.ndarray, reliability: float
+    mean_A: np.ndarray, x_MA: np.ndarray, parts: Sequence[Parts], y_M: np.ndarray, reliability: float
 ) -> LabelModel:
     """The model of the largest marginal likelihood.
 
     Args:
-        names: the features with equal weights.
+        mean_A: what each feature weighs in the mean that is corrected; sums to one. Those of no weight are not used.
         x_MA: all features, standardised.
         parts: that run in each of the labelled architectures.
         y_M: their labels.
         reliability: the share of the labels' variance that is more than noise.
     """
-    used, everything = np.array(columns(names)), np.arange(len(y_M))
+    used, everything = np.flatnonzero(mean_A), np.arange(len(y_M))
     scale = max(float(y_M.std()), LEAST_LABEL_SPREAD)
 
     def regression(kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Of the labels that are kept: its predictions [M], weights [F] and intercept."""
-        weights_F, intercept = fit_ridge(x_MA[np.ix_(kept, used)], y_M[kept], SHRINKAGES[-1], reliability)
+        x_MF = x_MA[np.ix_(kept, used)]
+        weights_F, intercept = fit_ridge(x_MF, y_M[kept], mean_A[used], SHRINKAGES[-1], reliability)
         return x_MA[:, used] @ weights_F + intercept, weights_F, intercept
 
     means_M, weights_F, intercept = regression(everything)
@@ -251,6 +259,6 @@ def fit_label_model(
 
     without_MM = np.array([regression(everything != index)[0] for index in everything])
     corrections_M = scale * corrections.process.without_each(reliability * (y_M - without_MM) / scale)
-    mean_A = np.zeros(x_MA.shape[1])
-    mean_A[used] = weights_F
-    return LabelModel(mean_A, intercept, corrections, y_M - np.diagonal(without_MM) - corrections_M)
+    weights_A = np.zeros(x_MA.shape[1])
+    weights_A[used] = weights_F
+    return LabelModel(weights_A, intercept, corrections, y_M - np.diagonal(without_MM) - corrections_M)
