@@ -24,7 +24,7 @@ from latnas.words.files import write_json
 from latnas.words.forms import read_as
 from latnas.words.table import Finite
 
-VERSION = 2
+VERSION = 3
 """Of what search_nasbench201.py measures: the search, and how its choices are judged.
 Raise it when that changes: results of another version are not mixed with these."""
 

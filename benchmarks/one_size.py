@@ -43,7 +43,7 @@ from latnas.words.architecture import Architecture
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Reporter
 
-VERSION = 2
+VERSION = 3
 """Of what is measured: the judge, and what long trainings teach it, too.
 Raise it when that changes: results of another version are not mixed with these."""
 

@@ -41,7 +41,7 @@ from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Progress, Reporter
 from latnas.words.table import load_table
 
-VERSION = 4
+VERSION = 5
 """Of what search_real.py measures: the search and all trainings.
 Raise it when that changes: results of another version are not mixed with these."""
 
