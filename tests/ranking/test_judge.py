@@ -43,6 +43,13 @@ def judge_of(pool: Sequence[Row], labels: Sequence[float], images: int = MANY, s
     return fit_judge(pool, {str(index): pair for index, pair in enumerate(pairs)}, images, structure)
 
 
+def views_by(judge: Judge, pool: Sequence[Row], names: Sequence[str]) -> np.ndarray:
+    """[2, N]: prior and size by one set of features alone, standardised over the labelled, the first of the pool."""
+    standard = cut(judge.scale.standard(pool, names))
+    known = len(judge.labels)
+    return np.array([(view - view[:known].mean()) / view[:known].std() for view in (standard.mean(1), standard[:, -1])])
+
+
 def order(values: Sequence[float]) -> list[int]:
     return np.argsort(values, kind="stable").tolist()
 
@@ -98,10 +105,8 @@ def test_features_that_predict_left_out_labels_far_better_count_alone() -> None:
         judge = judge_of(pool, labels)
         assert judge.shares[names] > 0.99 and judge.helps
         assert judge.errors["+".join(names)] == min(judge.errors.values())
-        standard = cut(judge.scale.standard(pool, names))
-        views = [(view - view[:40].mean()) / view[:40].std() for view in (standard.mean(1), standard[:, -1])]
         opinions = np.array([judge.opinions(str(index), row)[:2] for index, row in enumerate(pool)])
-        assert opinions == pytest.approx(np.array(views).T, abs=0.02)
+        assert opinions == pytest.approx(views_by(judge, pool, names).T, abs=0.02)
 
 
 def test_sets_of_features_that_predict_as_well_count_alike_and_the_more_labels_the_more_a_difference_counts() -> None:
@@ -128,15 +133,13 @@ def test_one_label_more_moves_opinions_less_than_if_the_best_features_counted_al
         both = ("log_params", "log_macs")
         sizes = [sum((row[name] - 100) / SCALES[FEATURES.index(name)] for name in both) for row in pool]
         labels = [0.6 + 0.02 * size + float(random.normal(scale=0.02)) for size in sizes]
-        ours, alone = [], []
+        ours, others = [], []
         for count in range(24, 44):
             judge = judge_of(pool, labels[:count])
             best = max(judge.shares, key=lambda names: judge.shares[names])
-            standard = cut(judge.scale.standard(pool, best))
-            views = [(view - view[:count].mean()) / view[:count].std() for view in (standard.mean(1), standard[:, -1])]
-            alone.append(np.add(*views)[60:])
+            others.append(views_by(judge, pool, best).sum(0)[60:])
             ours.append([sum(judge.opinions(f"unseen {index}", row)[:2]) for index, row in enumerate(pool[60:])])
-        furthest = [max(1 - np.corrcoef(opinions).diagonal(1)) for opinions in (np.array(ours), np.array(alone))]
+        furthest = [max(1 - np.corrcoef(opinions).diagonal(1)) for opinions in (np.array(ours), np.array(others))]
         assert furthest[1] > 0.8, "the best measure of size changed"
         assert furthest[0] < furthest[1] / 2
 

@@ -29,8 +29,7 @@ from latnas.ranking.label_model import (
     Parts,
     columns,
     fit_label_model,
-    least_ridge_errors,
-    root_mean_square,
+    least_ridge_error,
 )
 from latnas.words.estimate import Estimate
 
@@ -248,9 +247,9 @@ def fit_judge(
     noise = float(np.mean(y_M * (1 - y_M))) / images
     reliability = max(0.0, 1.0 - noise / variance) if variance > 0 else 0.0
 
-    errors = {names: least_ridge_errors(x_MA[:, columns(names)], y_M, reliability) for names in CANDIDATES}
+    errors = {names: least_ridge_error(x_MA[:, columns(names)], y_M, reliability) for names in CANDIDATES}
     believed = reliability > 0 and len(y_M) >= LEAST_TO_CHOOSE_BY
-    shares = _shares(errors) if believed else {names: float(names == CANDIDATES[0]) for names in CANDIDATES}
+    shares = _shares(errors, len(y_M)) if believed else {names: float(names == CANDIDATES[0]) for names in CANDIDATES}
     prior_A = np.sum([share * _mean_of(names) for names, share in shares.items()], axis=0)
     size_A = np.sum([share * _mean_of(names[-1:]) for names, share in shares.items()], axis=0)
     model = fit_label_model(prior_A, x_MA, [structure(key) for key in labels], y_M, reliability)
@@ -266,7 +265,7 @@ def fit_judge(
         loo_spearman=float(np.nan_to_num(rank)),
         helps=_clearly_smaller(model.left_out, constant_M),
         labels=labels,
-        errors={"+".join(names): root_mean_square(found) for names, found in errors.items()},
+        errors={"+".join(names): error for names, error in errors.items()},
     )  # fmt: skip
 
 
@@ -283,16 +282,11 @@ def _mean_of(names: Sequence[str]) -> np.ndarray:
     return weights_A
 
 
-def _shares(errors: Mapping[tuple[str, ...], np.ndarray]) -> dict[tuple[str, ...], float]:
-    """By how likely normal errors make the labels that were left out: "pseudo-BMA" of Yao et al., "Using stacking to
-    average Bayesian predictive distributions" (2018).
-
-    Args:
-        errors: [M] of each set.
-    """
-    spreads_S = [max(root_mean_square(errors_M), LEAST_LABEL_SPREAD) for errors_M in errors.values()]
-    counts_S = [len(errors_M) for errors_M in errors.values()]
-    shares_S = special.softmax(-np.multiply(counts_S, np.log(spreads_S)))
+def _shares(errors: Mapping[tuple[str, ...], float], count: int) -> dict[tuple[str, ...], float]:
+    """By how likely normal errors of these sizes make `count` labels that were left out: "pseudo-BMA" of Yao et al.,
+    "Using stacking to average Bayesian predictive distributions" (2018)."""
+    spreads_S = np.maximum(list(errors.values()), LEAST_LABEL_SPREAD)
+    shares_S = special.softmax(-count * np.log(spreads_S))
     return dict(zip(errors, map(float, shares_S), strict=True))
 
 

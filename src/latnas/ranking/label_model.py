@@ -61,11 +61,9 @@ def root_mean_square(errors_M: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(errors_M))))
 
 
-def least_ridge_errors(x_MF: np.ndarray, y_M: np.ndarray, reliability: float) -> np.ndarray:
-    """[M]: label minus prediction on labels left out in turn, of regressions with the shrinkage that suits best."""
-    equal_F = np.full(x_MF.shape[1], 1 / x_MF.shape[1])
-    found = [_left_out(x_MF, y_M, equal_F, shrinkage, reliability) for shrinkage in SHRINKAGES]
-    return min(found, key=lambda errors_M: float(np.mean(np.square(errors_M))))
+def least_ridge_error(x_MF: np.ndarray, y_M: np.ndarray, reliability: float) -> float:
+    """Size of the errors on labels left out in turn, of regressions with the shrinkage that suits best."""
+    return min(root_mean_square(_left_out(x_MF, y_M, shrinkage, reliability)) for shrinkage in SHRINKAGES)
 
 
 def fit_ridge(
@@ -87,13 +85,13 @@ def fit_ridge(
     return weights_F, float(centre - centre_F @ weights_F)
 
 
-def _left_out(
-    x_MF: np.ndarray, y_M: np.ndarray, mean_F: np.ndarray, shrinkage: float, reliability: float
-) -> np.ndarray:
+def _left_out(x_MF: np.ndarray, y_M: np.ndarray, shrinkage: float, reliability: float) -> np.ndarray:
+    """[M]: label minus prediction, by regressions around the plain mean of the features on all other labels."""
+    equal_F = np.full(x_MF.shape[1], 1 / x_MF.shape[1])
     errors = []
     for index in range(len(y_M)):
         kept = np.arange(len(y_M)) != index
-        weights_F, intercept = fit_ridge(x_MF[kept], y_M[kept], mean_F, shrinkage, reliability)
+        weights_F, intercept = fit_ridge(x_MF[kept], y_M[kept], equal_F, shrinkage, reliability)
         errors.append(y_M[index] - x_MF[index] @ weights_F - intercept)
     return np.array(errors)
 
