@@ -60,8 +60,8 @@ def made(folder: Path, **changes: Any) -> AccuracyModel:
 
 def choose_by(labels: int, patched: pytest.MonkeyPatch) -> None:
     """Within a test so few labels are enough to choose features by."""
-    patched.setattr(trainings, "LEAST_TO_CHOOSE_BY", labels)
-    patched.setattr(judge, "LEAST_TO_CHOOSE_BY", labels)
+    patched.setattr(trainings, "LEAST_TO_COMPARE_BY", labels)
+    patched.setattr(judge, "LEAST_TO_COMPARE_BY", labels)
 
 
 def trained(folder: Path) -> dict[int, set[str]]:

@@ -79,7 +79,8 @@ def export(
         typer.Option(help="Ship an average of weights of this decay, such as 0.999. Default 0: none."),
     ] = None,
     distill: Annotated[
-        bool, typer.Option("--distill", help="Networks learn from the largest one that is exported, trained first.")
+        bool,
+        typer.Option("--distill", help="Networks learn from the largest that the search chose here, trained first."),
     ] = False,
     patience: Annotated[
         int | None,

@@ -1,4 +1,4 @@
-"""Where every random number comes from: a generator named by its use, such as (seed, "supernet", step, rank).
+"""Where every random number comes from: a generator named by its use, such as (seed, "supernet", step).
 
 Nothing draws from a global generator, so that a stage that is resumed at step 1,000 draws what it would have
 drawn had it never stopped.

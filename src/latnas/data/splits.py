@@ -1,6 +1,6 @@
 """Which training image serves which purpose, balanced over the classes.
 
-`train` fits weights, `search` the hypernetwork, `select` the accuracy model and the choice among finalists.
+`train` fits weights, `search` the hypernetwork, `select` the accuracy model, `--patience` and what int8 costs.
 The test images are no part of this: they are a set of their own, looked at once, by export.
 """
 

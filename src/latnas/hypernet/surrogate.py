@@ -1,4 +1,4 @@
-"""The surrogate: a differentiable model of the judge's scores on one-hot items, which H and screening learn from.
+"""The surrogate: a differentiable model of the scores on one-hot items, which H and screening learn from.
 
 A Gaussian process: linear in the parts that run and in the logarithms of additive costs (parameters, multiply-adds),
 plus a smooth term in the parts. Costs are known exactly for every architecture, so that what a few scores have to tell

@@ -24,7 +24,7 @@ from latnas.words.architecture import Architecture
 from latnas.words.costs import macs_cost, params_cost
 
 FEATURES = ("jacov", "synflow", "naswot", "log_params", "log_macs")
-"""What is computed of every architecture. Which of these are used is found out for each space."""
+"""What is computed of every architecture. How much each counts is found out for each space."""
 
 SIZES = ("log_params", "log_macs")
 """Those that are counted; all others are computed of a network's outputs and gradients."""

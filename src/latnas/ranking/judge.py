@@ -46,8 +46,9 @@ CANDIDATES: tuple[tuple[str, ...], ...] = (
 `docs/search-results.md` says why the first is the first."""
 
 LEAST_LABELS = 4
-LEAST_TO_CHOOSE_BY = 20
-"""With fewer labels than this the first set of features counts alone: among seven one is better by chance."""
+LEAST_TO_COMPARE_BY = 20
+"""With fewer labels than this, or with labels that are no more than noise, the first set of features counts alone:
+among seven one is better by chance."""
 
 HALF_SAY = 60
 """With so many labels the short training's opinion weighs half as much as each of the others; with twice as many two
@@ -248,7 +249,7 @@ def fit_judge(
     reliability = max(0.0, 1.0 - noise / variance) if variance > 0 else 0.0
 
     errors = {names: least_ridge_error(x_MA[:, columns(names)], y_M, reliability) for names in CANDIDATES}
-    believed = reliability > 0 and len(y_M) >= LEAST_TO_CHOOSE_BY
+    believed = reliability > 0 and len(y_M) >= LEAST_TO_COMPARE_BY
     shares = _shares(errors, len(y_M)) if believed else {names: float(names == CANDIDATES[0]) for names in CANDIDATES}
     prior_A = np.sum([share * _mean_of(names) for names, share in shares.items()], axis=0)
     size_A = np.sum([share * _mean_of(names[-1:]) for names, share in shares.items()], axis=0)

@@ -11,7 +11,7 @@ And the longer the trainings of what ships are than these, the less these say of
 trainings, features and size, is added, the more the longer those are: nothing where they are no longer.
 `docs/search-results.md` has the figures.
 
-Shapes: A opinions that are no measure of size, M networks with a long training, N networks.
+Shapes: A opinions other than log multiply-adds, M networks with a long training, N networks.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class LongModel:
         size: the accuracy that a network of some size reaches, among the sizes that were trained.
         leaning: what each of the other opinions is worth at first.
         untrained: what is added for each standard deviation of prior and of size.
-        corrections: of that, by these opinions and by parts.
+        corrections: of size and leaning together, by these opinions and by parts.
         own: by key, how much further a network is that was trained.
         own_doubt: standard deviation of that, where it is unknown.
         left_out: [M], accuracy minus prediction, of those left out in turn.

@@ -223,5 +223,5 @@ def _costs_of(config: SearchConfig, space: Space, tables: Sequence[LatencyModel]
 
 
 def features_help(run: RunFolder) -> bool:
-    """Whether the features of a finished search ranked better than a constant."""
+    """Whether a finished search predicted short trainings clearly better than by a constant."""
     return bool(read_as(Report, run.accuracy / JUDGE).get("features_help"))

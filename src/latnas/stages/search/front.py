@@ -25,7 +25,7 @@ def make_front(
     scores: Sequence[Estimate],
     config: SearchConfig,
 ) -> Front:
-    """All scored networks, their Pareto front, and the judge's choice within each of `config.budgets` budgets.
+    """All scored networks, their Pareto front, and what has the best score within each of `config.budgets` budgets.
 
     On these frozen scores and predictions a tighter budget never gets a slower network: ties go to the faster one.
     """

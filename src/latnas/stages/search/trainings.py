@@ -1,6 +1,6 @@
 """Short trainings of reduced copies: which networks get one, how long, and the judge that is fitted to them.
 
-Where a space is too large to list, half of the trainings come before the proposals, along the fronts of a pool of
+Where the pool is not the whole space, half of the trainings come before the proposals, along the fronts of a pool of
 mostly random networks, and half after them, along the fronts of everything scored by then: the networks that budgets
 are decided between. Elsewhere all of them come first.
 
@@ -18,7 +18,7 @@ import numpy as np
 from latnas.data.images import ImageData
 from latnas.errors import LatnasError
 from latnas.ranking.features import Reduction
-from latnas.ranking.judge import LEAST_LABELS, LEAST_TO_CHOOSE_BY, Judge, fit_judge, prior_scores
+from latnas.ranking.judge import LEAST_LABELS, LEAST_TO_COMPARE_BY, Judge, fit_judge, prior_scores
 from latnas.ranking.labels import joined
 from latnas.ranking.short_training import CHECKPOINT
 from latnas.ranking.shortlist import shortlist
@@ -179,7 +179,7 @@ def train_first(
     steps = trainings.config.training_steps
     candidates = Candidates.of(pool, features, costs)
     values_N, trained = prior_scores(candidates.rows), frozenset[str]()
-    parts = THIRDS if count >= THIRDS * LEAST_TO_CHOOSE_BY else 1
+    parts = THIRDS if count >= THIRDS * LEAST_TO_COMPARE_BY else 1
     for part in range(1, parts + 1):
         chosen = candidates.best(values_N, count * part // parts, trained)
         trainings.train(chosen.architectures, steps)
