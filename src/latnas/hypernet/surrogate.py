@@ -10,7 +10,7 @@ Shapes: N architectures, K known ones, I items of all decisions together, P thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from latnas.data.randomness import generator
-from latnas.ranking.gaussian import solved
+from latnas.ranking.gaussian import Solved, solved
 from latnas.spaces.space import SETTING
 from latnas.words.architecture import Architecture, Decision
 from latnas.words.costs import AdditiveCost
@@ -118,13 +118,16 @@ def fit_surrogate(
         Kernel(0.0, 1.0), (torch.empty(0), torch.empty(0)), torch.empty(0),
     )  # fmt: skip
     known = model.described(one_hot_KI)
-    fits = []
-    for smooth, sharpness in product(SMOOTH, SHARPNESS):
-        if smooth or sharpness == SHARPNESS[0]:
-            kernel = Kernel(smooth, sharpness)
-            gram_KK = kernel(known, known).numpy()
-            fits += [(solved(gram_KK, noise, targets_K.numpy()), kernel) for noise in NOISE]
-    best, kernel = max(fits, key=lambda fit: fit[0].likelihood)
+
+    def fits() -> Iterator[tuple[Solved, Kernel]]:
+        # One at a time, as each has a matrix of its own.
+        for smooth, sharpness in product(SMOOTH, SHARPNESS):
+            if smooth or sharpness == SHARPNESS[0]:
+                kernel = Kernel(smooth, sharpness)
+                gram_KK = kernel(known, known).numpy()
+                yield from ((solved(gram_KK, noise, targets_K.numpy()), kernel) for noise in NOISE)
+
+    best, kernel = max(fits(), key=lambda fit: fit[0].likelihood)
     return replace(model, kernel=kernel, known=known, weights_K=torch.from_numpy(best.weights_K))
 
 

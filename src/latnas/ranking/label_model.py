@@ -9,7 +9,7 @@ Shapes: M labelled architectures, A features, F those of a regression, P parts t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Self
@@ -180,16 +180,19 @@ class Corrections:
         """
         products_MM, shared_MM, counts_MM = known.among()
         usual = max(float(np.diagonal(shared_MM).mean()), 1.0)
-        fits = []
-        for smooth, sharpness, (of_features, of_parts) in product(SMOOTH, SHARPNESS, linear):
-            kernel = Kernel(smooth, sharpness, of_features, of_parts, usual)
-            gram_MM = kernel(products_MM, shared_MM, counts_MM)
-            fits += [(solved(gram_MM, noise, beyond_M / scale), kernel) for noise in NOISE]
-        left = [fit for fit in fits if fit[0].unexplained >= chance / scale**2]
-        if left:
-            best, kernel = max(left, key=lambda fit: fit[0].likelihood)
-        else:
-            best, kernel = max(fits, key=lambda fit: fit[0].unexplained)
+
+        def fits() -> Iterator[tuple[Solved, Kernel]]:
+            # One at a time, as each has a matrix of its own.
+            for smooth, sharpness, (of_features, of_parts) in product(SMOOTH, SHARPNESS, linear):
+                kernel = Kernel(smooth, sharpness, of_features, of_parts, usual)
+                gram_MM = kernel(products_MM, shared_MM, counts_MM)
+                yield from ((solved(gram_MM, noise, beyond_M / scale), kernel) for noise in NOISE)
+
+        def worth(fit: tuple[Solved, Kernel]) -> tuple[bool, float]:
+            leaves_enough = fit[0].unexplained >= chance / scale**2
+            return leaves_enough, fit[0].likelihood if leaves_enough else fit[0].unexplained
+
+        best, kernel = max(fits(), key=worth)
         return cls(known, kernel, best, scale)
 
     def at(self, standard_A: np.ndarray, parts: Parts) -> tuple[float, float]:
