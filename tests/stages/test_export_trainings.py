@@ -30,7 +30,7 @@ from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.export import final_training, trainings
 from latnas.stages.export.final_training import CHECKPOINTS, derived_network, divided, final_training_task, fit
 from latnas.stages.export.job import Job
-from latnas.stages.export.targets import Target
+from latnas.stages.export.targets import Kind, Target
 from latnas.stages.export.trainings import Trained, teacher_among, train, training_task
 from latnas.training.averaging import recalibrate
 from latnas.training.checkpoint import load_tensors
@@ -155,11 +155,12 @@ def test_the_teacher_is_the_network_of_most_multiply_adds_if_there_is_one_to_tea
     large, middle, small = some(here, 3)
     job, front = job_in(here, distill=True), load_front(front_in(here) / "front.json")
 
-    def chosen(*architectures: Architecture) -> list[tuple[Target, Architecture]]:
-        return [(Target("search", 0.0, 1.0, (one,), job.space), one) for one in architectures]
+    def chosen(*architectures: Architecture, kind: Kind = "search") -> list[tuple[Target, Architecture]]:
+        return [(Target(kind, 0.0, 1.0, (one,), job.space), one) for one in architectures]
 
     assert teacher_among(job, front, chosen(small, large, middle, large)) == large
     assert teacher_among(job_in(here), front, chosen(small, large)) is None
+    assert teacher_among(job, front, chosen(small) + chosen(large, kind="most-macs")) == small, "baselines only learn"
     assert isinstance(job.report, Heard) and not job.report.warned
     assert teacher_among(job, front, chosen(small, small)) is None
     assert "there is none for it to learn from" in job.report.warned[0]

@@ -31,7 +31,7 @@ from latnas.stages.export import ExportConfig, ExportedFile, advice_of, deriving
 from latnas.stages.export.advice import Missed, advice_on
 from latnas.stages.export.deriving import TRAININGS, derive
 from latnas.stages.export.job import Job
-from latnas.stages.export.lessons import HEADROOM, Lessons, read_lessons
+from latnas.stages.export.lessons import HEADROOM, MODULE, Lessons, read_lessons
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.packing import Packed
 from latnas.stages.export.shipments import Refused, Shipment
@@ -715,6 +715,31 @@ def test_verified_networks_that_learnt_from_one_another_are_left_alone_together(
     teacher, student = export(export_config(verified, all=True, distill=True))
     assert teacher.manifest == files[0].manifest == load_manifest(teacher.folder / "manifest.json")
     assert student.manifest.sha256 == files[1].manifest.sha256
+
+
+def test_networks_that_learnt_from_one_another_are_left_alone_though_the_file_of_their_teacher_missed_its_budget(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = export(export_config(verified, all=True, distill=True))
+    missing_file(first.folder)
+
+    class Slower(Bench):
+        def measure(self, workloads: Any, names: Mapping[str, Architecture], what: str) -> dict[str, Times]:
+            found = super().measure(workloads, names, what)
+            slow = {key for key in found if what == MODULE and names[key] == chosen_in(first)}
+            return {
+                key: replace(one, quoted_ms=(1.2 if key in slow else 1.0) * one.quoted_ms) for key, one in found.items()
+            }
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "Bench", Slower)
+        files = export(export_config(verified, all=True, distill=True))
+    assert {file.manifest.status for file in files} == {"verified-in-pytorch"} and chosen_in(files[0]) != chosen_in(
+        first
+    )
+    assert {file.manifest.training["distilled_from"] for file in files} == {str(chosen_in(first))}
+    monkeypatch.setattr(stage, "Bench", None)
+    assert export(export_config(verified, all=True, distill=True)) == files
 
 
 def test_before_a_verified_file_gives_way_to_one_with_another_teacher_this_is_said(verified: Path) -> None:

@@ -327,6 +327,8 @@ def test_where_processes_cannot_share_memory_they_are_told_how_to_do_without(
     monkeypatch.setattr(ForkServerContext, "RawArray", no_memory)
     with pytest.raises(LatnasError, match=r"cannot share memory here: .*'/dev/shm'\. Mount .*--executor local:0"):
         run_tasks(answers(tmp_path), 2)
+    with workers_kept(0):  # which is what they are told
+        assert run_tasks(answers(tmp_path), 0) == [0, 1, 4]
 
 
 def test_ctrl_c_while_workers_are_made_ready_is_heard_by_their_parent_alone(tmp_path: Path) -> None:

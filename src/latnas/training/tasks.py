@@ -93,6 +93,9 @@ def run_tasks(tasks: Sequence[Task], workers: int, done: Callable[[float, int], 
 @contextmanager
 def workers_kept(most: int) -> Iterator[None]:
     """Within this block `run_tasks` uses the same processes each time, so that each of them reads a data set once."""
+    if not most:
+        yield  # everything is done in this one
+        return
     with closing(Workers(_call, most)) as workers:
         before = _KEPT.set(workers)
         try:

@@ -52,12 +52,9 @@ def derive(
         if chosen:
             warn_of_another_network(job, [(course.target, choice.architecture) for course, choice in chosen])
             if trained == 1:
-                searched = [
-                    (course.target, choice.architecture) for course, choice in chosen if course.target.kind == "search"
-                ]
-                teacher = teacher_among(job, front, searched)
+                pairs = [(course.target, choice.architecture) for course, choice in chosen]
+                teacher = teacher_among(job, front, pairs)
                 if job.config.distill:
-                    pairs = ((course.target, choice.architecture) for course, choice in chosen)
                     warn_of_another_teacher(job, pairs, teacher)
             if bench is not None:
                 note(job, courses if job.config.distill else going)

@@ -13,7 +13,6 @@ from latnas.errors import LatnasError
 from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.export.job import Job
 from latnas.stages.export.targets import Target
-from latnas.stages.export.trainings import largest_of
 from latnas.words.architecture import Architecture
 from latnas.words.export_set import MANIFEST, SCRIPT, ExportedNetwork, changed_files
 from latnas.words.files import read_bytes
@@ -58,20 +57,33 @@ def kept(job: Job, targets: Sequence[Target], listed: Mapping[str, ExportedNetwo
     """
     each = {target.folder: _kept(job, target, listed.get(target.folder)) for target in targets}
     found = {folder: manifest for folder, manifest in each.items() if manifest is not None}
-    if job.config.distill and not (len(found) == len(each) and _taught_by_one(job, found.values())):
+    if job.config.distill and not (len(found) == len(each) and _taught_by_one(found.values())):
         return {}
     return found
 
 
-def _taught_by_one(job: Job, manifests: Collection[Manifest]) -> bool:
-    """Whether all learnt from the network that would teach them again, and that one from none."""
-    networks = [Architecture.from_json(one.architecture) for one in manifests]
-    searched = [network for network, one in zip(networks, manifests, strict=True) if one.kind == "search"]
-    teacher = largest_of(job, searched)
-    return all(
-        one.training.get("distilled_from") == _learns_from(network, teacher)
-        for network, one in zip(networks, manifests, strict=True)
+def _taught_by_one(manifests: Collection[Manifest]) -> bool:
+    """Whether all learnt from one network, and that one from none, as if one command had made them.
+
+    The teacher is one of those that the search chose at first, though its own file may have missed its budget since.
+    """
+    own = [str(Architecture.from_json(one.architecture)) for one in manifests]
+    first = [_trained_first(one, network) for one, network in zip(manifests, own, strict=True)]
+    taught_by = [one.training.get("distilled_from") for one in manifests]
+    teachers = {name for name in taught_by if name is not None}
+    if not teachers:
+        return len(set(first)) == 1
+    may_teach = {network for one, network in zip(manifests, first, strict=True) if one.kind == "search"}
+    return (
+        len(teachers) == 1
+        and teachers <= may_teach
+        and all((name is None) == (network in teachers) for name, network in zip(taught_by, own, strict=True))
     )
+
+
+def _trained_first(manifest: Manifest, shipped: str) -> str:
+    """The network that was chosen for its budget before any file of it was measured."""
+    return next((one.architecture for one in manifest.attempts if one.what == "shipped file"), shipped)
 
 
 def _learns_from(architecture: Architecture, teacher: Architecture | None) -> str | None:

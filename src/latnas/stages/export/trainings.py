@@ -43,21 +43,22 @@ class Trained:
 
 
 def teacher_among(job: Job, front: Front, chosen: Sequence[tuple[Target, Architecture]]) -> Architecture | None:
-    """The one that the others are to learn from, if they are to learn from one. Warns where there are no others.
+    """The search's own of most multiply-adds, if the others are to learn from it. Warns where there are no others.
 
     Args:
-        chosen: what is exported of the search's own, each with its target.
+        chosen: what is exported, each with its target; baselines learn, and never teach.
     """
     if not job.config.distill:
         return None
-    teacher = largest_of(job, [architecture for _, architecture in chosen])
-    if teacher is None:
-        more = not job.config.all and _are_several(front, chosen)
-        job.report.warn(
-            "a single network is exported, so there is none for it to learn from: it is trained on labels alone. "
-            + ("Name several budgets, or --all." if more else "All budgets come to the same one: leave --distill out.")
-        )
-    return teacher
+    searched = [(target, architecture) for target, architecture in chosen if target.kind == "search"]
+    if searched and len({architecture for _, architecture in chosen}) > 1:
+        return max((one for _, one in searched), key=lambda one: (job.space.amounts(one).macs, one.key))
+    more = not job.config.all and _are_several(front, searched)
+    job.report.warn(
+        "a single network is exported, so there is none for it to learn from: it is trained on labels alone. "
+        + ("Name several budgets, or --all." if more else "All budgets come to the same one: leave --distill out.")
+    )
+    return None
 
 
 def _are_several(front: Front, chosen: Sequence[tuple[Target, Architecture]]) -> bool:
@@ -65,13 +66,6 @@ def _are_several(front: Front, chosen: Sequence[tuple[Target, Architecture]]) ->
     spaces = {target.limits: target.space for target, _ in chosen}.values()
     best = [scored_within(front, space, budget.budget_ms)[:1] for space in spaces for budget in front.budgets]
     return len({*(architecture for _, architecture in chosen), *(one for first in best for one in first)}) > 1
-
-
-def largest_of(job: Job, architectures: Sequence[Architecture]) -> Architecture | None:
-    """The one of most multiply-adds; None where there are no others."""
-    if len(set(architectures)) < 2:
-        return None
-    return max(architectures, key=lambda one: (job.space.amounts(one).macs, one.key))
 
 
 def train(job: Job, architectures: Sequence[Architecture], teacher: Architecture | None) -> dict[str, Trained]:
