@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -288,18 +287,6 @@ def test_too_few_labels_are_refused_with_the_option_to_use() -> None:
     with pytest.raises(LatnasError, match=r"3 short trainings are too few.*--trainings 4"):
         judge_of(pool, [0.5, 0.6, 0.7])
     assert judge_of(pool, [0.5, 0.6, 0.7, 0.8]).labels.keys() == {"0", "1", "2", "3"}
-
-
-@pytest.mark.parametrize("wrong", [math.nan, math.inf])
-def test_features_that_are_not_finite_are_refused(wrong: float) -> None:
-    pool = rows(20, seed=11)
-    broken = {**pool[0], "synflow": wrong}
-    with pytest.raises(LatnasError, match="not finite"):
-        prior_scores([*pool, broken])
-    with pytest.raises(LatnasError, match="not finite"):
-        judge_of([broken, *pool], 5 * [0.5])
-    with pytest.raises(LatnasError, match="not finite"):
-        fit_judge(pool, {str(index): (broken, 0.5) for index in range(4)}, MANY, alone)
 
 
 def test_the_report_says_what_was_fitted() -> None:

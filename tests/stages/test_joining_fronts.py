@@ -164,7 +164,10 @@ def test_a_front_that_joins_goes_on_after_a_stop_and_comes_out_the_same(small_ru
     whole, here = copied(small_run, tmp_path / "whole"), copied(small_run, tmp_path / "here")
     found = finished(whole, table=other_table(whole))
     resumed = joined(here, from_run=None, resume=run_in(here).name)
-    stopped(joined(here, table=other_table(here)), "proposals-0.json", 1)
+    with watched_writes(stop_at("proposals-0.json", 1)), pytest.raises(Stopped):
+        quick_search(joined(here, table=other_table(here)), heard := Heard())
+    again = f"after a stop: latnas search --resume {run_in(here)} --table {found.front_path.parent.name}"
+    assert f"{again} --executor local:0" in heard.said[0], "whatever other fronts are not finished by then"
     stopped(joined(here, table=other_table(here)), "metrics.jsonl", 4)
     stopped(resumed, "front.json", 1)  # the one front that is not finished
     assert not (RunFolder(run_in(here)).front(found.front.table) / "front.json").exists()
@@ -205,6 +208,17 @@ def test_extra_minutes_are_short_trainings_along_the_new_front_that_the_run_keep
     stopped(typed, "result.json", 4)  # features of two rounds, and one of the three trainings
     monkeypatch.setattr(joining, "time_steps", lambda *_: pytest.fail("how many they are has been decided"))
     assert quick_search(typed).front_path.read_bytes() == found.front_path.read_bytes()
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_what_is_said_of_the_features_is_the_run_s_when_a_front_joins_and_when_it_is_typed_again(
+    helps: bool, small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    judge = run_in(here) / "accuracy" / "judge.json"
+    judge.write_text(json.dumps(json.loads(judge.read_text()) | {"features_help": helps}))
+    other = other_table(here)
+    assert [finished(here, table=other).features_help for _ in range(2)] == [helps, helps]
 
 
 @pytest.mark.parametrize("lost", ["weights.safetensors", "judge.json"])
@@ -311,8 +325,13 @@ def test_what_every_finished_front_of_a_run_has_scored_is_known_to_the_next_one(
     (run_in(here) / "fronts").joinpath(first.front.table, "front.json").unlink()
     front = RunFolder(run_in(here)).fronts()[1]
     (RunFolder(run_in(here)).front(front) / "front.json").unlink()
-    with pytest.raises(LatnasError, match=rf"lacks the front {first.front.table} that the front {front} goes by"):
+    lacking = rf"lacks the front {first.front.table} that the front {front} goes by"
+    with pytest.raises(LatnasError, match=lacking) as caught:
         quick_search(typed)
+    move, _, add = str(caught.value).partition(": mv ")[2].partition(", then latnas ")
+    shutil.move(*shlex.split(move))
+    assert latnas(*shlex.split(add), "--executor", "local:0", "--quiet").code == 0
+    assert RunFolder(run_in(here)).fronts()[1:] == [front]
 
 
 def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run: Path, tmp_path: Path) -> None:
@@ -342,13 +361,17 @@ def test_a_run_whose_images_were_moved_and_linked_to_is_still_one_of_this_versio
     named: dict[str, Any], small_run: Path, tmp_path: Path
 ) -> None:
     here, images = copied(small_run, tmp_path / "here"), tmp_path / "digits.npz"
-    (tmp_path / "moved.npz").write_bytes(resources.files("latnas.data").joinpath("embedded", "digits.npz").read_bytes())
-    images.symlink_to(tmp_path / "moved.npz")
+    moved, heard = tmp_path / "moved.npz", Heard()
+    moved.write_bytes(resources.files("latnas.data").joinpath("embedded", "digits.npz").read_bytes())
+    images.symlink_to(moved)
     config = run_in(here) / "config.toml"
     config.write_text(config.read_text().replace('data = "digits"', f"data = {json.dumps(str(images))}"))
     before = contents(here)
-    assert search(joined(here, **named)).front == load_front(front_in(small_run) / "front.json")
-    assert contents(here) == before
+    assert search(joined(here, **named), heard).front == load_front(front_in(small_run) / "front.json")
+    assert contents(here) == before and "--data" not in heard.said[0]
+    images.unlink()
+    search(joined(here, **named, data=str(moved)), heard := Heard())
+    assert f" --data {moved} --executor local:0" in heard.said[0], "they are not where the run says"
 
 
 # What is refused
@@ -464,6 +487,27 @@ def test_a_run_that_is_named_goes_on_only_as_it_was_begun(small_run: Path, tmp_p
         path.unlink()
     with pytest.raises(UsageError, match=r"had hardly begun\. Type its command again: latnas search"):
         search(resumed())
+
+
+def test_a_run_that_lost_its_own_front_is_not_taken_for_that_of_one_that_joined_it(
+    small_run: Path, tmp_path: Path
+) -> None:
+    here = copied(small_run, tmp_path / "here")
+    own = front_in(here)
+    finished(here, table=other_table(here))
+    shutil.rmtree(own)
+    for how in ({"resume": "latest", "from_run": None}, {"budget_range": another_range(small_run)}):
+        with pytest.raises(LatnasError, match=r"lacks the one that it was begun with\. Copy all of the run"):
+            search(joined(here, **how))
+
+
+def test_a_range_that_is_typed_in_another_way_is_the_same(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    found = finished(here, budget_range=(typed := another_range(small_run)))
+    resumed = partial(joined, here, from_run=None, resume="latest", table=Path(found.front_path.parent.name))
+    assert search(resumed(budget_range=typed.replace("ms:", ":"))).front == found.front
+    with pytest.raises(UsageError, match=r"with budget_range .*, not auto, and that stays"):
+        search(resumed(budget_range="auto"))
 
 
 def measured_again(here: Path) -> Path:

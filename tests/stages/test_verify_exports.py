@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import onnxruntime
 import pytest
@@ -462,6 +462,24 @@ def test_a_file_that_was_not_measured_at_export_gets_its_measurement_and_others_
     assert not any(file.settled for file in verify(verify_config(folder)).files), "once"
     listed = load_set(loose.parents[1] / SET)
     assert changed_files(loose.parents[1], listed.networks) == [] and listed.networks[0].measured_ms is not None
+
+
+def test_a_set_that_was_not_written_after_a_manifest_was_completed_is_written_by_the_next_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    exports, (loose, _) = exports_of(folder), manifests_of(folder)
+    unmeasured(loose)
+    export(export_config(folder, lambdas=(1.0,)))  # which lists the manifest as it is now
+    with monkeypatch.context() as patched:
+        patched.setattr(MODULE, "write_set", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            verify(verify_config(folder))
+    assert load_set(exports / SET).networks[0].measured_ms is None
+    assert not any(file.settled for file in verify(verify_config(folder)).files)
+    assert load_set(exports / SET).networks[0].measured_ms is not None
 
 
 def test_what_was_damaged_beside_a_file_does_not_become_the_exported_one_when_its_manifest_is_completed(

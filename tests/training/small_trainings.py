@@ -16,6 +16,7 @@ from latnas.data.randomness import generator
 from latnas.data.sources import load_images
 from latnas.spaces.choice import Selection, path_of
 from latnas.spaces.space import Space, make_space
+from latnas.training import trainer as trainer_module
 from latnas.training.trainer import Paths, Recipe, Trainer
 
 STEPS = 14
@@ -57,8 +58,9 @@ def training(kind: str) -> tuple[Trainer, Paths | None]:
 
 
 if __name__ == "__main__":
+    trainer_module.tell_share = lambda _: time.sleep(0.03)
     trainings = {kind: training(kind) for kind in KINDS}
     for step in (EVERY, 2 * EVERY):
         for kind, (trainer, paths) in trainings.items():
-            trainer.run(paths, Path(sys.argv[1]) / kind, until=step, progress=lambda *_: time.sleep(0.03))
+            trainer.run(paths, Path(sys.argv[1]) / kind, until=step)
     time.sleep(60)  # by then it has been killed

@@ -12,6 +12,7 @@ from small_trainings import SEED, STEPS, digits, small_network
 from torch import Tensor
 
 from latnas.errors import Terminated
+from latnas.training import trainer as trainer_module
 from latnas.training.checkpoint import load_tensors
 from latnas.training.interruption import undivided
 from latnas.training.trainer import Loss, Recipe, Trainer, plain_loss
@@ -29,7 +30,7 @@ def trainer(loss: Loss = plain_loss) -> Trainer:
 @pytest.mark.parametrize("within", [True, False], ids=["within a step", "between steps"])
 @pytest.mark.parametrize(("told", "raised"), RAISED)
 def test_a_training_that_is_told_to_stop_leaves_a_checkpoint_of_whole_steps(
-    within: bool, told: int, raised: type[BaseException], tmp_path: Path
+    within: bool, told: int, raised: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tell(step: int) -> None:
         if step == 3:
@@ -40,8 +41,10 @@ def test_a_training_that_is_told_to_stop_leaves_a_checkpoint_of_whole_steps(
         return plain_loss(logits, images, labels, recipe)
 
     stopped = trainer(loss if within else plain_loss)
+    if not within:
+        monkeypatch.setattr(trainer_module, "tell_share", lambda _: tell(stopped.done))
     with pytest.raises(raised):
-        stopped.run(checkpoint=tmp_path / "c", progress=lambda done, *_: None if within else tell(done))
+        stopped.run(checkpoint=tmp_path / "c")
     assert load_tensors(tmp_path / "c")[1]["step"] == stopped.done == 3
     resumed, whole = trainer(), trainer()
     resumed.run(checkpoint=tmp_path / "c")

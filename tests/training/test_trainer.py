@@ -25,6 +25,7 @@ from torch.nn import functional
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.spaces.choice import Selection, path_of, selecting
+from latnas.training import trainer as trainer_module
 from latnas.training.checkpoint import load_tensors
 from latnas.training.trainer import Recipe, Trainer
 
@@ -66,7 +67,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", small_trainings.KINDS)
-def test_a_killed_and_resumed_training_equals_one_that_never_stopped_bit_for_bit(kind: str, killed: Path) -> None:
+def test_a_killed_and_resumed_training_equals_one_that_never_stopped_bit_for_bit(
+    kind: str, killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = killed / kind
     _, state = load_tensors(checkpoint)
     assert 0 < state["step"] < STEPS
@@ -74,7 +77,9 @@ def test_a_killed_and_resumed_training_equals_one_that_never_stopped_bit_for_bit
     resumed, paths = training(kind)
     torch.rand(3)  # nothing may depend on the global generator
     seen: list[int] = []
-    resumed.run(paths, checkpoint, progress=lambda done, total, loss: seen.append(done))
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer_module, "tell_share", lambda _: seen.append(resumed.done))
+        resumed.run(paths, checkpoint)
     assert seen == list(range(state["step"] + 1, STEPS + 1))
     unbroken, paths = training(kind)
     unbroken.run(paths)

@@ -83,17 +83,15 @@ class Scale:
 
     @classmethod
     def of(cls, pool: Sequence[Mapping[str, float]]) -> Scale:
-        """The scale of these features. Raises LatnasError where they are not finite."""
+        """The scale of these features."""
         matrix_NF = np.array([[row[name] for name in FEATURES] for row in pool])
-        _check(matrix_NF)
         low_F, middle_F, high_F = np.percentile(matrix_NF, [16, 50, 84], axis=0)
         spread_F = np.maximum((high_F - low_F) / 2, 1e-9)
         return cls(dict(zip(FEATURES, middle_F, strict=True)), dict(zip(FEATURES, spread_F, strict=True)))
 
     def standard(self, rows: Sequence[Mapping[str, float]], names: Sequence[str] = FEATURES) -> np.ndarray:
-        """[N, F]: the features of these names, standardised. Raises LatnasError where they are not finite."""
+        """[N, F]: the features of these names, standardised."""
         raw_NF = np.array([[row[name] for name in names] for row in rows])
-        _check(raw_NF)
         middle_F, spread_F = (np.array([of[name] for name in names]) for of in (self.middle, self.spread))
         most_F = np.array([np.inf if name in SIZES else CLIP for name in names])
         standard_NF: np.ndarray = np.clip((raw_NF - middle_F) / spread_F, -most_F, most_F)
@@ -233,7 +231,7 @@ def fit_judge(
         structure: the parts that run in an architecture, by its key.
 
     Raises:
-        LatnasError: fewer than four labels, or features that are not finite.
+        LatnasError: fewer than four labels.
     """
     if len(labelled) < LEAST_LABELS:
         raise LatnasError(
@@ -289,13 +287,6 @@ def _shares(errors: Mapping[tuple[str, ...], float], count: int) -> dict[tuple[s
     spreads_S = np.maximum(list(errors.values()), LEAST_LABEL_SPREAD)
     shares_S = special.softmax(-count * np.log(spreads_S))
     return dict(zip(errors, map(float, shares_S), strict=True))
-
-
-def _check(matrix_NF: np.ndarray) -> None:
-    if not np.isfinite(matrix_NF).all():
-        raise LatnasError(
-            "a zero-cost proxy is not finite: the networks' outputs overflow. Use another space or width."
-        )
 
 
 def _clearly_smaller(errors_M: np.ndarray, others_M: np.ndarray) -> bool:

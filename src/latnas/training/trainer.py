@@ -29,9 +29,6 @@ from latnas.training.checkpoint import load_tensors, load_weights, save_tensors,
 from latnas.training.interruption import undivided
 from latnas.training.tasks import tell_share
 
-Progress = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all, loss)."""
-
 Paths = Callable[[int], Sequence[Selection]]
 """The paths of a supernet that step `step` trains."""
 
@@ -179,7 +176,6 @@ class Trainer:
         *,
         until: int | None = None,
         every: int = 100,
-        progress: Progress | None = None,
     ) -> nn.Module:
         """All remaining steps (or those before `until`), from `checkpoint` on where that exists.
 
@@ -191,10 +187,8 @@ class Trainer:
         try:
             while self.done < end:
                 with undivided():
-                    loss = self.step(paths(self.done) if paths is not None else None)
+                    self.step(paths(self.done) if paths is not None else None)
                 tell_share(self.done / self.recipe.steps)
-                if progress is not None:
-                    progress(self.done, end, loss)
                 if checkpoint is not None and (self.done % every == 0 or self.done == end):
                     self.save(checkpoint)
         except KeyboardInterrupt:

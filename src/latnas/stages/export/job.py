@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from latnas.data.images import ImageData
 from latnas.spaces.space import Space
-from latnas.stages.common.runs import RunFolder
+from latnas.stages.common.runs import FRONT, TABLE, RunFolder
 from latnas.stages.export.config import ExportConfig
 from latnas.stages.export.final_training import divided, recipe_for
 from latnas.training.trainer import Recipe
+from latnas.words.files import read_bytes
 from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Reporter
 from latnas.words.table import LatencyTable
@@ -42,6 +45,12 @@ class Job:
     def table(self) -> LatencyTable:
         """The front's."""
         return self.latency.table
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """Of the front and its table, which stay as they are."""
+        folder = self.run.front(self.exports.name)
+        return [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (FRONT, TABLE)]
 
     @property
     def recipe(self) -> Recipe:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from latnas.errors import LatnasError
-from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.export.job import Job
 from latnas.stages.export.targets import Target
 from latnas.words.architecture import Architecture
@@ -39,9 +38,7 @@ def _digests(job: Job, target: Target) -> list[str]:
     inits = (None, usual) if job.config.starts_from == usual else (job.config.init,)
     nothing = WHICH | {"data"} if job.config.int8 else WHICH | {"data", "int8_tolerance"}
     options = job.config.model_dump(mode="json", exclude=nothing)
-    folder = job.run.front(job.exports.name)
-    files = [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (FRONT, TABLE)]
-    others = [job.data.fingerprint, files, vars(target.space.limits)]
+    others = [job.data.fingerprint, job.digests, vars(target.space.limits)]
     texts = [json.dumps([options | {"init": init}, *others], sort_keys=True) for init in inits]
     return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
 

@@ -33,7 +33,14 @@ from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, status_of
 from latnas.words.architecture import Architecture
 from latnas.words.budgets import BudgetRange, budget_name, parse_ms
-from latnas.words.export_set import ANCHOR_FILE, anchor_hash, listed_anchor, lost_networks, still_listed
+from latnas.words.export_set import (
+    ANCHOR_FILE,
+    anchor_hash,
+    earlier_networks,
+    listed_anchor,
+    lost_networks,
+    still_listed,
+)
 from latnas.words.files import read_bytes
 from latnas.words.front import Front, load_front
 from latnas.words.manifest import Manifest, load_manifest
@@ -115,7 +122,9 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
                 f"{exports / ANCHOR_FILE} is lost or damaged: without it measure.py does not tell a fast moment of the "
                 "device from a file within its budget. The command that exported the files makes it again"
             )
-        if any(file.after != file.before for file in files):
+        # A command that was stopped before it wrote the set has left it to this one.
+        behind = {one.folder for one in earlier_networks(exports)} - as_listed.keys() if log is not None else set()
+        if any(file.after != file.before or file.folder.name in behind for file in files):
             write_set(exports, table, anchor, as_listed)
     _warn(files, config.tolerance, "computed" if is_computed(table) else "measured", report)
     return VerifiedRun(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -134,7 +135,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
     begun = run.begun()
     if not begun:
         raise UsageError(f"the search of {run.path} had hardly begun. Type its command again: latnas search")
-    named, own = None if config.table is None else front_of(run, config.table, begun), begun[0]
+    named, own = None if config.table is None else front_of(run, config.table, begun), _own(run, begun)
     if named is not None and named not in begun:
         raise UsageError(f"run {run.path} has no front for table {named!r}. It has: {', '.join(begun)}.")
     open_ = [name for name in begun if not _is_finished(run, name, own)]
@@ -144,7 +145,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
     path = run.front(name) / TABLE
     full = _as_recorded(config, run, _front_values(run, name))
     _check_typed(config, full, run, ())
-    data, table = images_of(run, _named_data(config)), load_table(path)
+    data, table = images_of(run, named_data(config)), load_table(path)
     check_images(table, data)
     return Beginning(full, data, path, table, run, name, own, run.read_config())
 
@@ -152,13 +153,13 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
 def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     """A front for another table, or another range of the run's own one, beside those that a finished run has."""
     begun = run.begun()
-    if not begun or not _is_finished(run, begun[0], begun[0]):
+    own = _own(run, begun) if begun else None
+    if own is None or not _is_finished(run, own, own):
         raise UsageError(f"the search of {run.path} is not finished. Go on first: {resume_own(run)}")
-    own = begun[0]
     typed = {name: getattr(config, name) for name in OF_A_FRONT if name in config.model_fields_set}
     full = _as_recorded(config, run, {"budget_range": "auto", **typed})
     _check_typed(config, full, run, OF_A_FRONT)
-    data = images_of(run, _named_data(config))
+    data = images_of(run, named_data(config))
     of_run = run.front(own) / TABLE
     path, table = find_table(config.table or of_run, full.space, data, config.tables)
     _check_space(table, load_table(of_run), run, data)
@@ -168,6 +169,16 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     if name in begun:
         _check_front(full, _as_recorded(config, run, _front_values(run, name)), run, name)
     return Beginning(full, data, path, table, run, name, own, run.read_config())
+
+
+def _own(run: RunFolder, begun: Sequence[str]) -> str:
+    """The run's own front, without which none can join it, of those that were begun."""
+    if run.front_config(begun[0]).exists():
+        raise LatnasError(
+            f"{run.path} has fronts that joined it ({', '.join(begun)}), and lacks the one that it was begun with. "
+            "Copy all of the run, or search again: latnas search"
+        )
+    return begun[0]
 
 
 def _is_finished(run: RunFolder, name: str, own: str) -> bool:
@@ -216,7 +227,8 @@ def _check_typed(config: SearchConfig, full: SearchConfig, run: RunFolder, free:
     recorded = {*SearchConfig.model_fields} - {*PLACES, "data", *free}
     for name in sorted(config.model_fields_set & recorded):
         typed, known = getattr(config, name), getattr(full, name)
-        if typed != known:
+        is_same_range = name == "budget_range" and config.wanted_range == full.wanted_range
+        if typed != known and not is_same_range:
             raise UsageError(
                 f"{run.path} was searched with {name} {'without limit' if known is None else known}, not {typed}, and "
                 f"that stays. Leave --{name.replace('_', '-')} out (of variables and --config too), or make another "
@@ -270,5 +282,6 @@ def _check_front(full: SearchConfig, known: SearchConfig, run: RunFolder, name: 
             )
 
 
-def _named_data(config: SearchConfig) -> str | None:
+def named_data(config: SearchConfig) -> str | None:
+    """Where images are said to lie by now; None where that is not said."""
     return config.data if "data" in config.model_fields_set else None

@@ -119,9 +119,11 @@ def _taken_over(begun: Beginning, scores: Scores, trainings: ShortTrainings) -> 
     if gone := len({*taken.trained} - there):
         lacking.append(f"the features or the short trainings of {gone} of the networks")
     if lacking:
+        run, aside = quote(str(begun.run.path)), quote(str(begun.run.path / f"lost-{begun.name}"))
         raise LatnasError(
             f"{begun.run.path} lacks {', '.join(lacking)} that the front {begun.name} goes by. Copy all of the run, or "
-            f"delete {begun.folder} and add it again: latnas search --from {quote(str(begun.run.path))}"
+            f"put the front aside and add it again: mv {quote(str(begun.folder))} {aside}, then latnas search "
+            f"--from {run} --table {aside}/{TABLE} --budget-range {quote(begun.config.budget_range)}"
         )
     return taken
 

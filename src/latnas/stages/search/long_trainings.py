@@ -110,6 +110,9 @@ def trained_long(
     while True:
         if model.long is None:
             wanted = contest.next(opinions(model, contest), known, most - len(known), LEAST_LONG)
+            if 0 < len(wanted) < LEAST_LONG:
+                report.say(f"fewer than {LEAST_LONG} networks are known within these budgets: none is trained for long")
+                return model
         else:
             wanted = contest.next([hopeful_values(model, contest)], known, most - len(known))
         if not wanted:

@@ -18,7 +18,7 @@ from latnas.stages.common.reach import budget_range
 from latnas.stages.common.runs import FRONT
 from latnas.stages.common.tables import latency_of, space_of, warn_if_stale
 from latnas.stages.search import accuracy
-from latnas.stages.search.beginning import Beginning, begin
+from latnas.stages.search.beginning import Beginning, begin, named_data
 from latnas.stages.search.config import SearchConfig
 from latnas.stages.search.founding import learnt, taught
 from latnas.stages.search.front import make_front
@@ -34,7 +34,7 @@ from latnas.words.reporting import Reporter, Silent, duration
 
 @dataclass(frozen=True)
 class Searched:
-    """Where the run lies, and its front."""
+    """Where the run lies, its front, and whether the run's accuracy model, as it is now, found its features of use."""
 
     run: Path
     front_path: Path
@@ -56,7 +56,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     report = report or Silent()
     if config.tensorboard:
         tensorboard_writer()  # refused now where it is not installed
-    begun = begin(config)
+    begun, moved_to = begin(config), named_data(config)
     check_trainable(begun.config.train_on)
     config, run, data, folder = begun.config, begun.run, begun.data, begun.folder
     warn_if_stale(begun.table, report)
@@ -67,7 +67,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
     budgets = budget_range(config.budget_range, space, latency)
     run.create(begun.recorded)
     is_named = config.resume is not None or config.from_run is not None
-    _introduce(begun, budgets, is_named, report)
+    _introduce(begun, budgets, moved_to if is_named else None, is_named, report)
 
     otherwise = "" if is_named else ", or choose another --name"
     # One thread is faster for networks this small, and the same on any number of cores as far as PyTorch computes.
@@ -95,7 +95,7 @@ def search(config: SearchConfig, report: Reporter | None = None) -> Searched:
         scores = model.of(found, "scores", report)
         front = make_front(space, latency, budgets, found, scores, config)
         front.save(folder / FRONT)
-    return Searched(run.path, folder / FRONT, front, model.judge.helps)
+    return Searched(run.path, folder / FRONT, front, accuracy.features_help(run))
 
 
 def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: Reporter) -> None:
@@ -111,10 +111,12 @@ def _say_how_long(config: SearchConfig, space: Space, data: ImageData, report: R
     )
 
 
-def _introduce(begun: Beginning, budgets: BudgetRange, is_named: bool, report: Reporter) -> None:
+def _introduce(begun: Beginning, budgets: BudgetRange, moved_to: str | None, is_named: bool, report: Reporter) -> None:
     config, shown = begun.config, "reachable" if begun.config.wanted_range is None else "given"
     run = begun.run.path
-    again = typed(f"latnas search --resume {quote(str(run))}", config, *WithTrainings.model_fields)
+    front = f" --table {begun.name}" if begun.joins else ""
+    images = "" if moved_to is None else f" --data {quote(moved_to)}"
+    again = typed(f"latnas search --resume {quote(str(run))}{front}{images}", config, *WithTrainings.model_fields)
     report.say(f"run {run}, table {begun.table_path}; after a stop: {again}")
     report.say(f"budgets from {format_ms(budgets.fastest_ms)} to {format_ms(budgets.slowest_ms)} ({shown} range)")
     for resource in config.limits.limited:
