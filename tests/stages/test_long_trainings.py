@@ -208,10 +208,11 @@ def test_no_more_are_trained_than_were_asked_for_and_without_any_the_judge_s_sco
 def test_where_too_few_are_within_the_budgets_to_learn_from_none_is_trained(
     judged: AccuracyModel, contest: Contest, tmp_path: Path
 ) -> None:
-    least = np.sort(contest.latencies_N)
+    cheapest = np.argsort(contest.latencies_N, kind="stable")
     for count, trains in ((LEAST_LONG - 1, False), (LEAST_LONG, True)):
-        narrow, heard = replace(contest, budgets_ms=[least[count - 1]]), Heard()
-        given = told(judged, narrow, truths_of(judged, contest, 5), tmp_path / str(count))
+        few, heard = [contest.found[at] for at in cheapest[:count]], Heard()
+        narrow = Contest(few, contest.latencies_N[cheapest[:count]], contest.budgets_ms)
+        given = told(judged, narrow, truths_of(judged, narrow, 5), tmp_path / str(count))
         assert (learnt(given, narrow, 12, heard).long is not None) == trains
         assert len(trained(tmp_path / str(count))) == (count if trains else 0)
         assert any("none is trained for long" in text for text in heard.said) != trains

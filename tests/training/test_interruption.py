@@ -41,10 +41,11 @@ def test_a_training_that_is_told_to_stop_leaves_a_checkpoint_of_whole_steps(
         return plain_loss(logits, images, labels, recipe)
 
     stopped = trainer(loss if within else plain_loss)
-    if not within:
-        monkeypatch.setattr(trainer_module, "tell_share", lambda _: tell(stopped.done))
-    with pytest.raises(raised):
-        stopped.run(checkpoint=tmp_path / "c")
+    with monkeypatch.context() as patched:
+        if not within:
+            patched.setattr(trainer_module, "tell_share", lambda _: tell(stopped.done))
+        with pytest.raises(raised):
+            stopped.run(checkpoint=tmp_path / "c")
     assert load_tensors(tmp_path / "c")[1]["step"] == stopped.done == 3
     resumed, whole = trainer(), trainer()
     resumed.run(checkpoint=tmp_path / "c")

@@ -122,9 +122,10 @@ def verify(config: VerifyConfig, report: Reporter | None = None) -> VerifiedRun:
                 f"{exports / ANCHOR_FILE} is lost or damaged: without it measure.py does not tell a fast moment of the "
                 "device from a file within its budget. The command that exported the files makes it again"
             )
-        # A command that was stopped before it wrote the set has left it to this one.
-        behind = {one.folder for one in earlier_networks(exports)} - as_listed.keys() if log is not None else set()
-        if any(file.after != file.before or file.folder.name in behind for file in files):
+        # A command that was stopped after a manifest was completed has left the set to this one.
+        unmeasured = {one.folder for one in earlier_networks(exports) if one.measured_ms is None}
+        behind = any(file.folder.name in unmeasured and file.before.measured_ms is not None for file in files)
+        if any(file.after != file.before for file in files) or (behind and log is not None):
             write_set(exports, table, anchor, as_listed)
     _warn(files, config.tolerance, "computed" if is_computed(table) else "measured", report)
     return VerifiedRun(
