@@ -62,6 +62,10 @@ class RunFolder:
         """Names of the fronts that were begun, the run's own first: the one that has no config beside the run's."""
         return self._fronts_with(TABLE)
 
+    def own_front(self) -> str | None:
+        """The one of them that the run was begun with; None where that is gone, or was not begun."""
+        return next((name for name in self.begun() if not self.front_config(name).exists()), None)
+
     def fronts(self) -> list[str]:
         """Names of the finished fronts, the run's own first. Each is that of its table, and of its range if need be."""
         return self._fronts_with(FRONT)

@@ -50,9 +50,9 @@ def derive(
         going = [course for course in courses if not course.over]
         chosen = _new(going, choose(job, going, bench, lessons))
         if chosen:
-            warn_of_another_network(job, [(course.target, choice.architecture) for course, choice in chosen])
+            pairs = [(course.target, choice.architecture) for course, choice in chosen]
+            warn_of_another_network(job, pairs)
             if trained == 1:
-                pairs = [(course.target, choice.architecture) for course, choice in chosen]
                 teacher = teacher_among(job, front, pairs)
                 if job.config.distill:
                     warn_of_another_teacher(job, pairs, teacher)

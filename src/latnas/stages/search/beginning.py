@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -135,7 +134,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
     begun = run.begun()
     if not begun:
         raise UsageError(f"the search of {run.path} had hardly begun. Type its command again: latnas search")
-    named, own = None if config.table is None else front_of(run, config.table, begun), _own(run, begun)
+    named, own = None if config.table is None else front_of(run, config.table, begun), _own(run)
     if named is not None and named not in begun:
         raise UsageError(f"run {run.path} has no front for table {named!r}. It has: {', '.join(begun)}.")
     open_ = [name for name in begun if not _is_finished(run, name, own)]
@@ -153,7 +152,7 @@ def _resumed(config: SearchConfig, run: RunFolder) -> Beginning:
 def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     """A front for another table, or another range of the run's own one, beside those that a finished run has."""
     begun = run.begun()
-    own = _own(run, begun) if begun else None
+    own = _own(run) if begun else None
     if own is None or not _is_finished(run, own, own):
         raise UsageError(f"the search of {run.path} is not finished. Go on first: {resume_own(run)}")
     typed = {name: getattr(config, name) for name in OF_A_FRONT if name in config.model_fields_set}
@@ -171,14 +170,15 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     return Beginning(full, data, path, table, run, name, own, run.read_config())
 
 
-def _own(run: RunFolder, begun: Sequence[str]) -> str:
-    """The run's own front, without which none can join it, of those that were begun."""
-    if run.front_config(begun[0]).exists():
+def _own(run: RunFolder) -> str:
+    """The run's own front, without which no other can join it."""
+    own = run.own_front()
+    if own is None:
         raise LatnasError(
-            f"{run.path} has fronts that joined it ({', '.join(begun)}), and lacks the one that it was begun with. "
-            "Copy all of the run, or search again: latnas search"
+            f"{run.path} has fronts that joined it ({', '.join(run.begun())}), and lacks the one that it was begun "
+            "with. Copy all of the run, or search again: latnas search"
         )
-    return begun[0]
+    return own
 
 
 def _is_finished(run: RunFolder, name: str, own: str) -> bool:
@@ -243,16 +243,16 @@ def _check_own(config: SearchConfig, run: RunFolder, recorded: dict[str, Any], p
 
     Another config is refused when the run is made.
     """
-    own = [name for name in run.begun() if not run.front_config(name).exists()]
-    if not own or table.name in own or not run.config.exists() or run.read_config() != recorded:
+    own = run.own_front()
+    if own is None or table.name == own or not run.config.exists() or run.read_config() != recorded:
         return
-    problem = f"{run.path} has a search of its own, by the table {own[0]}, and {path} is another."
-    known = load_table(run.front(own[0]) / TABLE)
+    problem = f"{run.path} has a search of its own, by the table {own}, and {path} is another."
+    known = load_table(run.front(own) / TABLE)
     if (table.space, table.options) != (known.space, known.options):
         raise UsageError(f"{problem} Its networks are others too: choose another --name")
     wanted = "" if config.wanted_range is None else f" --budget-range {quote(config.budget_range)}"
     joining = f"latnas search --from {quote(str(run.path))} --table {quote(str(path))}{wanted}"
-    if _is_finished(run, own[0], own[0]):
+    if _is_finished(run, own, own):
         raise UsageError(f"{problem} A front by that one beside it: {joining}. All anew: choose another --name")
     raise UsageError(
         f"{problem} To go on with its own: {resume_own(run)}. Then a front by the other one: {joining}. "
