@@ -100,9 +100,11 @@ class Problem:
 
     @cached_property
     def digest(self) -> str:
-        """Of the images and the table, whenever it was made."""
-        table = self.latency.table.model_dump(mode="json", exclude={"created", "seconds"})
-        return digest_of(self.data.fingerprint, table)
+        """Of the images and the table, whenever it was made and on whichever machine: what is fitted to the measured
+        networks has other last digits where numpy's BLAS is another."""
+        table = self.latency.table.model_dump(mode="json", exclude={"created", "seconds", "calibration"})
+        networks = [(one.architecture, one.floor_ms) for one in self.latency.table.calibration.networks]
+        return digest_of(self.data.fingerprint, table, networks)
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,20 @@ def test_a_problem_is_another_by_its_images_and_by_its_latencies_but_not_by_when
     assert with_table(problem, table.model_copy(update={"created": "later", "seconds": 9.9})).digest == problem.digest
     slower = table.anchor.model_copy(update={"p50_factor": 2 * table.anchor.p50_factor})
     assert with_table(problem, table.model_copy(update={"anchor": slower})).digest != problem.digest
+    first, *others = table.calibration.networks
+    networks = (first.model_copy(update={"floor_ms": 2 * first.floor_ms}), *others)
+    measured = table.calibration.model_copy(update={"networks": networks})
+    assert with_table(problem, table.model_copy(update={"calibration": measured})).digest != problem.digest
     assert replace(problem, data=load_images("fashion-mini@8")).digest != problem.digest
+
+
+def test_a_problem_is_the_same_on_another_processor_where_what_is_fitted_has_other_last_digits(
+    problem: Problem,
+) -> None:
+    table = problem.latency.table
+    elsewhere = {"linear_error": table.calibration.linear_error + 1e-14, "high": table.calibration.high + 1e-12}
+    calibration = table.calibration.model_copy(update=elsewhere)
+    assert with_table(problem, table.model_copy(update={"calibration": calibration})).digest == problem.digest
 
 
 def test_seeds_by_another_table_are_not_paired_with_those_of_the_file(problem: Problem, tmp_path: Path) -> None:
