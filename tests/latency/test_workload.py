@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import logging
 import warnings
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from latnas.data.randomness import generator
 from latnas.errors import LatnasError, UsageError
 from latnas.latency import onnx_export, workload
-from latnas.latency.workload import Workload, identity_workload
+from latnas.latency.workload import Workload, as_if_trained, identity_workload
+from latnas.spaces.space import make_space
 
 
 @pytest.fixture
@@ -120,6 +123,16 @@ def test_normalisations_without_factors_get_other_averages_too() -> None:
 
 def test_a_module_that_was_trained_is_measured_as_it_is(network: nn.Module) -> None:
     assert Workload(network, torch.zeros(1, 3, 16, 16)).module is network
+
+
+@pytest.mark.parametrize(("name", "depth"), [("nasbench201", 1), ("mbconv", 1), ("darts", 3)])
+def test_networks_of_a_supernet_that_is_as_if_trained_are_measured_without_another_copy(name: str, depth: int) -> None:
+    space = make_space(name, width=2, depth=depth, image_size=8, channels=1, classes=3)
+    supernet = as_if_trained(space.network(seed=0))
+    derived = space.derive(supernet, space.random(generator(0, "any")))
+    values = [value for value in derived.state_dict().values() if value.is_floating_point()]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(values, 2))
+    assert Workload(derived, space.example()).module is derived
 
 
 def test_the_file_is_made_when_asked_for_and_once(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

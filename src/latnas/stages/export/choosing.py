@@ -76,10 +76,9 @@ def _measure(job: Job, bench: Bench, lessons: Lessons, looks: Sequence[Architect
     new = {one.key: one for one in looks if one.key not in known}
     if not new:
         return
-    supernet = job.space.network(seed=0)
     form = job.config.form
     workloads = {
-        key: form.finalist(job.space.derive(supernet, one), job.space, job.table.batch, bench.takes_files)
+        key: form.finalist(bench.network(one), job.space, job.table.batch, bench.takes_files)
         for key, one in new.items()
     }
     for key, times in bench.measure(workloads, new, form.called(FINALIST)).items():

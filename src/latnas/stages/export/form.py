@@ -91,10 +91,11 @@ class Form:
 
     def finalist(self, network: nn.Module, space: Space, batch: int, takes_files: bool) -> Workload:
         """A network before its training, measured in the form in which it would ship."""
-        plain = Workload(network, space.example(batch))
+        example = self.example(space, batch)
         if not takes_files:
-            return Workload(WithInput(network, self), self.example(space, batch))
-        return Workload.from_file(self.with_input(plain.onnx(self.precision)), self.example(space, batch))
+            return Workload(WithInput(network, self), example)
+        file = Workload(network, space.example(batch)).onnx(self.precision)
+        return Workload.from_file(self.with_input(file), example)
 
 
 PLAIN = Form()

@@ -26,9 +26,8 @@ def measure_files(shipments: Sequence[Shipment], space: Space, bench: Bench, for
         example = form.example(space, len(bench.example))
         workloads = {key: Workload.from_file(same[0].file, example) for key, same in by_key.items()}
     else:
-        supernet = space.network(seed=0)
         workloads = {
-            key: form.finalist(space.derive(supernet, same[0].architecture), space, len(bench.example), False)
+            key: form.finalist(bench.network(same[0].architecture), space, len(bench.example), False)
             for key, same in by_key.items()
         }
     names = {key: same[0].architecture for key, same in by_key.items()}

@@ -10,8 +10,8 @@ from latnas.errors import LatnasError
 from latnas.latency.looks import MOST_SECONDS, calls_ms, drift_now, rounds_for, speed_at
 from latnas.latency.measure import MeasurementError, Runner, measure
 from latnas.latency.profiler import Profiler, prepare
-from latnas.latency.workload import Workload
-from latnas.spaces.space import Space
+from latnas.latency.workload import Workload, as_if_trained
+from latnas.spaces.space import Classifier, Space
 from latnas.words.architecture import Architecture
 from latnas.words.files import append_line
 from latnas.words.manifest import Manifest, Measured, RawTimes
@@ -87,11 +87,15 @@ class Bench:
     ) -> None:  # fmt: skip
         self._table, self._profiler, self._log, self._rounds, self._report = table, profiler, log, rounds, report
         self._again, self._told = again, set[str]()
-        supernet = space.network(seed=0)
+        self._space, self._supernet = space, as_if_trained(space.network(seed=0))
         anchor = Architecture.from_json(table.anchor.architecture)
         self.example = space.example(table.batch)
         self.takes_files = table.measures == "onnx"
-        self._anchor = Workload(space.derive(supernet, anchor), self.example)
+        self._anchor = Workload(self.network(anchor), self.example)
+
+    def network(self, architecture: Architecture) -> Classifier:
+        """A network to be measured, untrained: weights do not change its time."""
+        return self._space.derive(self._supernet, architecture)
 
     def measure(
         self, workloads: Mapping[str, Workload], names: Mapping[str, Architecture], what: str

@@ -213,7 +213,7 @@ def _workload(file: ExportedFile, content: bytes, bench: Bench, space: Space) ->
     if bench.takes_files:
         return Workload.from_file(content, form.example(space, batch))
     try:
-        network = space.derive(space.network(seed=0), _architecture(file))
+        network = bench.network(_architecture(file))
     except LatnasError as error:
         raise LatnasError(
             f"{file.folder / 'manifest.json'} names no network of space {space.name!r}: {error} "

@@ -11,7 +11,7 @@ from latnas.errors import LatnasError
 from latnas.latency.measure import MeasurementError, Measurements, Runner, measure
 from latnas.latency.profiler import Profiler, prepare
 from latnas.latency.rounds import RoundRecord
-from latnas.latency.workload import Workload
+from latnas.latency.workload import Workload, as_if_trained
 from latnas.spaces.space import Space
 from latnas.stages.common.locking import locked
 from latnas.stages.profile.config import ProfileConfig, of_whole_networks
@@ -59,7 +59,7 @@ class Rig:
             partial,
             report,
         )
-        self._supernet = space.network(seed=0)
+        self._supernet = as_if_trained(space.network(seed=0))
         self._example = space.example(config.batch)
         self._anchor = self._prepared(self.network(anchor), f"network {anchor}")
 
