@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,6 @@ import torch
 from torch import nn
 
 from latnas.errors import TargetMissedError
-from latnas.latency.onnx_export import export_for_measuring
 from latnas.latency.precisions import PRECISIONS, halve, has_vnni, quantise
 from latnas.latency.workload import Workload
 from latnas.spaces.space import SPACES, make_space
@@ -21,19 +21,30 @@ from latnas.stages.export import onnx_file
 from latnas.stages.export.form import Form
 from latnas.stages.export.onnx_file import check_against_torch, export_onnx
 
+IMAGES = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@cache
+def measured_and_trained(name: str) -> tuple[Workload, bytes]:
+    """A network of a space as it is measured before its training, and its file after one step."""
+    space = make_space(name, image_size=16, channels=1, classes=3, width=8, depth=SPACES[name].least_depth)
+    one = space.random(torch.Generator().manual_seed(0))
+    before, trained = (space.derive(space.network(0), one) for _ in range(2))
+    trained.normalise.set_statistics(torch.tensor([0.3]), torch.tensor([0.2]))
+    trained.train()(IMAGES).logsumexp(1).mean().backward()
+    torch.optim.SGD(trained.parameters(), lr=0.1).step()
+    return Workload(before, space.example()), export_onnx(trained.eval(), space.example(), {"seed": "0"})
+
 
 @pytest.mark.parametrize("name", SPACES)
 def test_the_file_that_ships_has_the_operations_that_were_measured_and_no_shape_arithmetic(name: str) -> None:
-    space = make_space(name, image_size=8, channels=1, classes=3, width=2, depth=SPACES[name].least_depth)
-    network = space.derive(space.network(0), space.random(torch.Generator().manual_seed(0)))
-    shipped = onnx.load_from_string(export_onnx(network, space.example(), {"seed": "0"}))
-    measured = onnx.load_from_string(export_for_measuring(network, (space.example(),)))
-    versions = [(model.ir_version, model.opset_import[0].version) for model in (shipped, measured)]
+    before, shipped = measured_and_trained(name)
+    models = [onnx.load_from_string(file) for file in (before.onnx(), shipped)]
+    versions = [(model.ir_version, model.opset_import[0].version) for model in models]
     assert versions[0] == versions[1], "a runtime has other kernels for other opsets"
     ignored = {"Constant", "Identity"}  # the runtime drops them when it loads the file
-    assert sorted(n.op_type for n in shipped.graph.node if n.op_type not in ignored) == sorted(
-        n.op_type for n in measured.graph.node if n.op_type not in ignored
-    )
+    measured, written = (sorted(n.op_type for n in model.graph.node if n.op_type not in ignored) for model in models)
+    assert measured == written
 
 
 def operations_of(file: bytes, path: Path) -> list[str]:
@@ -49,19 +60,12 @@ def operations_of(file: bytes, path: Path) -> list[str]:
 def test_the_runtime_runs_the_same_operations_of_a_network_before_its_training_and_of_its_file(
     name: str, precision: str, tmp_path: Path
 ) -> None:
-    space = make_space(name, image_size=16, channels=1, classes=3, width=8, depth=SPACES[name].least_depth)
-    one = space.random(torch.Generator().manual_seed(0))
-    before, trained = (space.derive(space.network(0), one) for _ in range(2))
-    trained.normalise.set_statistics(torch.tensor([0.3]), torch.tensor([0.2]))
-    images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(1))
-    trained.train()(images).logsumexp(1).mean().backward()
-    torch.optim.SGD(trained.parameters(), lr=0.1).step()
-    shipped = export_onnx(trained.eval(), space.example(), {"seed": "0"})
+    before, shipped = measured_and_trained(name)
     if precision == "int8":
-        shipped = quantise(shipped, [{"images": images.numpy()}], reduce_range=not has_vnni())
+        shipped = quantise(shipped, [{"images": IMAGES.numpy()}], reduce_range=not has_vnni())
     elif precision == "fp16":
         shipped = halve(shipped)
-    measured = Workload(before, space.example()).onnx(precision)
+    measured = before.onnx(precision)
     assert operations_of(measured, tmp_path / "measured.onnx") == operations_of(shipped, tmp_path / "shipped.onnx")
 
 

@@ -19,7 +19,7 @@ from latnas.hypernet.learn import Learner, Learning
 from latnas.hypernet.supernet import CHECKPOINT, network_of, supernet_trainer, warm_up_task
 from latnas.ranking.features import Reduction
 from latnas.ranking.short_training import short_training_task
-from latnas.spaces.space import make_space
+from latnas.spaces.space import Space, make_space
 from latnas.stages.common.estimate import time_steps
 from latnas.stages.export.final_training import fit
 from latnas.training.checkpoint import load_tensors
@@ -60,10 +60,10 @@ def learning(train_on: str, folder: Path) -> dict[str, Tensor]:
     return {**learner.tensors(), "losses": torch.tensor([report.supernet_loss for report in reports])}
 
 
-def final(train_on: str, folder: Path, **recipe: Any) -> dict[str, Tensor]:
+def final(train_on: str, folder: Path, space: Space = MBCONV, **recipe: Any) -> dict[str, Tensor]:
     """With a teacher, which makes it the longest way through the trainer; in pieces, so that it is read again."""
     random = generator(3)
-    network, teacher = (DARTS.derive(DARTS.network(seed), DARTS.random(random)) for seed in range(2))
+    network, teacher = (one.derive(one.network(seed=0), one.random(random)) for one in (space, MBCONV))
     whole = Recipe(6, 32, flip=False, distill=0.5, **recipe)
     held_out = DIGITS.train.take(torch.arange(1000, 1064))
     patience = Patience(9, 3, held_out) if recipe else None
@@ -73,7 +73,7 @@ def final(train_on: str, folder: Path, **recipe: Any) -> dict[str, Tensor]:
 
 
 def averaged(train_on: str, folder: Path) -> dict[str, Tensor]:
-    return final(train_on, folder, ema=0.9, auxiliary=0.4)
+    return final(train_on, folder, DARTS, ema=0.9, auxiliary=0.4)
 
 
 @pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter:UserWarning")  # here it is no "no-op"
