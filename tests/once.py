@@ -1,7 +1,7 @@
 """What follows from its arguments alone is computed once for many tests: traces of spaces, and files of networks.
 
-Tests of what is computed here (tests/spaces, tests/stages/test_onnx_file.py) do without, and so does every process
-that a test starts.
+Tests of spaces do without, test_onnx_file.py calls the exporter itself, and processes that tests start remember
+nothing: so what is computed here is compared there.
 """
 
 from __future__ import annotations

@@ -216,6 +216,7 @@ def test_while_one_profile_measures_for_a_table_another_says_so(here: Path) -> N
     assert type_here(PROFILED).code == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of os.fork, since Python 3.12
 def test_of_two_searches_at_once_one_finishes_and_the_other_says_why_not_or_finishes_too(
     here: Path, plain_environment: None
 ) -> None:
@@ -232,6 +233,7 @@ def test_of_two_searches_at_once_one_finishes_and_the_other_says_why_not_or_fini
     assert front.read_bytes() == alone
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of os.fork, since Python 3.12
 def test_of_two_exports_at_once_one_finishes_and_the_other_says_why_not_or_finishes_too(
     here: Path, plain_environment: None
 ) -> None:

@@ -56,9 +56,10 @@ def understood(line: str) -> None:
     words = shlex.split(re.split(r"\s(?:\||-?>|2>|&&|;)", line)[0], comments=True)[1:]
     words = ["1" if re.fullmatch("[A-Z]+", word) else word for word in words]  # N stands for a number
     # A message that ends with an option leaves its value to what follows in the text.
-    if not words or words[0] not in GROUP.commands:
+    if not words or words[0].startswith("-"):
         GROUP.make_context("latnas", words, resilient_parsing=True)
         return
+    assert words[0] in GROUP.commands, f"No such command: {words[0]}"
     command = GROUP.commands[words[0]]
     takes_value = {flag for param in command.params for flag in param.opts if not getattr(param, "is_flag", False)}
     if words[-1] in takes_value - {"--budget-range"}:
@@ -76,7 +77,9 @@ def test_every_example_is_understood(line: str) -> None:
     understood(line)
 
 
-@pytest.mark.parametrize("line", ["latnas search --polo 3", "latnas export --lambda half", "latnas spaces extra"])
+@pytest.mark.parametrize(
+    "line", ["latnas search --polo 3", "latnas export --lambda half", "latnas spaces extra", "latnas serch"]
+)
 def test_an_example_that_is_wrong_would_be_noticed(line: str) -> None:
-    with pytest.raises(Exception, match=r"No such option|valid|unexpected extra argument"):
+    with pytest.raises(Exception, match=r"No such (option|command)|valid|unexpected extra argument"):
         understood(line)

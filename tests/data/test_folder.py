@@ -150,10 +150,20 @@ def test_a_size_that_was_not_named_is_clamped(tmp_path: Path, side: int, size: i
     assert load(two_classes(tmp_path, 4, width=side, height=side)).size == size
 
 
-def test_a_very_long_image_does_not_take_the_memory_of_its_scaled_length(tmp_path: Path) -> None:
+def test_a_very_long_image_does_not_take_the_memory_of_its_scaled_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     two_classes(tmp_path)
     picture(1, width=1, height=60_000).save(tmp_path / "cat" / "long.png")
+    resize, sizes = Image.Image.resize, set[tuple[int, int]]()
+
+    def noted(self: Image.Image, size: tuple[int, int], *given: Any, **named: Any) -> Image.Image:
+        sizes.add(size)
+        return resize(self, size, *given, **named)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
     assert load(tmp_path, "@224").size == 224
+    assert sizes == {(224, 224)}
 
 
 @pytest.mark.parametrize("size", ["7", "1025", "0"])

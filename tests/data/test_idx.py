@@ -121,15 +121,10 @@ def test_a_compressed_file_that_was_cut_or_changed_is_damaged(tmp_path: Path) ->
     assert "is damaged or was cut short" in refusal(tmp_path)
 
 
-def test_no_more_is_unpacked_than_the_header_promises(tmp_path: Path) -> None:
+def test_no_more_is_unpacked_than_the_header_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(tmp_path, compressed=True) / f"{IMAGES}.gz"
     file.write_bytes(gzip.compress(idx(noise(0, 12, 10, 10)) + bytes(200_000_000), 1))
+    read, asked = gzip.GzipFile.read, list[int | None]()
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: asked.append(size) or read(self, size))
     assert "is longer than its header says: 12 x 10 x 10 bytes" in refusal(tmp_path)
-
-
-def test_a_header_that_promises_more_than_memory_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    file = saved(tmp_path) / IMAGES
-    with file.open("wb") as sparse:
-        sparse.write(struct.pack(">BBBB3I", 0, 0, 8, 3, 2**20, 2**10, 2**10))
-        sparse.truncate(16 + 2**40)
-    assert "does not fit in memory" in refusal(tmp_path)
+    assert max(asked) == 12 * 10 * 10 and min(asked) >= 1

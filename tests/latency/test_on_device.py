@@ -92,6 +92,11 @@ def test_the_script_is_python_3_9_and_imports_only_numpy_and_onnxruntime_beside_
     assert needed - {*sys.stdlib_module_names} == {"numpy", "onnxruntime"}
     newer = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in ("strict", "slots")]
     assert not newer, "zip(strict=) and dataclass(slots=) are newer than Python 3.9"
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not names & {"pairwise", "bit_count", "batched"}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    checks = [node for node in calls if node.func.id in ("isinstance", "issubclass")]
+    assert not [one for one in checks for part in ast.walk(one.args[1]) if isinstance(part, ast.BitOr)]
 
 
 def test_no_part_of_the_script_defines_what_another_one_defines() -> None:

@@ -13,3 +13,8 @@ def _once(spaces_once: None) -> Iterator[None]:
     """For every module here: traces each space once, and exports each trained network once."""
     with exported_once():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(plain_environment: None) -> None:
+    """For every test here."""

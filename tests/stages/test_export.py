@@ -625,7 +625,7 @@ def test_of_several_fronts_one_has_to_be_named_and_the_message_lists_them(export
     here = copied(exported_run, tmp_path / "here")
     first = front_in(here)
     copied(first, first.with_name("another"))
-    with pytest.raises(UsageError, match=f"name one: --table {first.name} | --table another"):
+    with pytest.raises(UsageError, match=rf"name one: --table {first.name} \| --table another"):
         export(export_config(here, lambdas=(0.0,)))
     with pytest.raises(UsageError, match=f"no finished front for table 'third'. It has: {first.name}, another"):
         export(export_config(here, lambdas=(0.0,), table="third"))

@@ -263,6 +263,21 @@ def test_where_every_network_is_refused_no_file_is_written_and_each_budget_is_na
     assert not list(run_in(here).glob("exports/*/*-int8"))
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "vnni", "reduced"), [(None, True, False), (None, False, True), ("host another", True, True)]
+)
+def test_weights_of_an_int8_file_take_7_bits_unless_this_processor_has_vnni_and_is_the_table_s(
+    elsewhere: str | None, vnni: bool, reduced: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "presence", lambda table: (elsewhere, {}))
+    monkeypatch.setattr(packing, "has_vnni", lambda: vnni)
+    (file,) = export(export_config(here, lambdas=(0.5,), int8=True, int8_tolerance=100.0))
+    assert file.manifest.quantised is not None and file.manifest.quantised.reduce_range == reduced
+    model = onnx.load(file.onnx)
+    weights = [numpy_helper.to_array(one) for one in model.graph.initializer if one.name.endswith("weight_quantized")]
+    assert weights and all(int(np.abs(one.astype(int)).max()) <= 64 for one in weights) == reduced
+
+
 @pytest.fixture(scope="module")
 def formed(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportedFile]:
     """One budget in several forms, in one run."""

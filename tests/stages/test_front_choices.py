@@ -47,7 +47,5 @@ def test_over_24_lambdas_cost_never_increases_and_what_a_budget_leaves_unused_ha
         assert cost <= choice.budget_ms
         within = [other for other in front.networks if other.predicted_ms.value <= choice.budget_ms]
         assert network.score.value == max(other.score.value for other in within)
-        better = [other for other in within if other.score.value > network.score.value]
-        assert cost >= 0.9 * choice.budget_ms or not better
         equal = [other for other in within if other.score.value == network.score.value]
         assert cost == min(other.predicted_ms.value for other in equal)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +56,24 @@ def operations_of(file: bytes, path: Path) -> list[str]:
     options.optimized_model_filepath, options.log_severity_level = str(path), 3  # it warns that the file is its own
     onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     return sorted(node.op_type for node in onnx.load(path).graph.node)
+
+
+AGAIN = """
+import sys
+import torch
+from latnas.spaces.space import make_space
+from latnas.stages.export.onnx_file import export_onnx
+
+space = make_space("mbconv", image_size=8, channels=1, classes=3, width=2, depth=1)
+network = space.derive(space.network(0), space.random(torch.Generator().manual_seed(0)))
+sys.stdout.buffer.write(export_onnx(network, space.example(), {"seed": "0"}))
+"""
+
+
+def test_a_network_has_the_same_file_in_every_process() -> None:
+    command, hashes = [sys.executable, "-c", AGAIN], ({"PYTHONHASHSEED": seed} for seed in "01")
+    files = [subprocess.run(command, capture_output=True, check=True, env=os.environ | seed).stdout for seed in hashes]
+    assert onnx.load_from_string(files[0]).graph.node and files[0] == files[1]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -21,7 +21,8 @@ CANONICAL = "onnxruntime:optimisation=basic,spinning=off"
 
 
 def config_of(folder: Path, runtime: str | None = BASIC, **changes: Any) -> ProfileConfig:
-    return profile_config(folder, device="cpu", runtime=runtime, max_seconds=1.0, operations=False, **changes)
+    given = {"device": "cpu", "runtime": runtime, "max_seconds": 1.0, "operations": False, **changes}
+    return profile_config(folder, **given)
 
 
 def predict_config(folder: Path, **changes: Any) -> PredictConfig:
@@ -90,7 +91,7 @@ def test_a_runtime_that_fails_in_the_middle_keeps_what_was_measured(
 
     monkeypatch.setattr(OrtRunner, "run", fails_once)
     with pytest.raises(LatnasError, match=r"the device was unplugged.*goes on from what it has measured"):
-        profile(config_of(tmp_path, rounds=200))
+        profile(config_of(tmp_path, rounds=200, max_seconds=None))
     heard = Heard()
     assert profile(config_of(tmp_path, CANONICAL, rounds=200), heard).table.runtime == CANONICAL
     assert any("of an interrupted profile" in text for text in heard.said)

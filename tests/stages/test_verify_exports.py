@@ -364,7 +364,7 @@ def test_a_run_of_which_nothing_was_exported_says_so(small_run: Path) -> None:
 def test_of_several_fronts_one_has_to_be_named(folder: Path) -> None:
     first = front_in(folder)
     copied(first, first.with_name("another"))
-    with pytest.raises(UsageError, match=f"name one: --table {first.name} | --table another"):
+    with pytest.raises(UsageError, match=rf"name one: --table {first.name} \| --table another"):
         verify(verify_config(folder))
     assert verify(verify_config(folder, table=first.name)).front == first.name
 
