@@ -176,9 +176,9 @@ class MadeUp:
 
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, MadeUp]:
-    """Runners by the content of the file."""
-    runners: dict[bytes, MadeUp] = {}
-    monkeypatch.setattr(on_device, "_runner", lambda file, conditions: runners[file])
+    """Runners by the content of the file; of any other file the real one."""
+    runners, real = dict[bytes, MadeUp](), on_device._runner
+    monkeypatch.setattr(on_device, "_runner", lambda file, how: runners.get(file) or real(file, how))
     return runners
 
 
@@ -213,6 +213,33 @@ def test_the_anchor_tells_how_much_slower_the_device_is(
     _, value = measured(folder, capsys)
     assert value["drift"] == pytest.approx(0.6 / DEVICE["anchor_ms"])
     assert value["floor_ms"] == pytest.approx(1e3 * 2**-10)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"latnas.anchor another", "it is the anchor of another table. Copy that of this file's set"),
+        (b"cut", "ONNX Runtime cannot run the file"),
+    ],
+)
+def test_an_anchor_that_is_another_table_s_or_damaged_is_not_measured_and_says_why(
+    tmp_path: Path, made_up: dict[bytes, MadeUp], capsys: pytest.CaptureFixture[str], content: bytes, reason: str
+) -> None:
+    """Files of two sets that were copied into one folder have the anchor of one."""
+    made_up |= {
+        b"model": MadeUp(2**-10),
+        b"latnas.anchor another": MadeUp(0.1e-3),
+        b"latnas.anchor own": MadeUp(0.6e-3),
+    }
+    folder = export_in(tmp_path / "1ms", b"model", device={**DEVICE, "anchor": "own"})
+    (tmp_path / ANCHOR).write_bytes(content)
+    code, value = measured(folder, capsys)
+    (remark,) = value["remarks"]
+    assert (code, value["drift"]) == (0, None)
+    assert remark.startswith(f"{tmp_path / ANCHOR} is not measured") and reason in remark
+    (tmp_path / ANCHOR).write_bytes(b"latnas.anchor own")
+    _, value = measured(folder, capsys)
+    assert (value["drift"], value["remarks"]) == (pytest.approx(0.6 / DEVICE["anchor_ms"]), [])
 
 
 @pytest.mark.parametrize(("anchor", "code", "lasting_ms"), [(0.5, 3, 1.5), (1.0, 0, 0.75), (2.0, 0, 0.75)])
@@ -341,7 +368,7 @@ def test_the_settings_of_the_table_are_those_that_the_file_is_run_with(tmp_path:
 
 
 def test_a_file_that_takes_bytes_is_given_bytes() -> None:
-    conditions = Conditions("cpu", (), 1, 1, "fp32", None, None, "", None)
+    conditions = Conditions("cpu", (), 1, 1, "fp32", None, None, None, "", None)
     assert on_device._runner(convolution(TensorProto.UINT8), conditions)._feed["images"].dtype == "uint8"
     with pytest.raises(CannotMeasureError, match=r"input images is a tensor\(int64\)"):
         on_device._runner(convolution(TensorProto.INT64), conditions)
@@ -404,6 +431,7 @@ def test_an_older_manifest_is_measured_on_the_cpu_and_says_what_it_lacks(
         ({"device": {"device": "cpu"}}, "the manifest's device is damaged"),
         ({"device": {**DEVICE, "p50_factor": float("nan")}}, "nan is not above zero and finite"),
         ({"device": {**DEVICE, "anchor_ms": 0}}, "0 is not above zero and finite"),
+        ({"device": {**DEVICE, "anchor": 3}}, "3 names no anchor"),
         ({"budget_ms": float("inf")}, "is no manifest of latnas: see its quote, budget_ms"),
         ({"runtime": "onnxruntime:\x1b[31m\ud800Provider"}, "has no ?[31m?Provider here"),
         ({"budget_ms": "4ms"}, "is no manifest of latnas: see its budget_ms"),

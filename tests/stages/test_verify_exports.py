@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import onnx
 import onnxruntime
 import pytest
 from small import Heard, contents, copied, export_config, front_in, latnas, profile_config, run_in
@@ -684,6 +685,8 @@ def test_an_anchor_that_was_lost_or_damaged_is_told_of_and_made_again_by_the_sam
     export(again, heard := Heard())
     whole, listed = (exports / ANCHOR_FILE).read_bytes(), load_set(exports / SET).anchor
     assert listed == anchor_hash(exports) and not warned(heard)
+    named = {entry.key: entry.value for entry in onnx.load_from_string(whole).metadata_props}["latnas.anchor"]
+    assert {load_manifest(path).device.anchor for path in manifests_of(real)} == {named}, "measure.py compares them"
     verify(verify_config(real), heard := Heard())
     assert not warned(heard)
     for path in manifests_of(real):

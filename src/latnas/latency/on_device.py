@@ -40,6 +40,9 @@ from latnas.latency.sustained import Sustained, sustain
 
 WITHIN, FAILED, OVER, INTERRUPTED = 0, 1, 3, 130
 MODEL, ANCHOR = "model.onnx", "anchor.onnx"
+MARK = "latnas.anchor"
+"""What the metadata of an anchor's file call the entry that says which network it is."""
+
 TYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,
@@ -55,8 +58,8 @@ class Conditions:
     """How the file is run, from its manifest.
 
     The factors lead from a floor to what is typical; where they are not known, the file's own single calls do.
-    `anchor_ms` is the floor of the anchor in the table. `remark` says how far this is not what the budget is of;
-    `unchecked` why no measurement here can be held against it, None where one can.
+    `anchor_ms` is the floor of the anchor in the table, and `anchor` says which network that is. `remark` says how far
+    this is not what the budget is of; `unchecked` why no measurement here can be held against it, None where one can.
     """
 
     device: str
@@ -66,6 +69,7 @@ class Conditions:
     precision: str
     factors: Mapping[str, float] | None
     anchor_ms: float | None
+    anchor: str | None
     remark: str
     unchecked: str | None
 
@@ -148,9 +152,8 @@ def examine(folder: Path, rounds: int | None, sustained: float | None) -> dict[s
         return {**found, "sha256_matches": False, "faults": ["it is not the file that the manifest is of"]}
     try:
         runner = _runner(file, conditions)
-        anchors = [path for path in (folder / ANCHOR, folder.parent / ANCHOR) if path.is_file()]
-        known = anchors and conditions.anchor_ms is not None
-        anchor = _runner(_read(anchors[0]), conditions) if known else None
+        anchor, wrong = _anchor(folder, conditions)
+        found["remarks"] += [wrong] if wrong else []
         bench = Bench(runner, anchor, conditions, manifest["quote"], rounds)
         times = lowest_of_looks(bench, manifest["budget_ms"])
         load = None if sustained is None else _under_load(bench, sustained)
@@ -183,20 +186,22 @@ def conditions_of(manifest: Mapping[str, Any]) -> Conditions:
     how = manifest.get("device")
     if not isinstance(how, dict):
         remark = "the manifest does not say how its table was measured: taken are one thread and one image on the CPU"
-        return Conditions("cpu", (), 1, 1, "fp32", None, None, remark, unchecked)
+        return Conditions("cpu", (), 1, 1, "fp32", None, None, None, remark, unchecked)
     try:
         device, precision = str(how["device"]), str(how["precision"])
         threads, batch = int(_positive(how["threads"])), int(_positive(how["batch"]))
         factors = {"floor": 1.0, "p50": _positive(how["p50_factor"]), "p90": _positive(how["p90_factor"])}
-        anchor_ms = _positive(how["anchor_ms"])
+        anchor_ms, anchor = _positive(how["anchor_ms"]), how.get("anchor")
+        if not isinstance(anchor, (str, type(None))):
+            raise TypeError(f"{anchor!r} names no anchor")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CannotMeasureError(f"the manifest's device is damaged: {error!r}. Export it again.") from error
     if unchecked is None:
         chosen = tuple(filter(None, settings.split(",")))
-        return Conditions(device, chosen, threads, batch, precision, factors, anchor_ms, "", unchecked)
+        return Conditions(device, chosen, threads, batch, precision, factors, anchor_ms, anchor, "", unchecked)
     # Settings, factors and the anchor's floor are of that other runtime.
     device = device if device.startswith("cuda") else "cpu"
-    return Conditions(device, (), threads, batch, precision, None, None, "", unchecked)
+    return Conditions(device, (), threads, batch, precision, None, None, None, "", unchecked)
 
 
 def _positive(value: Any) -> float:
@@ -273,6 +278,21 @@ def _look(bench: Bench) -> Found:
     if bench.anchor is not None and conditions.anchor_ms is not None:
         drift = found.items[ANCHOR].floor_ms / conditions.anchor_ms
     return Found(floor_ms, floor_ms * (conditions.factors or own)[bench.quote], p50_ms, p90_ms, drift)
+
+
+def _anchor(folder: Path, conditions: Conditions) -> tuple[OrtRunner | None, str]:
+    """The anchor of the table, if it lies there; and why what lies there is not used."""
+    paths = [path for path in (folder / ANCHOR, folder.parent / ANCHOR) if path.is_file()]
+    if not paths or conditions.anchor_ms is None:
+        return None, ""
+    without = f"{paths[0]} is not measured, so that a device slower or faster than for the table goes unseen:"
+    try:
+        content = _read(paths[0])
+        if conditions.anchor is not None and MARK.encode() in content and conditions.anchor.encode() not in content:
+            return None, f"{without} it is the anchor of another table. Copy that of this file's set"
+        return _runner(content, conditions), ""
+    except CannotMeasureError as error:
+        return None, f"{without} {error}"
 
 
 def _runner(file: bytes, conditions: Conditions) -> OrtRunner:

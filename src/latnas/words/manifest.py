@@ -38,7 +38,7 @@ class RawTimes(Frozen):
 
 class MeasuredOn(Frozen):
     """The device and settings of the table, its frozen factors, and its anchor's floor in ms: what it takes to measure
-    the file as it was measured (`measure.py` reads it)."""
+    the file as it was measured (`measure.py` reads it). `anchor` is what the anchor's own file says of itself."""
 
     device: str
     threads: Annotated[int, Field(ge=1)]
@@ -47,6 +47,7 @@ class MeasuredOn(Frozen):
     p50_factor: Positive
     p90_factor: Positive
     anchor_ms: Positive
+    anchor: str | None = None
 
 
 class ReachedAccuracy(Frozen):

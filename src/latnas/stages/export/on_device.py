@@ -7,6 +7,7 @@ from pathlib import Path
 from latnas.latency.standalone import measure_script
 from latnas.latency.workload import Workload
 from latnas.stages.export.job import Job
+from latnas.stages.export.onnx_file import with_metadata
 from latnas.words.architecture import Architecture
 from latnas.words.export_set import ANCHOR_FILE, SCRIPT, anchor_hash, listed_anchor
 from latnas.words.files import read_bytes, write_atomically
@@ -20,7 +21,13 @@ def measured_on(table: LatencyTable) -> MeasuredOn:
     return MeasuredOn(
         device=table.device, threads=table.threads, batch=table.batch, precision=table.precision,
         p50_factor=anchor.p50_factor, p90_factor=anchor.p90_factor, anchor_ms=anchor.floor_ms,
+        anchor=anchor_name(table),
     )  # fmt: skip
+
+
+def anchor_name(table: LatencyTable) -> str:
+    """Which network the anchor of a table is. Equal networks in equal precision are one anchor, whatever the table."""
+    return f"{table.space_digest}-{Architecture.from_json(table.anchor.architecture).key}-{table.precision}"
 
 
 def leave_script(folder: Path) -> None:
@@ -43,4 +50,4 @@ def leave_anchor(job: Job) -> None:
         job.report.warn(f"{ANCHOR_FILE} was lost or damaged, and is made again")
     network = job.space.derive(job.space.network(seed=0), Architecture.from_json(table.anchor.architecture))
     file = Workload(network, job.space.example(table.batch)).onnx(table.precision)
-    write_atomically(job.exports / ANCHOR_FILE, file)
+    write_atomically(job.exports / ANCHOR_FILE, with_metadata(file, {"anchor": anchor_name(table)}))
