@@ -162,7 +162,7 @@ class OrtPlugin:
         """A profiler of `cpu`, `cuda` or `cuda:N`."""
         if device != "cpu":
             device_index(device, "cuda")
-            usable, detail = _gpu_status(CUDA)
+            usable, detail = _gpu_status(CUDA, device)
             if not usable:
                 raise UsageError(f"onnxruntime cannot use {device}: {detail}. See: latnas devices")
         return OrtProfiler(device, settings)
@@ -173,23 +173,25 @@ def _gpu_setting(provider: str, what: str) -> SettingStatus:
     return SettingStatus(provider, what if usable else why_not, device="cuda", usable=usable)
 
 
-def _gpu_status(provider: str) -> tuple[bool, str]:
-    """Whether a provider runs on this machine's first GPU, and if not, why not."""
+def _gpu_status(provider: str, device: str = "cuda") -> tuple[bool, str]:
+    """Whether a provider runs on a GPU of this machine, and if not, why not."""
     if provider not in ort.get_available_providers():
         short = provider.removesuffix("ExecutionProvider")
         libraries = f". {_libraries(TENSORRT)}" if provider == TENSORRT else ""
         return False, (
             f"onnxruntime {ort.__version__} has no {short} provider here; replace it: "
-            f"pip uninstall onnxruntime, then pip install onnxruntime-gpu{libraries}"
+            f"pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'{libraries}"
         )
     try:
         import torch
         from torch import nn
 
-        settings = RunSettings(runtime=(provider,))
-        OrtProfiler("cuda", settings).prepare(Workload(nn.ReLU(), torch.zeros(1, 1)))
+        # A convolution: of libraries that are loaded when first needed it takes the most.
+        work = Workload(nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 3, 3))
+        OrtProfiler(device, RunSettings(runtime=(provider,))).prepare(work)
     except LatnasError as error:
-        return False, str(error)
+        advice = _libraries(provider)
+        return False, str(error) if advice in str(error) else f"{error}. {advice}"
     return True, ""
 
 

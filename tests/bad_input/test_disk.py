@@ -205,7 +205,7 @@ def test_while_one_command_works_on_a_run_another_says_so(words: list[str], here
 
 def test_while_one_profile_measures_for_a_table_another_says_so(here: Path) -> None:
     (table,) = (here / "latency_tables").glob("*.json")
-    with alone(table.parent, table.stem):
+    with alone(table.parent, table.stem, None):
         before = everything(here)
         for words in (PROFILED, [*PROFILED, "--verify", "2"]):
             shown = type_here(words)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from latnas.latency.profiler import (
     installed,
     load_plugin,
     open_plugin,
+    prepare,
     survey,
 )
 from latnas.latency.runtimes import SettingStatus
@@ -313,6 +314,41 @@ def test_a_device_that_fails_when_it_is_started_or_asked_what_it_is_is_a_named_e
         LatnasError, match=r"cuda cannot be used here: RuntimeError: CUDA unknown error\. See: latnas devices"
     ):
         described(open_plugin(plugin, "cuda", RunSettings()), "cuda")
+
+
+def test_what_a_profiler_says_of_itself_is_text_whatever_it_answers() -> None:
+    class Answers(Plugin):
+        def describe(self) -> Any:
+            return {"version": 3, 4: None}
+
+    assert described(cast(Any, Answers("acme")), "npu") == {"version": "3", "4": "None"}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (LatnasError("the file is refused."), "network a: the file is refused. Or: latnas devices"),
+        (UsageError("no batch of 3 here"), "network a: no batch of 3 here. Or: latnas devices"),
+        (RuntimeError("out of memory"), "network a: RuntimeError: out of memory. Or: latnas devices"),
+    ],
+)
+def test_whatever_cannot_be_run_is_named_with_what_else_to_do_also_where_a_profiler_words_the_error(
+    error: Exception, text: str
+) -> None:
+    class Refuses(Plugin):
+        def prepare(self, workload: Any) -> Any:
+            raise error
+
+    with pytest.raises(LatnasError) as caught:
+        prepare(cast(Any, Refuses("acme")), cast(Any, None), "network a", ". Or: latnas devices")
+    assert str(caught.value) == text
+    assert isinstance(caught.value, UsageError) == isinstance(error, UsageError)
+
+
+def test_a_plugin_must_be_found_by_the_name_that_tables_will_have_of_it(install: Install) -> None:
+    install("board", Plugin("onnxruntime", *usable("cpu")))
+    with pytest.raises(LatnasError, match=r"'board' of .* calls its runtime 'onnxruntime', which must be the name of"):
+        load_plugin("board")
 
 
 def test_a_survey_has_the_settings_of_every_plugin_that_has_some(install: Install) -> None:

@@ -118,7 +118,7 @@ def test_without_a_cuda_provider_the_package_to_install_is_named(monkeypatch: py
     cpu, cuda = plugin.devices()
     assert cpu.usable
     assert not cuda.usable
-    assert "pip install onnxruntime-gpu" in cuda.detail
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in cuda.detail
     with pytest.raises(UsageError, match="onnxruntime-gpu"):
         plugin.open("cuda:1", RunSettings())
 
@@ -169,6 +169,21 @@ def test_a_gpu_that_fails_when_it_runs_costs_the_cpu_nothing(monkeypatch: pytest
     assert f"{CUDA} starts on cuda and then fails: no kernel image is available" in gpu.detail
     assert settings["CPUExecutionProvider"].usable and not settings[CUDA].usable
     assert choose("cpu")[0].runtime == "onnxruntime"
+
+
+def test_a_gpu_is_tried_before_it_is_measured_on_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a convolution, which needs cuDNN: where it is loaded when first needed, other operations would run."""
+    tried: list[tuple[str, str]] = []
+
+    def refused(self: OrtProfiler, workload: Workload) -> OrtRunner:
+        tried.append((self._device, type(workload.module).__name__))
+        raise LatnasError("cudnn was not found")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr(OrtProfiler, "prepare", refused)
+    with pytest.raises(UsageError, match=r"cannot use cuda:1: cudnn was not found\. Install .*\[cuda,cudnn\]"):
+        plugin.open("cuda:1", RunSettings())
+    assert tried == [("cuda:1", "Conv2d")]
 
 
 # Settings
@@ -265,9 +280,9 @@ def test_a_provider_that_this_package_lacks_says_what_to_install(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     status = {status.name: status for status in plugin.settings()}[provider]
     assert (status.usable, status.device) == (False, "cuda")
-    assert "pip install onnxruntime-gpu" in status.detail
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in status.detail
     assert ("libnvinfer" in status.detail) == (provider == TENSORRT)
-    with pytest.raises(UsageError, match=f"cannot use {provider} here: .*pip install onnxruntime-gpu"):
+    with pytest.raises(UsageError, match=f"cannot use {provider} here: .*pip install 'onnxruntime-gpu"):
         opened(provider)
 
 

@@ -29,6 +29,7 @@ from latnas.stages.profile.networks import (
     near_front,
     probe_networks,
 )
+from latnas.stages.profile.rig import alone
 from latnas.stages.profile.table import noise_of
 from latnas.words.architecture import Architecture
 from latnas.words.costs import AdditiveCost, macs_cost, params_cost, parts_of_sites, rough_work
@@ -639,6 +640,17 @@ def test_what_measures_whole_networks_instead_measures_the_same_table_with_all_t
 
 def test_measuring_for_twice_as_long_can_be_typed_after_a_fraction_of_a_second(tmp_path: Path) -> None:
     assert " --max-seconds 1 " in longer(profile_config(tmp_path, max_seconds=0.2))
+    assert longer(profile_config(tmp_path, tolerance=0.02)).endswith(" --tolerance 0.02 --calibrate 4")
+
+
+def test_while_a_device_is_measured_for_one_table_it_is_not_for_another_of_the_folder(tmp_path: Path) -> None:
+    given = {"device": "cpu", "operations": False, "max_seconds": 1.0}
+    config, folder = profile_config(tmp_path, **given), tmp_path / "latency_tables"
+    with alone(folder, "another-table", "cpu"), pytest.raises(LatnasError) as caught:
+        profile(config)
+    assert f"another latnas is working on cpu for a table in {folder}. Wait for it" in str(caught.value)
+    with alone(folder, "another-table", "cuda:1"):
+        assert profile(config).table.device == "cpu"
 
 
 def test_a_network_that_the_runtime_cannot_run_is_named_and_what_was_measured_is_kept(

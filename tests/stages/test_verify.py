@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from small import Heard, TwoByTwo, contents, copied, profile_config
 
 from latnas.errors import LatnasError, UsageError
+from latnas.latency.measure import Measurements
 from latnas.spaces import space as space_module
 from latnas.spaces.space import SpaceKind
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.profile import Profiled, Verification, profile, verify
 from latnas.stages.profile.networks import Drawn
+from latnas.stages.profile.rig import Rig
 from latnas.stages.profile.verify import Verified
 from latnas.words.architecture import Architecture
 from latnas.words.table import load_table
@@ -118,6 +121,21 @@ def test_a_device_twice_as_slow_is_warned_of_and_errors_are_relative_to_it(
     quality, before_quality = slow.of("random"), verified.of("random")
     assert quality is not None and before_quality is not None
     assert quality.mean_error == pytest.approx(before_quality.mean_error, abs=1e-9)
+
+
+def test_a_check_on_a_device_that_was_hardly_calm_says_so(
+    folder: Path, verified: Verification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Rig.measure
+
+    def hardly_calm(self: Rig, *given: Any, **named: Any) -> Measurements:
+        return replace(real(self, *given, **named), calm_rounds=2, rounds=40, too_few_calm_rounds=True)
+
+    monkeypatch.setattr(Rig, "measure", hardly_calm)
+    heard = Heard()
+    verify(profile_config(folder, calibrate=CALIBRATED, verify=8), heard)
+    (warning,) = heard.warned
+    assert warning.startswith("only 2 of 40 rounds were calm") and "Type the same command again" in warning
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ class ProfilerPlugin(Protocol):
     """What an entry point leads to: a runtime, and the devices that it can use here."""
 
     runtime: str
+    """The name of its entry point."""
+
     measures: str
     """What it runs: `onnx`, the file; `torch`, the module; `none`, nothing, because it computes its times."""
 
@@ -183,7 +185,7 @@ def described(profiler: Profiler, device: str) -> dict[str, str]:
         LatnasError: it fails when asked, as where a driver does not fit.
     """
     with _starting(device):
-        return profiler.describe()
+        return {str(name): str(value) for name, value in profiler.describe().items()}
 
 
 def prepare(profiler: Profiler, workload: Workload, what: str, remedy: str = "") -> Runner:
@@ -197,7 +199,10 @@ def prepare(profiler: Profiler, workload: Workload, what: str, remedy: str = "")
         LatnasError: the workload cannot be run.
     """
     with _in_one_message(what, remedy):
-        return profiler.prepare(workload)
+        try:
+            return profiler.prepare(workload)
+        except LatnasError as error:
+            raise type(error)(f"{what}: {str(error).rstrip('.') + remedy if remedy else error}") from error
 
 
 def _starting(device: str) -> AbstractContextManager[None]:
@@ -287,6 +292,8 @@ def _load(entry: EntryPoint) -> ProfilerPlugin:
         raise LatnasError(f"{where} is not a profiler plugin: {fault}. Ask whoever wrote {entry.value}.")
     if plugin.measures not in ARTEFACTS:
         raise LatnasError(f"{where} measures {plugin.measures!r}, which is none of {', '.join(ARTEFACTS)}.")
+    if plugin.runtime != entry.name:  # tables name the runtime, and find the plugin by it
+        raise LatnasError(f"{where} calls its runtime {plugin.runtime!r}, which must be the name of its entry point.")
     return cast(ProfilerPlugin, plugin)
 
 

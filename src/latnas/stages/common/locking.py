@@ -13,12 +13,12 @@ from latnas.words.files import cannot_write
 
 
 @contextmanager
-def locked(file: Path, what: Path, otherwise: str, elsewhere: str) -> Iterator[None]:
-    """Within this block no other process writes to `what`.
+def locked(file: Path, what: object, otherwise: str, elsewhere: str) -> Iterator[None]:
+    """Within this block no other process works on `what`.
 
     Args:
         file: of the lock; it stays, and means nothing by itself. Its folder is made.
-        what: a run or a table.
+        what: a run, a table or a device, as a message calls it.
         otherwise: what the message offers beside waiting.
         elsewhere: what to do where nothing may be written.
 

@@ -56,6 +56,6 @@ def longer(config: ProfileConfig, calibrate: int | None = None) -> str:
     limit = "" if config.max_seconds is None else f" --max-seconds {math.ceil(2 * config.max_seconds)}"
     whole = "" if config.operations else " --no-operations"
     networks = "" if calibrate is None else f" --calibrate {calibrate}"
-    which = (*WHICH_TABLE, "quote", "seed", *(("calibrate",) if calibrate is None else ()))
+    which = (*WHICH_TABLE, "quote", "seed", "tolerance", *(("calibrate",) if calibrate is None else ()))
     command = f"latnas profile --rounds {min(2 * config.rounds, MOST_ROUNDS)}{limit}{whole}{networks}"
     return typed(command, config, *which)

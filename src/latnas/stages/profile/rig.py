@@ -21,19 +21,25 @@ from latnas.words.reporting import Reporter
 
 ANCHOR = "anchor"
 LEAST_ROUNDS = 40
-OPERATIONS, NETWORKS = "operations", "networks"
-"""The phases of a profile."""
+OPERATIONS, NETWORKS, FRESH = "operations", "networks", "fresh networks"
+"""What is measured: two phases of a profile, and a check of a table, which always begins anew."""
 OTHER_RUNTIME = ". Another runtime may: latnas devices"
 
 
-def alone(out: Path, table: str) -> AbstractContextManager[None]:
-    """A block in which no other process measures for this table: the files of finished rounds are one call's.
+def alone(out: Path, table: str, device: str | None) -> AbstractContextManager[None]:
+    """A block in which no other process measures for this table, nor on this device for another one of the folder.
+
+    The files of finished rounds are one call's; and of two that share a device each measures the other's work too.
+
+    Args:
+        device: which the table is measured on; None if it is computed.
 
     Raises:
         LatnasError: another one does, or the folder cannot be written to.
     """
-    lock = partial_folder(out) / f"{table}.lock"
-    return locked(lock, out / f"{table}.json", ", or name another folder: --out", "Name another folder: --out")
+    one = table if device is None else device.replace(":", "-")
+    what = str(out / f"{table}.json") if device is None else f"{device} for a table in {out}"
+    return locked(partial_folder(out) / f"{one}.lock", what, "", "Name another folder: --out")
 
 
 def partial_folder(out: Path) -> Path:
@@ -91,6 +97,7 @@ class Rig:
         Raises:
             LatnasError: a workload cannot be run, or the device failed; what was measured is kept.
         """
+        again = "" if phase == FRESH else f": a profile goes on from what it has measured ({self._rounds(phase)})"
         instead = f", or measure whole networks alone: {of_whole_networks(self._config)}"
         remedy = OTHER_RUNTIME + (instead if phase == OPERATIONS else "")
         runners = {**self._prepare(workloads, names or {}, remedy), ANCHOR: self._anchor}
@@ -121,9 +128,7 @@ class Rig:
                     seed=config.seed,
                 )
         except MeasurementError as error:
-            raise LatnasError(
-                f"{error}. Type the same command again: a profile goes on from what it has measured ({partial})."
-            ) from error
+            raise LatnasError(f"{error}. Type the same command again{again}.") from error
 
     def has_rounds(self, phase: str) -> bool:
         """Whether an interrupted call has left rounds of this phase."""

@@ -90,7 +90,7 @@ def profile(config: ProfileConfig, report: Reporter | None = None) -> Profiled:
     chosen = Path(f"{partial}-networks.json")
     path = config.out / f"{given.name}.json"
     _warn_of_another_quote(path, config, report)
-    with alone(config.out, given.name):
+    with alone(config.out, given.name, given.measured_on):
         try:
             found = _measured(config, given.space, rig, chosen, report)
             fits = _fitted(config, found)
@@ -208,7 +208,7 @@ def setting_of(config: ProfileConfig, report: Reporter) -> Setup:
     environment = described(profiler, config.device)
     identity = identity_of(space.trace.digest, environment, config.batch, config.threads, config.precision)
     name = table_name(config.device, plugin.runtime, config.space, identity)
-    return Setup(space, plugin, str(runtime), profiler, environment, name)
+    return Setup(space, plugin, str(runtime), profiler, environment, name, config.device)
 
 
 def _measure_operations(space: Space, rig: Rig, max_seconds: float | None, batch: int) -> dict[str, OperationEntry]:

@@ -43,6 +43,12 @@ class Setup:
     profiler: Profiler
     environment: dict[str, str]
     name: str
+    device: str
+
+    @property
+    def measured_on(self) -> str | None:
+        """The device; None where the runtime computes its times."""
+        return None if self.plugin.measures == "none" else self.device
 
 
 @dataclass(frozen=True)
