@@ -86,6 +86,12 @@ def be_killed(config: dict[str, Any], folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def crash(config: dict[str, Any], folder: Path) -> None:
+    """As a library does that wrote where it must not."""
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
 def break_down(config: dict[str, Any], folder: Path) -> None:
     raise ZeroDivisionError("nobody thought of this")
 

@@ -22,6 +22,7 @@ from latnas.ranking.short_training import short_training_task
 from latnas.spaces.space import Space, make_space
 from latnas.stages.common.estimate import time_steps
 from latnas.stages.export.final_training import fit
+from latnas.training import trainer
 from latnas.training.checkpoint import load_tensors
 from latnas.training.devices import check_trainable, device_of, parse_train_on, wait_for
 from latnas.training.evaluate import accuracy
@@ -79,8 +80,9 @@ def averaged(train_on: str, folder: Path) -> dict[str, Tensor]:
 @pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter:UserWarning")  # here it is no "no-op"
 @pytest.mark.parametrize("train", [short, warm_up, learning, final, averaged])
 def test_on_another_device_all_of_a_training_is_there_and_it_comes_to_the_same(
-    train: Callable[[str, Path], Any], tmp_path: Path
+    train: Callable[[str, Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trainer, "layout_of", lambda network, device: torch.contiguous_format)  # as on a GPU
     (tmp_path / "here").mkdir()
     expected = train("cpu", tmp_path / "here")
     with Pretended():

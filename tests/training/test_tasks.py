@@ -288,6 +288,13 @@ def test_a_killed_worker_is_told_of_with_what_to_do(tmp_path: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_a_worker_that_crashed_is_told_apart_from_one_that_was_killed_for_its_memory(tmp_path: Path) -> None:
+    told = r"a worker process crashed \(SIGABRT\), by a fault of PyTorch .*Type the same command to go on.* --width$"
+    with pytest.raises(LatnasError, match=told):
+        run_tasks([Task("small_tasks:crash", {}, tmp_path)], 1)
+    assert multiprocessing.active_children() == []
+
+
 def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys; from latnas.training.tasks import Task, run_tasks;"

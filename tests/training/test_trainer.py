@@ -264,6 +264,21 @@ def test_a_diverging_loss_is_told_of_without_a_path_and_with_weighted_parts_too(
         Trainer(supernet, digits(), SIMPLE, seed=0).step([mixed])
 
 
+def test_a_device_without_memory_left_is_told_of_with_what_takes_less() -> None:
+    def too_much(*_: Any) -> Any:
+        def loss() -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        return loss
+
+    trainer = Trainer(small_network(), digits(), SIMPLE, SEED, what="the training of a|b")
+    trainer._loss = too_much  # type: ignore[method-assign, assignment]
+    with pytest.raises(
+        LatnasError, match=r"^cpu has no memory left for the training of a\|b: CUDA out of .*local:1; or"
+    ):
+        trainer.step()
+
+
 def test_a_training_that_diverges_is_told_of_by_its_name_and_a_path_by_how_it_was_drawn() -> None:
     network = small_network()
     nn.init.constant_(network[-1].weight, math.inf)

@@ -24,7 +24,6 @@ def distilled_loss(teacher: nn.Module) -> Loss:
     The teacher is put into evaluation mode and learns nothing.
     """
     teacher.eval().requires_grad_(False)
-    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(logits: Any, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
         with torch.no_grad():

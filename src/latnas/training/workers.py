@@ -32,6 +32,9 @@ PRELOADED = ["torch", "torch._dynamo", "scipy.stats", "pydantic", "PIL.Image"]
 LONGEST_SOCKET = 103
 """Bytes of the path of a socket, such as the one of the server that forks workers; a few more on some systems."""
 
+DEATH_SECONDS = 1.0
+"""How long a process may take to be gone after its pipe."""
+
 Work = Callable[[Any, Callable[[float], None]], Any]
 """A function of a module: of what is given, and of what listens to how much of it is done, from 0 to 1."""
 
@@ -127,11 +130,25 @@ class Workers:
         try:
             yield
         except (EOFError, OSError) as error:
-            raise LatnasError(
-                "a worker process was killed, perhaps for want of memory. Type the same command to go on; if that "
-                f"happens again, with --executor local:{len(self._shares) // 2}, or begin anew with smaller images: "
-                "--data X@32"
-            ) from error
+            raise LatnasError(self._how_one_died()) from error
+
+    def _how_one_died(self) -> str:
+        """Whoever wants memory back kills with SIGKILL; any other signal is of the process itself."""
+        workers = [*self.idle, *self.busy]
+        wait([worker.process.sentinel for worker in workers], DEATH_SECONDS)  # the pipe may have ended before it
+        signals = {-(worker.process.exitcode or 0) for worker in workers} - {0, signal.SIGKILL, signal.SIGTERM}
+        known = [one.name for one in signal.Signals if one.value in signals]
+        if known:
+            return (
+                f"a worker process crashed ({', '.join(known)}), by a fault of PyTorch or of what it computes with. "
+                "Type the same command to go on; if that happens again, with another version of torch, or begin anew "
+                "in a space of another --width"
+            )
+        return (
+            "a worker process was killed, perhaps for want of memory. Type the same command to go on; if that "
+            f"happens again, with --executor local:{len(self._shares) // 2}, or begin anew with smaller images: "
+            "--data X@32"
+        )
 
 
 @contextmanager
