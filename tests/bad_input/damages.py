@@ -18,20 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+from trap import Trap
 
 RAW = "@@raw:"
 """Marks a string that goes to the file without quotes: what no Python value is written as."""
 
 DEEP = 100_000
 LONG = 10_000
-
-
-class Trap:
-    """Fails the test that unpickles it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (pytest.fail, ("the file was executed",))
 
 
 @dataclass(frozen=True)

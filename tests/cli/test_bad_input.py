@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from small import EXPORT, PROFILE, SEARCH, Typed, as_typed, contents, front_in, latnas, run_in
+from trap import Trap
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -391,11 +392,6 @@ def test_images_that_cannot_be_used(name: str, command: list[str], here: Path) -
 
 
 # Runs
-
-
-class Trap:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (pytest.fail, ("the file was executed",))
 
 
 def rewritten(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from trap import Trap
 
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError
@@ -27,11 +28,6 @@ ARRAYS: dict[str, Any] = {
 def saved(folder: Path, arrays: dict[str, Any]) -> Path:
     np.savez_compressed(folder / "mine.npz", **arrays)
     return folder / "mine.npz"
-
-
-class Trap:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (pytest.fail, ("the file was executed",))
 
 
 def npy_bytes(array: Any) -> bytes:

@@ -61,7 +61,7 @@ def test_every_lambda_has_an_alpha_of_its_own() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_at_first_every_item_is_about_as_probable_as_every_other(seed: int) -> None:
     hypernetwork = Hypernetwork(DECISIONS, seed)
-    for logits, decision in zip(hypernetwork.item_logits(torch.rand(50, 1)), DECISIONS, strict=True):
+    for logits, decision in zip(hypernetwork.item_logits(torch.linspace(0, 1, 50)[:, None]), DECISIONS, strict=True):
         count = len(decision.items)
         assert (torch.softmax(logits, -1) * count - 1).abs().max() < 0.15
 
@@ -76,7 +76,7 @@ def test_it_is_a_function_of_its_seed_and_leaves_the_global_generator_alone() ->
 
 def test_the_logits_of_an_item_are_the_sum_of_those_of_its_parts() -> None:
     hypernetwork = trained_like()
-    conditions = torch.rand(6, 1)
+    conditions = torch.linspace(0, 1, 6)[:, None]
     alpha = hypernetwork(conditions)
     part_names = [(decision.name, part) for decision in DECISIONS for part in decision.parts]
     for decision, logits in zip(DECISIONS, hypernetwork.item_logits(conditions), strict=True):

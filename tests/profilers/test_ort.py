@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -65,11 +66,25 @@ def test_thirty_times_the_work_is_slower_and_nothing_is_fastest() -> None:
     assert items["nothing"].floor_seconds < items["small"].floor_seconds < items["large"].floor_seconds / 5
 
 
-def test_seconds_are_of_all_inferences_together() -> None:
-    runner = plugin.open("cpu", RunSettings()).prepare(conv(32))
-    one = min(runner.run(1) for _ in range(20))
-    many = min(runner.run(50) for _ in range(20))
-    assert 10 * one < many < 250 * one
+def test_seconds_are_of_all_inferences_together_and_of_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    class Session:
+        def get_outputs(self) -> list[Any]:
+            return [SimpleNamespace(name="y")]
+
+        def run(self, outputs: list[str], feed: Mapping[str, int]) -> None:
+            assert (outputs, feed) == (["y"], {"x": 1})
+            events.append("inference")
+
+    def clock() -> float:
+        events.append("clock")
+        return float(len(events))
+
+    runner = OrtRunner(Session(), {"x": 1})
+    monkeypatch.setattr(time, "perf_counter", clock)
+    assert runner.run(3) == 4.0
+    assert events == ["clock", *["inference"] * 3, "clock"]
 
 
 def test_the_session_computes_what_the_module_computes() -> None:

@@ -16,6 +16,7 @@ import torch
 from made_up_times import times
 from small import Heard, contents, copied, export_config, front_in, judged_in, run_in, search_config
 from torch import nn
+from trap import Trap
 
 import latnas
 from latnas.data.batches import to_unit
@@ -552,11 +553,6 @@ def test_of_several_fronts_another_range_is_searched_by_the_table_of_the_one_tha
         export(export_config(here, budgets=("1s",), table="another"))
     search = f"latnas search --from {run_in(here)} --table {another / 'table.json'} --budget-range FASTEST:SLOWEST"
     assert str(caught.value).endswith(search)
-
-
-class Trap:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (pytest.fail, ("the file was executed",))
 
 
 @pytest.mark.parametrize("kind", ["a pickle", "cut short", "another network's"])

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from itertools import product
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
 
 import pytest
 from killing import in_another_process
 from small import Heard, contents, copied, front_in, quick_search, run_in, search_config
+from trap import Trap
 
 from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
@@ -294,11 +294,6 @@ def test_a_pickle_in_place_of_a_checkpoint_is_not_opened(small_run: Path, tmp_pa
     assert str(checkpoint) in str(caught.value)
     checkpoint.unlink()
     assert quick_search(search_config(here)).front == load_front(front_in(small_run) / "front.json")
-
-
-class Trap:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (pytest.fail, ("the file was executed",))
 
 
 def test_a_run_of_another_config_is_not_overwritten(small_run: Path, tmp_path: Path) -> None:
