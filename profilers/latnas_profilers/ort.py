@@ -191,7 +191,7 @@ def _gpu_status(provider: str, device: str = "cuda") -> tuple[bool, str]:
         OrtProfiler(device, RunSettings(runtime=(provider,))).prepare(work)
     except LatnasError as error:
         advice = _libraries(provider)
-        return False, str(error) if advice in str(error) else f"{error}. {advice}"
+        return False, str(error) if advice in str(error) else f"{str(error).rstrip('.')}. {advice}"
     return True, ""
 
 
