@@ -72,7 +72,7 @@ def test_one_step_goes_along_the_gradient_in_double_precision(name: str, width: 
 def test_networks_of_few_channels_whose_skips_halve_images_train_without_harm_to_the_process() -> None:
     """The library that checks the heap ends a process that wrote where it must not."""
     code = (
-        "from dataclasses import replace\nimport test_layout as t\n"
+        "from dataclasses import replace\nimport test_lying_in_memory as t\n"
         "data = t.load_images('digits').train\n"
         "for seed in range(4): t.Trainer(t.network_of('darts', 2, seed), data, replace(t.STEP, steps=3), 0).run()\n"
         "print('unharmed')\n"
