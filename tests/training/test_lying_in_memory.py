@@ -9,19 +9,14 @@ from collections.abc import Iterable
 
 import pytest
 import torch
+from small_trainings import NESTEROV, RATE, SIMPLE, digits
 from torch import Tensor, nn
 from torch.nn import functional
 
 from latnas.data.randomness import generator
-from latnas.data.sources import load_images
 from latnas.spaces.space import SPACES, Classifier, make_space
 from latnas.training.layout import layout_of
-from latnas.training.trainer import Recipe, Trainer
-
-RATE = 0.01
-STEP = Recipe(1, 32, RATE, warmup_steps=0, weight_decay=0.0, clip_norm=1e9, flip=False, pad=0)
-NESTEROV = 1.9
-"""The first step with Nesterov momentum 0.9 moves by 1.9 times the gradient."""
+from latnas.training.trainer import Trainer
 
 
 def network_of(name: str, width: int, seed: int) -> Classifier:
@@ -56,9 +51,8 @@ def test_channels_come_last_where_gradients_are_right(
 
 @pytest.mark.parametrize(("name", "width"), [("nasbench201", 4), ("mbconv", 4), ("darts", 2), ("darts", 4)])
 def test_one_step_goes_along_the_gradient_in_double_precision(name: str, width: int) -> None:
-    data = load_images("digits").train
     for seed in range(3):
-        trainer = Trainer(network_of(name, width, seed), data, STEP, seed)
+        trainer = Trainer(network_of(name, width, seed), digits(), SIMPLE, seed)
         reference = network_of(name, width, seed).double().train()
         images, labels = trainer.batch(0)
         functional.cross_entropy(reference(images.contiguous().double()), labels).backward()
@@ -73,8 +67,8 @@ def test_networks_of_few_channels_whose_skips_halve_images_train_without_harm_to
     """The library that checks the heap ends a process that wrote where it must not."""
     code = (
         "from dataclasses import replace\nimport test_lying_in_memory as t\n"
-        "data = t.load_images('digits').train\n"
-        "for seed in range(4): t.Trainer(t.network_of('darts', 2, seed), data, replace(t.STEP, steps=3), 0).run()\n"
+        "data = t.digits()\n"
+        "for seed in range(4): t.Trainer(t.network_of('darts', 2, seed), data, replace(t.SIMPLE, steps=3), 0).run()\n"
         "print('unharmed')\n"
     )
     env = {**os.environ, "MALLOC_CHECK_": "3", "PYTHONPATH": os.pathsep.join(sys.path)}

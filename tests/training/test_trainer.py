@@ -18,7 +18,7 @@ import pytest
 import small_trainings
 import torch
 from safetensors.torch import save_file
-from small_trainings import SEED, STEPS, digits, small_network, small_space, training, two_paths
+from small_trainings import NESTEROV, RATE, SEED, SIMPLE, STEPS, digits, small_network, small_space, training, two_paths
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,11 +28,6 @@ from latnas.spaces.choice import Selection, path_of, selecting
 from latnas.training import trainer as trainer_module
 from latnas.training.checkpoint import load_tensors
 from latnas.training.trainer import Recipe, Trainer
-
-RATE = 0.01
-SIMPLE = Recipe(100, 16, RATE, warmup_steps=0, weight_decay=0.0, clip_norm=1e9, flip=False)
-NESTEROV = 1.9
-"""The first step of SGD with Nesterov momentum 0.9 moves by 1.9 times the gradient."""
 
 
 def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:

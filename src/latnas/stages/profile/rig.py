@@ -47,6 +47,14 @@ def partial_folder(out: Path) -> Path:
     return out / ".partial"
 
 
+def hardly_calm(measured: Measurements) -> str | None:
+    """What makes all of it doubtful, for a message; None where enough rounds were calm."""
+    if not measured.too_few_calm_rounds:
+        return None
+    calm = f"only {measured.calm_rounds} of {measured.rounds} rounds were calm"
+    return f"{calm}: the device was busy, or its clock changed"
+
+
 class Rig:
     """One device, one space and one anchor network, which is measured beside everything.
 

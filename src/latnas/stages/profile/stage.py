@@ -28,7 +28,7 @@ from latnas.stages.profile.networks import (
     probe_networks,
     sample_of,
 )
-from latnas.stages.profile.rig import NETWORKS, OPERATIONS, Rig, alone, partial_folder
+from latnas.stages.profile.rig import NETWORKS, OPERATIONS, Rig, alone, hardly_calm, partial_folder
 from latnas.stages.profile.table import Fits, Found, Setup, make_table
 from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts, parts_of_sites
@@ -178,11 +178,9 @@ def _warn(config: ProfileConfig, fit: Fit, table: LatencyTable, measured: Measur
             f"{unsettled} of {networks} networks have not settled: there was too little time, or the device was busy. "
             f"Measure again in quiet: {longer(config)}"
         )
-    if measured.too_few_calm_rounds:
-        report.warn(
-            f"only {measured.calm_rounds} of {measured.rounds} rounds were calm: the device was busy, or its clock "
-            f"changed. Measure again in quiet: {longer(config)}"
-        )
+    doubt = hardly_calm(measured)
+    if doubt is not None:
+        report.warn(f"{doubt}. Measure again in quiet: {longer(config)}")
 
 
 def setting_of(config: ProfileConfig, report: Reporter) -> Setup:

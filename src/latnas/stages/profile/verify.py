@@ -14,7 +14,7 @@ from latnas.stages.common.options import typed
 from latnas.stages.common.tables import latency_of, profile_again, warn_if_stale
 from latnas.stages.profile.config import ProfileConfig
 from latnas.stages.profile.networks import Drawn, at_random, near_front
-from latnas.stages.profile.rig import ANCHOR, FRESH, Rig, alone, partial_folder
+from latnas.stages.profile.rig import ANCHOR, FRESH, Rig, alone, hardly_calm, partial_folder
 from latnas.stages.profile.stage import profile, setting_of
 from latnas.words.architecture import Architecture
 from latnas.words.estimate import Estimate
@@ -105,11 +105,9 @@ def verify(config: ProfileConfig, report: Reporter | None = None) -> Verificatio
         rig.forget(FRESH)  # of a check that was interrupted: it says what the device was then
         measured = rig.measure(FRESH, {one.key: rig.network(one) for one in networks}, config.max_seconds)
         rig.forget(FRESH)
-    if measured.too_few_calm_rounds:
-        report.warn(
-            f"only {measured.calm_rounds} of {measured.rounds} rounds were calm: the device was busy, or its clock "
-            "changed, and what differs from predictions may be that. Type the same command again in quiet"
-        )
+    doubt = hardly_calm(measured)
+    if doubt is not None:
+        report.warn(f"{doubt}, and what differs from predictions may be that. Type the same command again in quiet")
     before_ms = {ANCHOR: table.anchor.floor_ms, **{one.key: floor_ms for one, floor_ms in references.items()}}
     ratios = [measured.items[key].floor_ms / floor_ms for key, floor_ms in before_ms.items()]
     drift = float(np.median(ratios))
