@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 from apart import measured_apart, peak_mb
+from pieces import this_cpu
 from PIL import Image
 from report import as_row, failures_in_one_line, finish, parser, whole
 
@@ -95,7 +94,7 @@ def main() -> None:
             for way in MEMORY_FOR:
                 words = ("--data", spec, "--way", way, "--batches", str(given.batches), "--seed", str(given.seed))
                 rows.append(as_row(source=source, way=way, **measured_apart(__file__, *words)))
-    finish("data_loading", rows, [], f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores", given.json)
+    finish("data_loading", rows, [], this_cpu(), given.json)
 
 
 if __name__ == "__main__":

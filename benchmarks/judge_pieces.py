@@ -5,10 +5,11 @@
 
 Takes the features and short trainings that `search_nasbench201.py` left for each seed, trains nothing, and lets parts
 of the judge choose within the same 24 budgets of the same devices. The first row is the judge as it is; those below
-differ from it in one thing, or consist of some of its opinions. Shares and regret are means over seeds and over all
-devices but pixel3, by the true CIFAR-10 accuracy; `worst` is that of the worst device, mean over seeds; `low` to `high`
-holds the difference to the judge with 95 percent, paired by seed and device. What is chosen by such rows is chosen on
-that table.
+differ from it in one thing, or consist of some of its opinions. Prior and size are its opinions too, which weigh
+features by how well these predict the labels: the prior that knows of no label is in `search_nasbench201.py`. Shares
+and regret are means over seeds and over all devices but pixel3, by the true CIFAR-10 accuracy; `worst` is that of the
+worst device, mean over seeds; `low` to `high` holds the difference to the judge with 95 percent, paired by seed and
+device. What is chosen by such rows is chosen on that table.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pieces import this_cpu
 from report import Reach, as_row, failures_in_one_line, finish, parser, whole
 
 from latnas.errors import LatnasError
@@ -117,7 +118,7 @@ def main() -> None:
         Reach("kills", len(rows), given.kills, "higher"),
         Reach(f"files that differ, of {compared}", differing, 0, "lower"),
     ]
-    finish("killed_search", rows, reach, f"analytic, {len(os.sched_getaffinity(0))} cores", given.json)
+    finish("killed_search", rows, reach, f"analytic table; {this_cpu()}", given.json)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 Random networks, within four budgets in turn, get a short training and one of `search_real.py`'s final length each;
 accuracies are of the split `select`, the test images are not looked at. The first rows have, for each opinion that is
 known without a long training, its correlation with the final accuracy once size and its square are accounted for, with
-a 95 % interval (Fisher's z). The others have the mean of that correlation, with its standard deviation, over random
-splits: the judge is fitted to all short trainings, the model of long trainings to the final ones of some networks, and
-both rank the rest.
+a 95 % interval (Fisher's z); prior and size are those of the judge, who weighs features by how well these predict short
+trainings. The others have the mean of that correlation, with its standard deviation, over random splits: the judge is
+fitted to all short trainings, the model of long trainings to the final ones of some networks, and both rank the rest.
 
 The folder `--work` keeps everything: the same command goes on. The file of --json gathers the rows of all spaces.
 """

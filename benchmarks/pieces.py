@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from latnas.stages.profile import ProfileConfig, profile
 from latnas.words.files import read_json, write_json
 from latnas.words.reporting import Progress, Reporter
 from latnas.words.table import load_table
+from latnas_profilers.host import cpu_name
 
 KEPT_EVERY_CPU_SECONDS = 5.0
 ALARM_SECONDS = 5.0
@@ -109,9 +109,15 @@ def profile_once(config: ProfileConfig, report: Reporter) -> None:
         profile(config, report)
 
 
-def this_cpu(executor: str) -> str:
-    """What results say of the device."""
-    return f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {executor}"
+def this_cpu(executor: str = "") -> str:
+    """What results say of the device: the processor by name, since seconds and what fits into them depend on it."""
+    named = f"cpu: {cpu_name()}, {len(os.sched_getaffinity(0))} cores"
+    return f"{named}, {executor}" if executor else named
+
+
+def device_of(name: str) -> str:
+    """The same of a device as latnas names it."""
+    return this_cpu() if name == "cpu" else name
 
 
 def cpu_seconds() -> float:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pieces import of_version
+from pieces import of_version, this_cpu
 from proposer_judge import Judge
 from proposer_methods import METHODS, Problem
 from report import Reach, as_row, earlier_rows, failures_in_one_line, finish, parser, whole
@@ -284,7 +284,7 @@ def main() -> None:
         write_json(file_of(name, folder), run(tasks[space], tables, method, seed, CALLS))
     traces = {name: read_json(file_of(name, folder)) for name in kept_in(folder)}
     check_has_all([*traces], earlier, given.json)
-    finish("proposers", rows_of(traces, tasks), reach(traces, tasks), "cpu", given.json)
+    finish("proposers", rows_of(traces, tasks), reach(traces, tasks), this_cpu(), given.json)
 
 
 def _interval(values: np.ndarray) -> float:

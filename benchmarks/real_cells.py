@@ -15,7 +15,7 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from pieces import Meter, digest_of
+from pieces import Meter, digest_of, this_cpu
 from real_training import CHECKPOINT
 from report import as_row
 
@@ -41,7 +41,7 @@ from latnas.words.latency import LatencyModel
 from latnas.words.reporting import Progress, Reporter
 from latnas.words.table import load_table
 
-VERSION = 5
+VERSION = 6
 """Of what search_real.py measures: the search and all trainings.
 Raise it when that changes: results of another version are not mixed with these."""
 
@@ -195,7 +195,7 @@ def run_cell(cell: Cell, report: Reporter) -> list[dict[str, object]]:
             **{f"{method}_ms": latency.predict_ms(chosen[method, budget]) for method in METHODS},
             **{f"{method}_network": chosen[method, budget].key for method in METHODS}, tried=len(tried),
             search_cpu_seconds=search_cpu, tried_cpu_seconds=tried_cpu, table=latency.table.name,
-            problem=cell.problem.digest, sizes=cell.sizes.digest, version=VERSION,
+            problem=cell.problem.digest, sizes=cell.sizes.digest, device=this_cpu(cell.executor), version=VERSION,
         )
         for budget in budgets
     ]  # fmt: skip

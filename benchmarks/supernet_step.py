@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from apart import measured_apart, peak_mb, resident_mb
+from pieces import this_cpu
 from report import Reach, as_row, failures_in_one_line, finish, parser, whole
 
 from latnas.data.images import LabelledImages
@@ -228,7 +227,7 @@ def main() -> None:
         "supernet_step",
         rows,
         reach(rows),
-        f"cpu: {platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        this_cpu(),
         given.json,
     )
 
