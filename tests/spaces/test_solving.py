@@ -12,6 +12,7 @@ from scipy import stats
 from latnas.data.randomness import generator
 from latnas.errors import LatnasError
 from latnas.spaces.solving import best_form_within, best_within, cheapest, dearest, extremes, gumbel, random_within
+from latnas.spaces.space import make_space
 from latnas.words.costs import macs_cost, params_cost
 
 STEPS = 4096
@@ -110,6 +111,16 @@ def test_random_architectures_keep_to_the_budget_however_rare_those_are(draws: i
         assert all(CELLS.is_canonical(a) and within(cost, a, budget) for a in found)
     assert len(set(found)) > 2
     assert found[0] == random_within(CELLS, cost, budget, generator("random", 0), draws)
+
+
+def test_in_a_deep_network_random_ones_are_not_the_cheapest_where_noise_likes_no_canonical_spelling() -> None:
+    """With 24 layers, of which any may be skipped, one in thousands of spellings has its skips where they belong."""
+    space = make_space("mbconv", width=4, depth=8, image_size=8, channels=1, classes=10)
+    cost = macs_cost(space.trace)
+    low, high = (cost.cost(one) for one in extremes(space, cost))
+    found = [random_within(space, cost, math.sqrt(low * high), generator("deep", n), draws=0) for n in range(4)]
+    assert len(set(found)) == 4
+    assert all(space.is_canonical(one) and 1.5 * low < cost.cost(one) <= math.sqrt(low * high) for one in found)
 
 
 def test_where_everything_is_within_the_budget_random_ones_are_the_spaces_own() -> None:

@@ -23,6 +23,8 @@ from latnas.words.solver import Solver, or_nearly
 
 NODE_LIMIT, LIMITED_NODE_LIMIT = 50_000, 5_000
 """Of the solver, without limits and within them: there it knows less of what is left, and looking on brings little."""
+NOISE_NODE_LIMIT = 2_000
+"""Before noise is content with a network in another spelling than its canonical one."""
 
 
 def best_within(space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, budget: float) -> Architecture | None:
@@ -44,12 +46,24 @@ def random_within(
         if cost.cost(drawn) <= budget and space.keeps(drawn):
             return drawn
     scores = [item_noise(len(decision.items), random) for decision in space.decisions]
-    found = best_within(space, scores, cost, budget)
+    found = noisy_best_within(space, scores, cost, budget)
     if found is None:  # or the solver, which rounds costs up, passed over the few that are barely within
         found, _ = extremes(space, cost)
     if cost.cost(found) > budget:
         raise LatnasError(f"no architecture of space {space.name!r} is within {budget:.4g} {cost.unit}. Allow more.")
     return found
+
+
+def noisy_best_within(
+    space: Space, scores: Sequence[np.ndarray], cost: AdditiveCost, budget: float
+) -> Architecture | None:
+    """The best architecture within `budget` by scores with noise in them, which know no canonical form.
+
+    That is the canonical one of highest score if the solver soon comes to it, else the best however it is written: in a
+    deep network hardly any spelling that noise likes is canonical. None if there is none.
+    """
+    found = _best(space, scores, cost, 1, budget, (), space.allows, NOISE_NODE_LIMIT)
+    return found[0] if found else best_form_within(space, scores, cost, budget)
 
 
 def cheapest(space: Space, cost: AdditiveCost, count: int) -> list[Architecture]:
@@ -128,6 +142,7 @@ def _best(
     budget: float,
     limits: Sequence[Limit],
     allows: Callable[[Architecture], bool],
+    most_nodes: int = NODE_LIMIT,
 ) -> list[Architecture]:
     vectors = cost.vectors(SETTING)
     if budget == math.inf:  # what nothing asks for takes no tables over 4,096 steps of it
@@ -141,7 +156,7 @@ def _best(
         budget,
         [*space.solver_limits, *limits],
         lambda indices: allows(architecture(indices)),
-        NODE_LIMIT if space.limits == NO_LIMITS else LIMITED_NODE_LIMIT,
+        most_nodes if space.limits == NO_LIMITS else min(most_nodes, LIMITED_NODE_LIMIT),
     )
     return [architecture(solution.items) for solution in islice(or_nearly(solutions), count)]
 

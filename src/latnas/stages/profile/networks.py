@@ -21,7 +21,7 @@ from latnas.latency.calibration import LEAST_NETWORKS
 from latnas.latency.design import most_informative
 from latnas.latency.problem import Sample
 from latnas.spaces.operations import Nothing
-from latnas.spaces.solving import best_within, extremes, item_noise
+from latnas.spaces.solving import extremes, item_noise, noisy_best_within
 from latnas.spaces.space import SETTING, Space
 from latnas.words.architecture import Architecture, distinct
 from latnas.words.costs import AdditiveCost, PartCosts, macs_cost, params_cost, rough_work
@@ -122,7 +122,7 @@ def near_front(
             share * one + (1 - share) * other + NOISE * item_noise(len(one), random)
             for one, other in zip(*scores, strict=True)
         ]
-        return best_within(space, mixed, cost, budget)
+        return noisy_best_within(space, mixed, cost, budget)
 
     return _distinct(draw, "front", count, without)
 
