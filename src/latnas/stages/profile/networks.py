@@ -95,6 +95,11 @@ def calibration_networks(
     return Chosen(tuple(drawn[position] for position in chosen), tuple(drawn[len(ends) :]))
 
 
+def candidates(count: int) -> int:
+    """How many networks `count` to calibrate on are chosen from, in a space that has so many."""
+    return 2 + 2 * max(CANDIDATES, count)
+
+
 def sample_of(networks: Sequence[Architecture], contexts: Contexts) -> Sample:
     """The networks with what is merged in each."""
     return Sample(tuple(networks), tuple(contexts(network) for network in networks))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from latnas.data.randomness import generator
@@ -25,6 +26,7 @@ from latnas.stages.profile.networks import (
     DrawnNetwork,
     anchor_network,
     calibration_networks,
+    candidates,
     probe_networks,
     sample_of,
 )
@@ -34,7 +36,7 @@ from latnas.words.architecture import Architecture
 from latnas.words.costs import PartCosts, parts_of_sites
 from latnas.words.files import read_json, write_json
 from latnas.words.latency import parts_of_operations
-from latnas.words.reporting import Reporter, Silent
+from latnas.words.reporting import Progress, Reporter, Silent
 from latnas.words.table import (
     LatencyTable,
     OperationEntry,
@@ -119,7 +121,7 @@ def _measured(config: ProfileConfig, space: Space, rig: Rig, chosen: Path, repor
         operations = _measure_operations(space, rig, limit, config.batch)
     prior = parts_of_operations(operations, space.trace) if operations else _rough_prior(space)
     contexts = _contexts_of(space, report)
-    networks = _networks(space, prior, contexts, config, chosen)
+    networks = _networks(space, prior, contexts, config, chosen, report)
     probes = probe_networks(space, prior.of_items("ms"), generator(config.seed, "probes"))
     left = None if seconds is None else (1.0 - SHARE_OF_OPERATIONS * bool(operations)) * seconds
     measured = _measure_networks(rig, networks.measured, probes, left)
@@ -244,11 +246,15 @@ def _measure_networks(
     return rig.measure(NETWORKS, workloads, max_seconds, witnesses=ends, names=names)
 
 
-def _networks(space: Space, prior: PartCosts, contexts: Contexts, config: ProfileConfig, path: Path) -> Chosen:
+def _networks(
+    space: Space, prior: PartCosts, contexts: Contexts, config: ProfileConfig, path: Path, report: Reporter
+) -> Chosen:
     """Those of the interrupted call, if there was one; they are kept so that floors may settle otherwise."""
     if not path.exists():
         random = generator(config.seed, "networks")
-        drawn = calibration_networks(space, prior, contexts, config.calibrate, random)
+        with report.bar("choosing networks") as bar:
+            traced = _told(contexts, bar, candidates(config.calibrate))
+            drawn = calibration_networks(space, prior, traced, config.calibrate, random)
         write_json(
             path, [[[o.architecture.to_json(), o.drawn] for o in some] for some in (drawn.measured, drawn.typical)]
         )
@@ -262,6 +268,19 @@ def _networks(space: Space, prior: PartCosts, contexts: Contexts, config: Profil
     except (TypeError, ValueError, LatnasError) as error:
         raise LatnasError(f"{path} is damaged: {str(error).rstrip('.')}. {again}") from error
     return Chosen(measured, typical)
+
+
+def _told(contexts: Contexts, bar: Progress, total: int) -> Contexts:
+    """The same, and each network that is traced is told of."""
+    done = count(1)
+    bar.update(0, total, "networks")
+
+    def told(architecture: Architecture) -> Mapping[str, float]:
+        found = contexts(architecture)
+        bar.update(next(done), total, "networks")
+        return found
+
+    return told
 
 
 def _call_name(name: str, config: ProfileConfig) -> str:
