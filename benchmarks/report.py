@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from latnas.errors import LatnasError, one_line
+from latnas.stages.common.metadata import versions_of
 from latnas.words.files import read_json, write_json
 
 LONG = 12
@@ -136,7 +136,7 @@ def finish(
         value = {
             "benchmark": benchmark,
             "device": device,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "versions": {"python": platform.python_version(), **versions_of(PACKAGES)},
             "command": " ".join(["python", *sys.argv]),
             "rows": list(rows),
             "reach": met,

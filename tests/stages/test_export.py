@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import pickle
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -24,11 +26,13 @@ from latnas.data.sources import load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.latency.workload import Workload
 from latnas.spaces.space import Classifier, Space
+from latnas.stages.common.metadata import versions_of
 from latnas.stages.common.runs import RunFolder
-from latnas.stages.common.tables import open_profiler, space_of
+from latnas.stages.common.tables import latency_of, open_profiler, space_of
 from latnas.stages.export import ExportConfig, ExportedFile, export, stage
 from latnas.stages.export.measuring import Bench, Times
 from latnas.stages.export.targets import make_targets
+from latnas.stages.export.writing import VERSIONS
 from latnas.stages.search import search
 from latnas.training.checkpoint import load_tensors, save_tensors
 from latnas.words.architecture import Architecture
@@ -310,6 +314,22 @@ def test_where_nothing_can_be_measured_only_networks_that_surely_fit_are_conside
     assert set(sure.candidates) == within < set(any_of_them.candidates)
 
 
+def test_where_nothing_can_be_measured_baselines_surely_fit_too(
+    judged: tuple[Front, Space, LatencyModel], tmp_path: Path
+) -> None:
+    front, space, latency = judged
+    table = latency.table.model_copy(
+        update={"calibration": latency.table.calibration.model_copy(update={"high": 1.25})}
+    )
+    unsure = latency_of(table, space)
+    config = export_config(tmp_path, lambdas=(0.5,), baselines=True)
+    _, *sure = make_targets(config, front, space, unsure, certain=True)
+    _, *others = make_targets(config, front, space, unsure, certain=False)
+    for one, other in zip(sure, others, strict=True):
+        assert all(unsure.predict(network).high <= one.budget_ms for network in one.candidates)
+        assert any(unsure.predict(network).high > one.budget_ms for network in other.candidates)
+
+
 # Budgets that are missed
 
 
@@ -425,6 +445,36 @@ def test_without_the_device_of_the_table_the_files_are_unverified_and_say_that_n
     assert (file.manifest.measured_ms, file.manifest.raw_ms, file.manifest.within_budget) == (None, None, None)
     assert file.manifest.predicted_ms.high <= file.manifest.budget_ms
     assert any("files will be unverified" in line and "elsewhere" in line for line in heard.warned)
+
+
+def test_a_file_that_was_measured_over_its_budget_stays_missed_where_it_cannot_be_measured(
+    exported_run: Path, tmp_path: Path
+) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    change_environment(here, host="elsewhere")
+    (file,) = export(export_config(here, lambdas=(0.0,)))
+    assert file.manifest.measured_ms is None
+    found = {"floor": 1.0, "p50": 1.0, "p90": 1.0}
+    missed = {"status": "missed", "within_budget": False, "measured_ms": found, "nearest_ms": 1.03, "anchor_drift": 1.0}
+    path = file.folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | missed))
+    (again,) = export(export_config(here, lambdas=(0.0,)), heard := Heard())
+    assert again.manifest == load_manifest(path) and again.manifest.status == "missed"
+    assert any("what was measured of this very file counts" in line for line in heard.warned)
+    assert "within reach" in again.advice or "no network takes more" in again.advice
+    (other,) = export(export_config(here, lambdas=(0.0,), batch_size=512))
+    assert other.manifest.status == "unverified", "of another file nothing is known"
+
+
+def test_versions_are_those_of_the_modules_whatever_pip_calls_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after pip uninstall onnxruntime, pip install onnxruntime-gpu."""
+    expected = {name: importlib.import_module(name).__version__ for name in VERSIONS}
+
+    def unknown(name: str) -> NoReturn:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata.Distribution, "from_name", unknown)
+    assert versions_of(VERSIONS) == expected
 
 
 def test_where_only_software_is_another_than_for_the_table_files_are_measured_with_a_warning(

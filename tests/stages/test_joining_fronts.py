@@ -21,8 +21,8 @@ from latnas.data.randomness import generator
 from latnas.errors import LatnasError, UsageError
 from latnas.ranking.long_model import DOUBT
 from latnas.stages.common.estimate import StepSeconds
-from latnas.stages.common.runs import RunFolder
-from latnas.stages.common.tables import latency_of, space_of
+from latnas.stages.common.runs import RunFolder, choose_front
+from latnas.stages.common.tables import latency_of, shipped_tables, space_of
 from latnas.stages.export import export
 from latnas.stages.predict import PredictConfig, predict
 from latnas.stages.search import SearchConfig, Searched, joining, search, stage
@@ -316,7 +316,7 @@ def test_what_every_finished_front_of_a_run_has_scored_is_known_to_the_next_one(
     first = finished(here, table=other_table(here))
     scored = [network.as_architecture.key for network in first.front.networks]
     own = {network.as_architecture.key for network in load_front(front_in(small_run) / "front.json").networks}
-    typed, heard = joined(here, budget_range=another_range(small_run)), Heard()
+    typed, heard = joined(here, budget_range=another_range(small_run), budgets=3, rounds=1), Heard()
     found = quick_search(typed, heard).front
     known = {network.as_architecture.key: network.score for network in found.networks}
     assert {*scored} - own and {*scored} | own <= known.keys()
@@ -330,8 +330,10 @@ def test_what_every_finished_front_of_a_run_has_scored_is_known_to_the_next_one(
         quick_search(typed)
     move, _, add = str(caught.value).partition(": mv ")[2].partition(", then latnas ")
     shutil.move(*shlex.split(move))
+    before = RunFolder(run_in(here)).front_config(f"../lost-{front}").read_text()
     assert latnas(*shlex.split(add), "--executor", "local:0", "--quiet").code == 0
     assert RunFolder(run_in(here)).fronts()[1:] == [front]
+    assert RunFolder(run_in(here)).front_config(front).read_text() == before
 
 
 def test_a_table_of_a_machine_that_is_not_here_is_taken_with_a_warning(small_run: Path, tmp_path: Path) -> None:
@@ -520,6 +522,28 @@ def measured_again(here: Path) -> Path:
             parts.update({name: 1.5 * ms for name, ms in parts.items()})
     path.write_text(json.dumps({**table, "created": "2026-11-29T03:15:00+00:00"}))
     return path
+
+
+def test_of_several_fronts_by_one_table_its_file_does_not_say_which_is_meant(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    other, own = other_table(here), front_in(here)
+    names = [f"other-{number}" for number in (1, 2)]
+    for number, name in enumerate(names, start=1):
+        front = Path(shutil.copytree(own, own.with_name(name)))
+        shutil.copy(other, front / "table.json")
+        (front / "config.toml").touch()
+        if number == 1:
+            assert choose_front(RunFolder(run_in(here)), str(other)) == name
+    with pytest.raises(UsageError, match=rf"several fronts of {other}; name one: --table other-1 \| --table other-2"):
+        choose_front(RunFolder(run_in(here)), str(other))
+    assert choose_front(RunFolder(run_in(here)), str(own / "table.json")) == own.name
+
+
+def test_a_table_of_another_space_cannot_join(small_run: Path) -> None:
+    other = next(shipped_tables().glob("cpu-onnxruntime-mbconv-*.json"))
+    with pytest.raises(UsageError) as caught:
+        search(joined(small_run, table=other))
+    assert "latnas profile" in str(caught.value) and "Name one of the two" not in str(caught.value)
 
 
 def test_a_table_that_was_measured_again_gives_a_front_of_its_own(small_run: Path, tmp_path: Path) -> None:

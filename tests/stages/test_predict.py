@@ -342,3 +342,37 @@ def test_of_several_tables_one_has_to_be_named(small_table: Path, tmp_path: Path
         predict(predict_config(here))
     assert predict(predict_config(here, space="mbconv")).table.name == other.stem
     assert predict(predict_config(here, table=other)).table.name == other.stem
+
+
+def test_a_manifest_alone_is_predicted_by_the_table_that_it_was_exported_by(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    (own,) = (here / "latency_tables").glob("*.json")
+    profile(profile_config(here, data="fashion-mini"))
+    manifest = sorted(run_in(here).glob("exports/*/*/manifest.json"))[0]
+    unnamed = PredictConfig(architecture=(str(manifest),), tables=here / "latency_tables")
+    for _ in range(2):
+        result = predict(unnamed)
+        assert result.table == load_table(front_in(here) / "table.json")
+        assert result.networks[0].latency_ms.model_dump() == json.loads(manifest.read_text())["predicted_ms"]
+        own.unlink(missing_ok=True)  # then that of the run counts
+    assert predict(unnamed.model_copy(update={"architecture": (FULL,)})).table.options["image_size"] == 28
+
+
+def test_a_run_is_not_predicted_for_other_images(small_run: Path) -> None:
+    with pytest.raises(UsageError, match=r"is for 1x8x8 images with 10 classes; fashion-mini has 1x28x28"):
+        predict(predict_config(small_run, run="latest", data="fashion-mini"))
+
+
+def test_of_two_fronts_by_one_table_s_name_the_file_says_which_is_meant(small_run: Path, tmp_path: Path) -> None:
+    here = copied(small_run, tmp_path / "here")
+    own = front_in(here)
+    other = Path(shutil.copytree(own, own.with_name(f"{own.name}-abc123")))
+    table, front = (json.loads((other / name).read_text()) for name in ("table.json", "front.json"))
+    table["created"] = "2026-01-01T00:00:00+00:00"
+    front["budgets"] = front["budgets"][:1]
+    for name, value in (("table.json", table), ("front.json", front)):
+        (other / name).write_text(json.dumps(value))
+    (other / "config.toml").touch()
+    again = Path(written(tmp_path / "again.json", table))
+    assert len(predict(predict_config(here, run="latest", table=again)).networks) == 1
+    assert len(predict(predict_config(here, run="latest", table=own / "table.json")).networks) == 2

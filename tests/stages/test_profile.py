@@ -649,6 +649,8 @@ def test_while_a_device_is_measured_for_one_table_it_is_not_for_another_of_the_f
     with alone(folder, "another-table", "cpu"), pytest.raises(LatnasError) as caught:
         profile(config)
     assert f"another latnas is working on cpu for a table in {folder}. Wait for it" in str(caught.value)
+    with alone(folder, "one", "cuda"), pytest.raises(LatnasError), alone(folder, "another", "cuda:0"):
+        pass  # they are one device
     with alone(folder, "another-table", "cuda:1"):
         assert profile(config).table.device == "cpu"
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import contents, copied, export_config, front_in, run_in
+from small import Heard, contents, copied, export_config, front_in, run_in
 
 from latnas.cli.schemas import FILES, write_schemas
 from latnas.errors import LatnasError
@@ -117,11 +117,23 @@ def test_a_damaged_manifest_of_another_budget_is_told_of_before_any_training_and
     before = contents(here)
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "step", None)
-        with pytest.raises(LatnasError, match=rf"{tight}/manifest\.json .* latnas export --all"):
+        with pytest.raises(LatnasError, match=rf"{tight}/manifest\.json .* Export again by the command that made it"):
             export(export_config(here, lambdas=(0.0,), batch_size=512))
     assert contents(here) == before
     export(export_config(here, lambdas=(1.0,)))
     assert changed_files(exports, load_set(exports / SET).networks) == []
+
+
+def test_a_set_that_was_damaged_is_written_anew_and_this_is_said(exported_run: Path, tmp_path: Path) -> None:
+    here = copied(exported_run, tmp_path / "here")
+    exports = exports_in(here)
+    before = [one.folder for one in load_set(exports / SET).networks]
+    (exports / SET).write_text("{")
+    export(export_config(here, all=True), heard := Heard())
+    assert f"{exports / SET} is damaged, and written anew: exports that were lost are not in it" in heard.warned
+    assert [one.folder for one in load_set(exports / SET).networks] == before
+    export(export_config(here, all=True), heard := Heard())
+    assert not any("damaged" in line for line in heard.warned)
 
 
 def test_the_card_has_a_row_for_each_network_and_its_code_runs_beside_it(exported_run: Path) -> None:

@@ -12,7 +12,7 @@ from latnas.data.randomness import generator
 from latnas.data.sources import DEFAULT, load_images
 from latnas.errors import LatnasError, UsageError
 from latnas.spaces.space import SETTING, Space
-from latnas.stages.common.runs import FRONT, RUNS, TABLE, choose_front, open_run
+from latnas.stages.common.runs import FRONT, RUNS, TABLE, choose_front, front_of, open_run
 from latnas.stages.common.tables import (
     FOLDER,
     check_images,
@@ -84,6 +84,8 @@ def predict(config: PredictConfig, report: Reporter | None = None) -> Predicted:
     networks = []
     for _, architecture in chosen:
         _check(architecture, space, f"what run {config.run} chose")
+    if "data" in config.model_fields_set:
+        check_images(table, load_images(config.data))
     for name, architecture in [*_named(config, space), *chosen, *_random(config, space, bool(chosen))]:
         canonical = space.canonical(architecture)
         networks.append(
@@ -101,9 +103,7 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
     """
     if config.run is None:
         data = load_images(config.data)
-        table = find_table(config.table, config.space, data, config.tables)[1]
-        if "data" in config.model_fields_set:
-            check_images(table, data)
+        table = find_table(config.table or _exported_by(config), config.space, data, config.tables)[1]
         return table, []
     run = open_run(config.run, config.runs)
     known = run.fronts()
@@ -111,9 +111,9 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
         folder = run.front(choose_front(run, None if config.table is None else str(config.table)))
         table = load_table(folder / TABLE)
     else:
-        table = load_table(named_table(config.table, config.tables))
-        own = known[0] if known else None
-        folder = run.front(choose_front(run, table.name if table.name in known else own))
+        path = named_table(config.table, config.tables)
+        table, of_it, own = load_table(path), front_of(run, path, known), known[0] if known else None
+        folder = run.front(choose_front(run, of_it if of_it in known else own))
     if config.space not in (None, table.space):
         raise UsageError(
             f"{run.path} is predicted by a table of space {table.space!r}, not {config.space!r}. Leave --space out."
@@ -122,6 +122,21 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
     return table, [
         (f"lambda {choice.lam:.2f}", front.networks[choice.network].as_architecture) for choice in front.budgets
     ]
+
+
+def _exported_by(config: PredictConfig) -> Path | None:
+    """The table by which the manifests among the files were exported, if they agree and it is at hand: in the folder
+    of tables, or in the run that they lie in.
+    """
+    found = set[Path]()
+    for path in (Path(text) for text in config.architecture if text.endswith(".json")):
+        value = read_json(path) if path.is_file() else None
+        name = value.get("table") if isinstance(value, dict) else None
+        if isinstance(name, str):
+            front = path.resolve().parents[1]
+            places = (config.tables / f"{name}.json", front.parents[1] / "fronts" / front.name / TABLE)
+            found.update([place for place in places if place.is_file()][:1])
+    return found.pop() if len(found) == 1 else None
 
 
 def _named(config: PredictConfig, space: Space) -> Iterator[tuple[str, Architecture]]:

@@ -188,6 +188,11 @@ def changed_files(exports: Path, listed: Sequence[ExportedNetwork]) -> list[str]
     ]
 
 
+def is_set_damaged(exports: Path) -> bool:
+    """Whether there is a set that cannot be read."""
+    return (exports / SET).exists() and _earlier(exports) is None
+
+
 def _earlier(exports: Path) -> ExportSet | None:
     """None where it was not written yet, or is damaged: then it is written anew."""
     try:

@@ -217,5 +217,5 @@ def load_manifest(path: Path) -> Manifest:
         path,
         SCHEMA,
         "manifest",
-        "Export again by the command that made it; the whole front: latnas export --all",
+        "Export again by the command that made it, or remove its folder and the set.json beside that",
     )

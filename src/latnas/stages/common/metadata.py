@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import version
 
 from latnas.spaces.space import SETTING, Space
@@ -23,6 +24,11 @@ def file_metadata(
         "classes": json.dumps(classes), "input": "images [N, C, H, W], float32 in [0, 1]",
         "input_size": str(space.options.image_size), "layout": "nchw", "version": version("latnas"), "seed": str(seed),
     }  # fmt: skip
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """By the packages' own word: pip has another name for an ONNX Runtime that runs on GPUs."""
+    return {package: str(import_module(package).__version__) for package in packages}
 
 
 def metadata_bytes(space: Space, classes: Sequence[str], table: str) -> int:

@@ -7,7 +7,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -118,7 +118,8 @@ class RunFolder:
             temporary.symlink_to(self.path.name)
             temporary.replace(link)
         except OSError:  # no symbolic links here, or `latest` is a folder of the user's: only the shorthand is lost
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # a file system that cannot be written to
+                temporary.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, otherwise: str = "") -> Iterator[None]:
@@ -210,12 +211,16 @@ def front_of(run: RunFolder, typed: Path, begun: list[str]) -> str:
     """The front that --table means: by its own name, or by the file of its table.
 
     Raises:
+        UsageError: several fronts are of that table, none of them by its whole range.
         LatnasError: the file is no table.
     """
     if str(typed) in begun or not typed.is_file():
         return str(typed)
     table = load_table(typed)
-    return next((name for name in begun if not is_of_another_measurement(run, name, table)), table.name)
+    same = [name for name in begun if not is_of_another_measurement(run, name, table)]
+    if len(same) > 1 and table.name not in same:
+        raise UsageError(f"run {run.path} has several fronts of {typed}; name one: --table {' | --table '.join(same)}")
+    return table.name if table.name in same or not same else same[0]
 
 
 def is_of_another_measurement(run: RunFolder, name: str, table: LatencyTable) -> bool:
@@ -273,7 +278,7 @@ def images_of(run: RunFolder, named: str | None = None) -> ImageData:
         raise LatnasError(
             f"the images of {data.name} are not those that {run.path} was searched with. "
             + (f"{elsewhere}. " if named is None else "")
-            + "Search again: latnas search"
+            + f"Search again, with the other options of the run: latnas search --data {quote(data.spec)}"
         )
     if named is not None and data.mirrors != is_mirrored(place):
         how, spec = ("never mirror", named + UNMIRRORED) if data.mirrors else ("mirror", named.removesuffix(UNMIRRORED))

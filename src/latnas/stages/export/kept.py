@@ -183,10 +183,16 @@ def budgets_in(exports: Path) -> list[float]:
 
 def verified_in(folder: Path) -> Manifest | None:
     """The manifest in the folder of an export whose file is there whole, and verified."""
+    manifest = measured_in(folder)
+    return manifest if manifest is not None and manifest.status in ("verified", "verified-in-pytorch") else None
+
+
+def measured_in(folder: Path) -> Manifest | None:
+    """The manifest in the folder of an export whose file is there whole, and was measured."""
     try:
         manifest = load_manifest(folder / "manifest.json")
         file = read_bytes(folder / "model.onnx")
     except LatnasError:
         return None  # missing or damaged
     whole = manifest.sha256 == hashlib.sha256(file).hexdigest()
-    return manifest if whole and manifest.status in ("verified", "verified-in-pytorch") else None
+    return manifest if whole and manifest.measured_ms is not None else None

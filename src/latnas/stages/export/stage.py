@@ -23,7 +23,7 @@ from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, RefusedError
 from latnas.training.devices import check_trainable
 from latnas.words.budgets import format_ms
-from latnas.words.export_set import exported_folders, listed_anchor, still_listed
+from latnas.words.export_set import SET, exported_folders, is_set_damaged, listed_anchor, still_listed
 from latnas.words.front import Front, load_front
 from latnas.words.manifest import Manifest, Precision
 from latnas.words.reporting import Reporter, Silent
@@ -73,6 +73,8 @@ def export(config: ExportConfig, report: Reporter | None = None) -> list[Exporte
     with run.lock():
         # The set takes all manifests in the end: a damaged one that is not made anew is told of before any training.
         exported_folders(job.exports, but={target.folder for target in targets})
+        if is_set_damaged(job.exports):
+            report.warn(f"{job.exports / SET} is damaged, and written anew: exports that were lost are not in it")
         done = kept(job, targets, still_listed(job.exports))
         for made, manifest in done.items():
             report.say(f"{made} is verified already; nothing to do{_busy_then(job, made, manifest)}")
@@ -119,7 +121,10 @@ def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> No
         count = len(scored_within(front, space, math.inf))
         report.say(f"the search scored {count} of its {len(front.networks)} networks within {limits.typed}")
         if not count:
-            report.warn(f"the largest network is taken instead. To search within it: latnas search {limits.typed}")
+            report.warn(
+                f"the largest network is taken instead. To search within it, with the other options of its search: "
+                f"latnas search {limits.typed}"
+            )
 
 
 def _check_form(config: ExportConfig, table: LatencyTable, data: str, present: bool, report: Reporter) -> None:
@@ -176,7 +181,7 @@ def _warn_of_doubtful(files: Sequence[ExportedFile], report: Reporter) -> None:
     """Where nothing is measured, the upper end of the interval decides; but the fastest network may be over it too."""
     for file in files:
         budget_ms, predicted = file.manifest.budget_ms, file.manifest.predicted_ms
-        if file.manifest.kind == "search" and predicted.high > budget_ms:
+        if file.manifest.status == "unverified" and predicted.high > budget_ms:
             report.warn(
                 f"no network that is known surely keeps {format_ms(budget_ms)}: {file.folder.name} may take up to "
                 f"{format_ms(predicted.high)}. Choose a looser budget, or look on the device: latnas verify"

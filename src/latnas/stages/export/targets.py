@@ -84,13 +84,14 @@ def _targets_of(
 ) -> Iterator[Target]:
     """Those of one budget, `at` = (lambda, ms), in a space within all limits."""
     budget, draws = at[1], ATTEMPTS * config.finalists
-    fallback = _unscored(front, space, latency, budget, draws)
+    within = budget / latency.table.calibration.high if certain else budget
+    fallback = _unscored(front, space, latency, within, draws)
     yield Target("search", *at, tuple(scored_within(front, space, budget, certain) or fallback), space)
     if config.baselines:
         random = generator(config.seed, "random baseline", budget_name(budget))
-        drawn = random_fitting(space, latency, budget, draws, random)  # where too rare to draw, the fastest
+        drawn = random_fitting(space, latency, within, draws, random)  # where too rare to draw, the fastest
         yield Target("random", *at, tuple(drawn or fallback), space)
-        most_macs = _most_macs(space, latency, budget, front, draws)
+        most_macs = _most_macs(space, latency, within, front, draws)
         yield Target("most-macs", *at, tuple(most_macs or fallback), space)
 
 

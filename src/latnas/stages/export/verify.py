@@ -25,6 +25,7 @@ from latnas.stages.common.tables import listed, new_table, open_profiler, presen
 from latnas.stages.export.config import WhichExports
 from latnas.stages.export.form import Form
 from latnas.stages.export.last_word import look_again
+from latnas.stages.export.lessons import HEADROOM
 from latnas.stages.export.measuring import Bench, Times, is_computed
 from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.stage import MEASUREMENTS
@@ -32,7 +33,7 @@ from latnas.stages.export.verified import Lost, LostExport, VerifiedFile, Verifi
 from latnas.stages.export.whole_set import write_set
 from latnas.stages.export.writing import ExportedFile, status_of
 from latnas.words.architecture import Architecture
-from latnas.words.budgets import BudgetRange, budget_name, parse_ms
+from latnas.words.budgets import BudgetRange, above_ms, budget_name, parse_ms
 from latnas.words.export_set import (
     ANCHOR_FILE,
     anchor_hash,
@@ -265,12 +266,15 @@ def _settled(file: ExportedFile, times: Times, table: LatencyTable) -> Manifest:
     if manifest.measured_ms is not None:
         return manifest
     now_ms = lasting_ms(manifest, times)
+    status = status_of(table, manifest.budget_ms, manifest.limits, now_ms)
+    too_slow = now_ms > manifest.budget_ms
     completed = manifest.model_copy(
         update={
             "measured_ms": times.measured,
             "raw_ms": times.raw,
-            "within_budget": now_ms <= manifest.budget_ms,
-            "status": status_of(table, manifest.budget_ms, manifest.limits, now_ms),
+            "within_budget": not too_slow,
+            "status": status,
+            "nearest_ms": above_ms(HEADROOM * now_ms) if too_slow else None,
             "margin": 1 - now_ms / manifest.budget_ms,
             "anchor_drift": times.drift,
             "device": measured_on(table),

@@ -6,13 +6,13 @@ import datetime
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from latnas.errors import TargetMissedError
 from latnas.latency.standalone import measure_script
+from latnas.stages.common.metadata import versions_of
 from latnas.stages.export.job import Job
-from latnas.stages.export.kept import is_again, recipe_digest, verified_in
+from latnas.stages.export.kept import is_again, measured_in, recipe_digest, verified_in
 from latnas.stages.export.measuring import Times, is_computed, lasting_at_export_ms
 from latnas.stages.export.on_device import measured_on
 from latnas.stages.export.packing import Packed
@@ -67,7 +67,8 @@ def write(
     """The file and its manifest. Without times the file was not measured.
 
     A verified file that an earlier export left stays: with its manifest where it is this very file, and where this one
-    missed, or comes of the same options and was not measured.
+    missed, or comes of the same options and was not measured. What was measured of this very file stays known too,
+    where it cannot be measured now.
     """
     target, table = shipment.target, job.table
     amounts = replace(job.space.amounts(shipment.architecture), file_bytes=len(shipment.file))
@@ -90,7 +91,7 @@ def write(
         lam=target.lam,
         table=table.name,
         seed=job.config.seed,
-        versions={package: version(package) for package in VERSIONS},
+        versions=versions_of(VERSIONS),
         kind=target.kind,
         data=job.data.name,
         classes=job.data.classes,
@@ -122,6 +123,10 @@ def write(
     if there is not None and again and manifest.status == "unverified":
         job.report.warn(f"{target.folder} cannot be measured now; the file there of an earlier export stays verified")
         return ExportedFile(folder, there)
+    known = measured_in(folder) if times is None else None
+    if known is not None and known.sha256 == manifest.sha256 and is_again(known, job, target):
+        job.report.warn(f"{target.folder} cannot be measured now; what was measured of this very file counts")
+        manifest = known
     _write_parts(folder, shipment.packed, manifest)
     return ExportedFile(folder, manifest)
 

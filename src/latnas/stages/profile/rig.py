@@ -37,7 +37,8 @@ def alone(out: Path, table: str, device: str | None) -> AbstractContextManager[N
     Raises:
         LatnasError: another one does, or the folder cannot be written to.
     """
-    one = table if device is None else device.replace(":", "-")
+    same = "cuda:0" if device == "cuda" else device
+    one = table if same is None else same.replace(":", "-")
     what = str(out / f"{table}.json") if device is None else f"{device} for a table in {out}"
     return locked(partial_folder(out) / f"{one}.lock", what, "", "Name another folder: --out")
 

@@ -160,7 +160,7 @@ def _joining(config: SearchConfig, run: RunFolder) -> Beginning:
     _check_typed(config, full, run, OF_A_FRONT)
     data = images_of(run, named_data(config))
     of_run = run.front(own) / TABLE
-    path, table = find_table(config.table or of_run, full.space, data, config.tables)
+    path, table = find_table(config.table or of_run, config.space, data, config.tables)
     _check_space(table, load_table(of_run), run, data)
     name = _front_name(table.name, full.wanted_range, parse_range(run.read_config()["budget_range"]))
     if is_of_another_measurement(run, name, table):

@@ -18,6 +18,7 @@ from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.common.tables import latency_of, space_of
 from latnas.stages.search.accuracy import AccuracyModel, Scores
 from latnas.stages.search.beginning import WEIGHTS, Beginning, recipe_of
+from latnas.stages.search.config import OF_A_FRONT
 from latnas.stages.search.learning import Problem, Shared
 from latnas.stages.search.long_trainings import contest_of, hopeful_values, with_known
 from latnas.stages.search.pool import initial_pool, within_budgets
@@ -120,10 +121,15 @@ def _taken_over(begun: Beginning, scores: Scores, trainings: ShortTrainings) -> 
         lacking.append(f"the features or the short trainings of {gone} of the networks")
     if lacking:
         run, aside = quote(str(begun.run.path)), quote(str(begun.run.path / f"lost-{begun.name}"))
+        options = " ".join(
+            f"--{name.replace('_', '-')} {quote(str(value))}"
+            for name in OF_A_FRONT
+            if (value := getattr(begun.config, name)) is not None
+        )
         raise LatnasError(
             f"{begun.run.path} lacks {', '.join(lacking)} that the front {begun.name} goes by. Copy all of the run, or "
             f"put the front aside and add it again: mv {quote(str(begun.folder))} {aside}, then latnas search "
-            f"--from {run} --table {aside}/{TABLE} --budget-range {quote(begun.config.budget_range)}"
+            f"--from {run} --table {aside}/{TABLE} {options}"
         )
     return taken
 
