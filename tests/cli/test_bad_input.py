@@ -156,7 +156,7 @@ WORDS = {
         [*PREDICTED, "--table", "t.json"], WRONG_USAGE, "there is no table t.json. Tables in latency_tables: analytic-"
     ),
     "a prediction for images without a table": Case(
-        ["predict"], WRONG_USAGE, "Measure one: latnas profile --data fashion-mini"
+        ["predict"], WRONG_USAGE, "or measure one: latnas profile --data fashion-mini"
     ),
     "a range reversed": Case(
         [*SEARCHED, "--budget-range", "8ms:2ms"], WRONG_USAGE, "'8ms:2ms' is reversed. Write 2ms:8ms"
@@ -177,10 +177,10 @@ WORDS = {
         [*SEARCHED, "--table", "t.json"], WRONG_USAGE, "Name one of them, or measure another: latnas profile"
     ),
     "no table for these images": Case(
-        [*SEARCHED, "--data", "fashion-mini"], WRONG_USAGE, "Measure one: latnas profile --data fashion-mini"
+        [*SEARCHED, "--data", "fashion-mini"], WRONG_USAGE, "or measure one: latnas profile --data fashion-mini"
     ),
     "no table of this space": Case(
-        [*SEARCHED, "--space", "mbconv"], WRONG_USAGE, "Measure one: latnas profile --space mbconv --data digits"
+        [*SEARCHED, "--space", "mbconv"], WRONG_USAGE, "measure one: latnas profile --space mbconv --data digits"
     ),
     "a lambda above 1": Case([*EXPORTED, "--lambda", 1.5], WRONG_USAGE, "lambda 1.5 is outside [0, 1]"),
     "a lambda below 0": Case([*EXPORTED, "--lambda", -0.5], WRONG_USAGE, "lambda -0.5 is outside [0, 1]"),
@@ -213,7 +213,20 @@ WORDS = {
     "a folder that is no run": Case(
         [*EXPORTED, "--all", "--run", "latency_tables"],
         WRONG_USAGE,
-        "latency_tables is not a run folder: it has no config.toml. Make one: latnas search",
+        "latency_tables is not a run folder: it has no config.toml. Runs in runs: nasbench201-be804d. Name one",
+    ),
+    "a folder of runs": Case(
+        ["verify", "runs"], WRONG_USAGE,
+        "runs is not a run folder: it has no config.toml. Runs in runs: nasbench201-be804d. Name one",
+    ),
+    "a tolerance in percent": Case(["verify", "--tolerance", "10"], WRONG_USAGE, "--tolerance: Input should be less"),
+    "no images at all": Case(["profile", "--data", ""], WRONG_USAGE, "--data is empty. Name a folder, a file"),
+    "a name that is a path": Case(
+        [*SEARCHED, "--name", "../here"], WRONG_USAGE, "--name '../here' is no name of a run: it has no / or"
+    ),
+    "a time in minutes": Case(
+        ["verify", "--sustained", "1m"], WRONG_USAGE,
+        "the duration '1m' has an unknown unit, 'm'. Known: s, ms, us. Write, for example, 60s.",
     ),
     "no front for this table": Case(
         [*EXPORTED, "--all", "--table", "other"], WRONG_USAGE, "has no finished front for table 'other'. It has: ana"
@@ -276,8 +289,9 @@ TABLES = {
     "for other images": (
         changed_table(lambda table: table["options"].update(image_size=28)),
         WRONG_USAGE,
-        "is for 1x28x28 images with 10 classes; digits has 1x8x8 with 10. Measure one: latnas profile --device "
-        "analytic --runtime analytic --space nasbench201 --width 4 --depth 1 --data digits",
+        "is for 1x28x28 images with 10 classes; digits has 1x8x8 with 10. Name such images: --data PLACE; "
+        "or measure a table for these: latnas profile --device analytic --runtime analytic --space nasbench201 "
+        "--width 4 --depth 1 --data digits",
     ),
     "without its options": (changed_table(lambda table: table.update(options={})), FAILED, "Measure it again: latnas"),
     "with unknown options": (

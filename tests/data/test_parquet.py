@@ -251,7 +251,7 @@ def test_test_images_without_labels_are_told_from_wrong_labels(tmp_path: Path) -
 def test_without_pyarrow_the_command_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(tmp_path / "pets.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UsageError, match=r"needs pyarrow: pip install 'latnas\[hf\]'"):
+    with pytest.raises(UsageError, match=r"needs pyarrow: \S+ -m pip install 'latnas\[hf\]'"):
         load_images(str(file))
 
 

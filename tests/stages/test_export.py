@@ -133,6 +133,7 @@ def test_the_accuracy_in_the_manifest_is_that_of_the_shipped_file_on_the_test_im
         assert reached.value == pytest.approx(right, abs=1.5 / len(test))
         assert reached.low < reached.value < reached.high
         assert file.manifest.training["test_images"] == len(test)
+        assert file.manifest.training["warmup_steps"] == file.manifest.training["steps"] // 5, "in a short training"
 
 
 def test_the_manifest_has_the_digest_the_parameters_and_the_multiply_adds_of_the_file(

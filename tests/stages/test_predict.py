@@ -327,7 +327,7 @@ def test_of_a_table_that_is_not_there_the_most_alike_names_are_told_and_can_be_t
 
 
 def test_without_a_table_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Measure one: latnas profile"):
+    with pytest.raises(UsageError, match="or measure one: latnas profile"):
         predict(predict_config(tmp_path))
     with pytest.raises(UsageError) as caught:
         predict(predict_config(tmp_path, table=Path("t.json")))

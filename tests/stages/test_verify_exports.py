@@ -255,7 +255,7 @@ def test_the_speed_of_the_device_under_load_is_that_of_the_anchor_right_before_i
     monkeypatch.setattr(MODULE, "_measure", at(bursts, measure))
     monkeypatch.setattr(MODULE, "_sustain", at(loads, MODULE._sustain))
     monkeypatch.setattr(MODULE, "sustain", at(loads * file, sustain))
-    for one in verify(verify_config(folder, sustained="50ms", tolerance=9)).files:
+    for one in verify(verify_config(folder, sustained="50ms", tolerance=0.99)).files:
         assert one.load is not None and one.load.drift == pytest.approx(loads)
         assert [fault[:4] for fault in one.faults] == list(faults)
 
@@ -646,7 +646,7 @@ def test_on_its_device_an_unverified_file_becomes_verified_or_missed(real: Path)
     for file in (first, second):
         assert file.after.measured_ms is not None and file.after.raw_ms is not None
         assert file.quoted_ms == file.after.measured_ms.p50 > file.after.measured_ms.floor * 0.99
-    assert verify(verify_config(real, tolerance=9, sustained="20ms")).files[0].faults == ()
+    assert verify(verify_config(real, tolerance=0.99, sustained="20ms")).files[0].faults == ()
 
 
 def test_an_export_leaves_a_script_beside_each_file_and_the_anchor_once(

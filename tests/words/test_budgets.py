@@ -45,7 +45,9 @@ def test_a_latency_is_read_in_milliseconds(text: str, ms: float) -> None:
 def test_a_duration_without_a_unit_is_shown_with_the_unit_of_durations() -> None:
     with pytest.raises(UsageError, match=r"the duration '5' has no unit\. Write 5s \(or ms, us\)\."):
         parse_ms("5", "duration", "60s")
-    with pytest.raises(UsageError, match=r"the duration '5m' has an unknown unit, 'm'\. Write 5s\."):
+    with pytest.raises(
+        UsageError, match=r"the duration '5m' has an unknown unit, 'm'\. Known: s, ms, us\. Write, for example, 60s\."
+    ):
         parse_ms("5m", "duration", "60s")
 
 
@@ -59,8 +61,8 @@ def test_a_latency_written_out_in_full_reads_back_exactly(ms: float) -> None:
     [
         ("4", "has no unit. Write 4ms"),
         ("2.5", "has no unit. Write 2.5ms"),
-        ("4m", "unknown unit, 'm'. Write 4ms"),
-        ("4 sec", "unknown unit, 'sec'. Write 4ms"),
+        ("4m", "unknown unit, 'm'. Known: s, ms, us. Write, for example, 4ms"),
+        ("4 sec", "unknown unit, 'sec'. Known: s, ms, us. Write, for example, 4ms"),
         ("0ms", "above zero"),
         ("-1ms", "above zero"),
         ("1e999ms", "finite"),
@@ -113,7 +115,7 @@ def test_a_range_is_read_fastest_first(text: str, expected: tuple[float, float] 
         ("2ms:infms", "in the range '2ms:infms'"),
         ("2:8", "'2' has no unit. Write 2ms"),
         ("2ms:8", "'8' has no unit. Write 8ms"),
-        ("2:8m", "unknown unit, 'm'. Write 2ms"),
+        ("2:8m", "unknown unit, 'm'. Known: s, ms, us. Write, for example, 4ms"),
         ("4ms", "such as 0.2ms:0.8ms, or auto. One budget is an export: latnas export --budget 0.4ms"),
         ("2ms-8ms", "such as 0.2ms:0.8ms"),
         ("1ms:2ms:3ms", "such as 0.2ms:0.8ms"),

@@ -77,4 +77,4 @@ def test_a_damaged_manifest_is_refused_in_one_line_with_what_to_type(
         load_manifest(path)
     message = str(caught.value)
     assert problem in message and str(path) in message and "\n" not in message
-    assert message.endswith("the whole front: latnas export --all")
+    assert message.endswith("or remove its folder and the set.json beside that")

@@ -312,7 +312,10 @@ def demo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Profile, search and export on this CPU with embedded images, for three budgets, beside two baselines."""
+    """Profile, search and export on this CPU with embedded images, for three budgets, beside two baselines.
+
+    A file over its budget is told of; the exit code is 0 all the same.
+    """
     with reporting(quiet) as report:
         from latnas.cli.demo import run_demo
 

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import sys
 import tempfile
 import weakref
 from bisect import bisect_right
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 
 import numpy as np
@@ -176,7 +178,9 @@ def _read_file(file: Path, part: str, spool: _Spool) -> tuple[Tensor, tuple[str,
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise UsageError("reading Parquet files needs pyarrow: pip install 'latnas[hf]'") from error
+        raise UsageError(
+            f"reading Parquet files needs pyarrow: {quote(sys.executable)} -m pip install 'latnas[hf]'"
+        ) from error
     with open_file(file) as stream:
         start = stream.read(6)
         if not start.startswith(MAGIC):

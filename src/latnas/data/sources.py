@@ -56,6 +56,8 @@ def load_images(spec: str, root: Path | None = None, available_bytes: int | None
         UsageError: there is no such data set, file or folder, or its path cannot be written down.
         LatnasError: it does not hold labelled images in one of the ways that docs/data.md describes.
     """
+    if not spec:
+        raise UsageError("--data is empty. Name a folder, a file or a data set that comes along.")
     named, size, mirrors = _parsed(spec, root)
     if named in DATA_SETS:
         data = DATA_SETS[named](size)

@@ -14,8 +14,8 @@ PARTS = ("rounds", "measure", "looks", "sustained", "ort_session", "on_device")
 HEAD = '''#!/usr/bin/env python3
 """Measures the model.onnx beside this file against the budget in its manifest.json: python measure.py --help
 
-Needs Python 3.9 or newer, numpy and onnxruntime. Written by latnas {version} (MIT licence) out of its own sources, so
-that a measurement here is what a measurement with latnas is.
+Needs Python 3.9, numpy and onnxruntime 1.18, or newer ones. Written by latnas {version} (MIT licence) out of its own
+sources, so that a measurement here is what a measurement with latnas is.
 """
 
 from __future__ import annotations

@@ -66,9 +66,14 @@ class Recipe:
         kept = vars(self).items()
         return {name: value for name, value in kept if name not in LATER or value != getattr(Recipe, name)}
 
+    @property
+    def warmup(self) -> int:
+        """The steps in which the rate rises: `warmup_steps`, or a fifth of a training that is short."""
+        return min(self.warmup_steps, max(self.steps // 5, 1))
+
     def rate(self, step: int) -> float:
         """Learning rate of one step."""
-        warmup = min(self.warmup_steps, max(self.steps // 5, 1))
+        warmup = self.warmup
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         done = (step - warmup) / max(self.steps - warmup, 1)

@@ -101,7 +101,9 @@ def parse_ms(text: str, what: str = "latency", example: str = "4ms") -> float:
         others = ", ".join(one for one in ("ms", "us", "s") if one != usual)
         raise UsageError(f"the {what} {written!r} has no unit. Write {number}{usual} (or {others}).")
     if unit not in MS_PER_UNIT:
-        raise UsageError(f"the {what} {written!r} has an unknown unit, {unit!r}. Write {number}{usual}.")
+        raise UsageError(
+            f"the {what} {written!r} has an unknown unit, {unit!r}. Known: s, ms, us. Write, for example, {example}."
+        )
     ms = float(number) * MS_PER_UNIT[unit]
     if not 0 < ms < math.inf:
         raise UsageError(f"the {what} {written!r} must be above zero and finite. Write, for example, {example}.")

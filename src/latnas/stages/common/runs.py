@@ -149,6 +149,8 @@ def open_run(name: str | None, runs: Path) -> RunFolder:
         raise UsageError(_no_run(name, places[-1], runs))
     # The link itself may be made anew while the run is at work.
     folder = RunFolder(found.parent / found.readlink() if found.is_symlink() else found)
+    if not folder.config.exists():
+        raise UsageError(_no_run(name, found, runs))
     folder.read_config()
     return folder
 
@@ -157,7 +159,9 @@ def _no_run(name: str | None, place: Path, runs: Path) -> str:
     """Why there is no run at this place, and what to do."""
     folders = [found.parent for found in runs.glob("*/config.toml")]
     known = sorted(folder.name for folder in folders if not folder.is_symlink())
-    if place.is_symlink():
+    if place.is_dir():
+        missing = f"{place} is not a run folder: it has no config.toml"
+    elif place.is_symlink():
         missing = f"{place} points to {place.readlink()}, which is gone"
     elif name is not None:
         missing = f"there is no run {name!r}"

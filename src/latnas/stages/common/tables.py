@@ -52,9 +52,8 @@ def find_table(named: Path | None, space: str | None, data: ImageData, folder: P
         extra = f" --space {space}" if space else ""
         raise UsageError(
             f"no latency table{wanted} for {data.channels}x{data.size}x{data.size} images with {len(data.classes)} "
-            f"classes was measured on this host. Measure one: latnas profile{extra} --data {quote(data.spec)}"
-            + written_to(folder)
-            + why_not(folder, space, data)
+            f"classes was measured on this host. Name other images with --data, or measure one: "
+            f"latnas profile{extra} --data {quote(data.spec)}" + written_to(folder) + why_not(folder, space, data)
         )
     return only_one(fitting, space)
 
@@ -125,6 +124,8 @@ def _look_through(
             others.append(str(error))  # other JSON may lie there; a broken table that is named is refused
             continue
         if not _fits(table, space, data):
+            if space in (None, table.space):
+                others.append(f"{path.name} is for {_images_of(table)}")
             continue
         stale = why_stale(table)
         if stale is None:
@@ -167,12 +168,16 @@ def latency_of(table: LatencyTable, space: Space) -> LatencyModel:
 def check_images(table: LatencyTable, data: ImageData) -> None:
     """Raises UsageError unless the table's networks take these images."""
     if not _fits(table, None, data):
-        options = table.options
         raise UsageError(
-            f"the table {table.name} is for {options['channels']}x{options['image_size']}x{options['image_size']} "
-            f"images with {options['classes']} classes; {data.name} has {data.channels}x{data.size}x{data.size} with "
-            f"{len(data.classes)}. Measure one: {profile_again(table, data.spec)}"
+            f"the table {table.name} is for {_images_of(table)}; {data.name} has "
+            f"{data.channels}x{data.size}x{data.size} with {len(data.classes)}. Name such images: --data PLACE; or "
+            f"measure a table for these: {profile_again(table, data.spec)}"
         )
+
+
+def _images_of(table: LatencyTable) -> str:
+    channels, size, classes = (table.options[name] for name in ("channels", "image_size", "classes"))
+    return f"{channels}x{size}x{size} images with {classes} classes"
 
 
 def settings_of(table: LatencyTable) -> RunSettings:

@@ -174,7 +174,7 @@ def _loading(found: ExportSet, manifests: Sequence[Manifest]) -> str:
     what = f"{kind} in [{low}, {high}], {' x '.join(map(str, ['N', *rest]))}"
     code = LOAD.format(folder=first.folder, example=f"{drawn}.astype(np.{kind})", what=what)
     return (
-        "In this folder, with `pip install onnxruntime`:\n\n"
+        "In this folder, with `pip install onnxruntime` (1.18 or newer):\n\n"
         f"```python\n{code}```\n\n"
         "Normalisation is inside the file. Class names, input and provenance are in its metadata too "
         "(`session.get_modelmeta().custom_metadata_map`). In PyTorch, to run it or to train it further: `model.py` in "

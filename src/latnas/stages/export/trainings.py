@@ -164,6 +164,7 @@ def _trained(
         repeats=_repeats(tasks, results),
         training={
             **task.config["recipe"],
+            "warmup_steps": Recipe(**task.config["recipe"]).warmup,
             "epochs": job.config.epochs,
             "init": job.config.starts_from,
             "recalibrated": is_recalibrated(job.recipe),

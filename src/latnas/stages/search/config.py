@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from latnas.data.sources import DEFAULT, absolute
+from latnas.errors import UsageError
 from latnas.stages.common.options import SearchOptions, WithTrainings
 from latnas.stages.common.runs import RUNS
 from latnas.stages.common.tables import FOLDER
@@ -20,6 +22,15 @@ OF_A_FRONT = ("budget_range", "budgets", "hypernetwork_steps", "rounds", "draws"
 """What a front that joins a finished run may have otherwise: all that is done after the accuracy model is made."""
 
 
+def _folder_name(name: str | None) -> str | None:
+    """The name of a folder in `out`, never a way out of it."""
+    if name is not None and not re.fullmatch(r"[^./\\][^/\\]*", name):
+        raise UsageError(
+            f"--name {name!r} is no name of a run: it has no / or \\, and does not begin with a dot. Folder: --out"
+        )
+    return name
+
+
 class SearchConfig(WithTrainings, SearchOptions):
     """One search."""
 
@@ -27,7 +38,7 @@ class SearchConfig(WithTrainings, SearchOptions):
     data: str = DEFAULT
     table: Path | None = None
     tables: Path = FOLDER
-    name: str | None = Field(None, pattern=r"^[^./\\][^/\\]*$")  # of a folder in `out`, never a way out of it
+    name: Annotated[str | None, AfterValidator(_folder_name)] = None
     out: Path = RUNS
     seed: int = Field(0, ge=0, lt=2**63)
     from_run: str | None = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any, Protocol
 
 from latnas.errors import LatnasError, UsageError
@@ -39,7 +41,8 @@ def tensorboard_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            f"--tensorboard needs a package that is missing ({error}). Type: pip install 'latnas[tensorboard]'"
+            f"--tensorboard needs a package that is missing ({error}). Type: "
+            f"{quote(sys.executable)} -m pip install 'latnas[tensorboard]'"
         ) from error
     return SummaryWriter
 
