@@ -133,8 +133,8 @@ def _exported_by(config: PredictConfig) -> Path | None:
         value = read_json(path) if path.is_file() else None
         name = value.get("table") if isinstance(value, dict) else None
         if isinstance(name, str):
-            front = path.resolve().parents[1]
-            places = (config.tables / f"{name}.json", front.parents[1] / "fronts" / front.name / TABLE)
+            front = path.resolve().parent.parent
+            places = (config.tables / f"{name}.json", front.parent.parent / "fronts" / front.name / TABLE)
             found.update([place for place in places if place.is_file()][:1])
     return found.pop() if len(found) == 1 else None
 
