@@ -219,6 +219,8 @@ WORDS = {
         ["verify", "runs"], WRONG_USAGE,
         "runs is not a run folder: it has no config.toml. Runs in runs: nasbench201-be804d. Name one",
     ),
+    "two runs to verify": Case(["verify", "one", "--run", "other"], WRONG_USAGE, "two runs are named, one and other."),
+    "a run to verify by its flag": Case(["verify", "--run", "other"], WRONG_USAGE, "there is no run 'other'"),
     "a tolerance in percent": Case(["verify", "--tolerance", "10"], WRONG_USAGE, "--tolerance: Input should be less"),
     "no images at all": Case(["profile", "--data", ""], WRONG_USAGE, "--data is empty. Name a folder, a file"),
     "a name that is a path": Case(

@@ -15,7 +15,7 @@ SECTIONS = ("profile", "plan", "predict", "search", "export", "verify")
 SHOWING = {"config", "json", "quiet"}
 """Parameters of commands that no stage knows of: they are typed or left out."""
 
-FIELDS = {"lam": "lambdas", "budget": "budgets", "all_": "all", "input_": "input"}
+FIELDS = {"lam": "lambdas", "budget": "budgets", "all_": "all", "input_": "input", "run_": "run"}
 """Parameters of commands that fill a field of another name."""
 
 NEAREST, LIKENESS = 2, 0.8

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from latnas.cli.options import ConfigFile, Json, Quiet, reporting, typed
-from latnas.errors import TargetMissedError
+from latnas.errors import TargetMissedError, UsageError
 
 
 def verify(
     run: Annotated[str | None, typer.Argument(help="Run folder or name. Default: the latest.")] = None,
+    run_: Annotated[str | None, typer.Option("--run", help="The same, as other commands have it.")] = None,
     budget: Annotated[list[str] | None, typer.Option(help="Only what was exported for it; repeatable.")] = None,
     lam: Annotated[
         list[float] | None, typer.Option("--lambda", help="The same, by its position in the range; repeatable.")
@@ -38,8 +39,10 @@ def verify(
 
     Example: latnas verify --sustained 60s
     """
-    flags = typed(locals()) | {"lambdas": tuple(lam or ()), "budgets": tuple(budget or ())}
+    flags = typed(locals()) | {"lambdas": tuple(lam or ()), "budgets": tuple(budget or ()), "run": run or run_}
     with reporting(quiet) as report:
+        if None not in (run, run_) and run != run_:
+            raise UsageError(f"two runs are named, {run} and {run_}. Verify one after the other.")
         from latnas.cli import show, show_verify
         from latnas.cli.layers import resolve
         from latnas.stages import export as stage
