@@ -332,12 +332,18 @@ def test_where_no_table_fits_the_message_says_why_those_that_lie_there_do_not(sm
         "z.json": "[]",
     }.items():
         (path.parent / name).write_text(text)
-    with pytest.raises(UsageError, match=r"no latency table .* was measured on this host\. Measure one") as caught:
+    with pytest.raises(
+        UsageError, match=r"no latency table .* was measured on this host\. .* or measure one"
+    ) as caught:
         search(search_config(here))
     message = str(caught.value)
     assert f"{path.name} was measured under other conditions: host was 'elsewhere' and is" in message
     assert "cut.json is not valid JSON" in message and "of_other_images" not in message
-    assert message.endswith("; and 1 more")
+    assert message.endswith("; and 2 more")
+    for name in (path.name, "cut.json", "y.json", "z.json"):
+        (path.parent / name).unlink()
+    with pytest.raises(UsageError, match=r"of_other_images\.json is for 1x8x8 images with 3 classes$"):
+        search(search_config(here))
 
 
 def test_a_table_of_one_s_own_comes_before_those_that_ship(

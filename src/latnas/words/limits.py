@@ -53,7 +53,7 @@ class Resource:
 RESOURCES = (
     Resource("params", "max_params", "number of parameters", parse_count, format_count, str),
     Resource("macs", "max_macs", "number of multiply-adds", parse_count, format_count, str),
-    Resource("file_bytes", "max_size", "size of the ONNX file in fp32", parse_bytes, format_bytes, exact_bytes),
+    Resource("file_bytes", "max_size", "size of the ONNX file", parse_bytes, format_bytes, exact_bytes),
     Resource("memory_bytes", "max_memory", "peak memory of activations", parse_bytes, format_bytes, exact_bytes),
 )
 

@@ -114,9 +114,9 @@ def fitting_tables(space: str | None, data: ImageData, folder: Path) -> list[tup
 def _look_through(
     folder: Path, space: str | None, data: ImageData
 ) -> tuple[list[tuple[Path, LatencyTable]], list[str]]:
-    """The tables in a folder that fit, and of the other files there that would, or cannot be read, why not."""
+    """The tables in a folder that fit, and of the other files there of this space, or that cannot be read, why not."""
     fitting: dict[str, tuple[Path, LatencyTable]] = {}
-    others = []
+    others, for_other_images = list[str](), list[str]()
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         try:
             table = load_table(path)
@@ -125,14 +125,14 @@ def _look_through(
             continue
         if not _fits(table, space, data):
             if space in (None, table.space):
-                others.append(f"{path.name} is for {_images_of(table)}")
+                for_other_images.append(f"{path.name} is for {_images_of(table)}")
             continue
         stale = why_stale(table)
         if stale is None:
             fitting.setdefault(table.name, (path, table))
         else:
             others.append(f"{path.name} was measured under other conditions: {stale}")
-    return list(fitting.values()), others
+    return list(fitting.values()), [*others, *for_other_images]
 
 
 def written_to(folder: Path) -> str:
