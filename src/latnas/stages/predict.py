@@ -84,7 +84,7 @@ def predict(config: PredictConfig, report: Reporter | None = None) -> Predicted:
     networks = []
     for _, architecture in chosen:
         _check(architecture, space, f"what run {config.run} chose")
-    if "data" in config.model_fields_set:
+    if config.run is not None and "data" in config.model_fields_set:
         check_images(table, load_images(config.data))
     for name, architecture in [*_named(config, space), *chosen, *_random(config, space, bool(chosen))]:
         canonical = space.canonical(architecture)
@@ -104,6 +104,8 @@ def _table_and_front(config: PredictConfig) -> tuple[LatencyTable, list[tuple[st
     if config.run is None:
         data = load_images(config.data)
         table = find_table(config.table or _exported_by(config), config.space, data, config.tables)[1]
+        if "data" in config.model_fields_set:
+            check_images(table, data)
         return table, []
     run = open_run(config.run, config.runs)
     known = run.fronts()

@@ -122,7 +122,7 @@ def _say_limits(front: Front, targets: Sequence[Target], report: Reporter) -> No
         report.say(f"the search scored {count} of its {len(front.networks)} networks within {limits.typed}")
         if not count:
             report.warn(
-                f"the largest network is taken instead. To search within it, with the other options of its search: "
+                "the largest network is taken instead. To search within it, with the other options of its search: "
                 f"latnas search {limits.typed}"
             )
 

@@ -266,14 +266,13 @@ def _settled(file: ExportedFile, times: Times, table: LatencyTable) -> Manifest:
     if manifest.measured_ms is not None:
         return manifest
     now_ms = lasting_ms(manifest, times)
-    status = status_of(table, manifest.budget_ms, manifest.limits, now_ms)
     too_slow = now_ms > manifest.budget_ms
     completed = manifest.model_copy(
         update={
             "measured_ms": times.measured,
             "raw_ms": times.raw,
             "within_budget": not too_slow,
-            "status": status,
+            "status": status_of(table, manifest.budget_ms, manifest.limits, now_ms),
             "nearest_ms": above_ms(HEADROOM * now_ms) if too_slow else None,
             "margin": 1 - now_ms / manifest.budget_ms,
             "anchor_drift": times.drift,

@@ -13,6 +13,7 @@ from latnas.ranking.features import Reduction
 from latnas.stages.common.estimate import time_steps, trainings_within
 from latnas.stages.common.inherited import supernet_weights
 from latnas.stages.common.limits import limited_space
+from latnas.stages.common.options import typed
 from latnas.stages.common.reach import predicted_ends
 from latnas.stages.common.runs import FRONT, TABLE
 from latnas.stages.common.tables import latency_of, space_of
@@ -121,15 +122,10 @@ def _taken_over(begun: Beginning, scores: Scores, trainings: ShortTrainings) -> 
         lacking.append(f"the features or the short trainings of {gone} of the networks")
     if lacking:
         run, aside = quote(str(begun.run.path)), quote(str(begun.run.path / f"lost-{begun.name}"))
-        options = " ".join(
-            f"--{name.replace('_', '-')} {quote(str(value))}"
-            for name in OF_A_FRONT
-            if (value := getattr(begun.config, name)) is not None
-        )
+        again = typed(f"latnas search --from {run} --table {aside}/{TABLE}", begun.config, *OF_A_FRONT)
         raise LatnasError(
             f"{begun.run.path} lacks {', '.join(lacking)} that the front {begun.name} goes by. Copy all of the run, or "
-            f"put the front aside and add it again: mv {quote(str(begun.folder))} {aside}, then latnas search "
-            f"--from {run} --table {aside}/{TABLE} {options}"
+            f"put the front aside and add it again: mv {quote(str(begun.folder))} {aside}, then {again}"
         )
     return taken
 
